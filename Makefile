@@ -1,0 +1,9 @@
+# Each target runs scripts/make.py, which works the same on Windows: py -m scripts.make demo
+PYTHON ?= python3
+TARGETS = setup demo test lint bench
+
+.PHONY: $(TARGETS)
+.NOTPARALLEL:
+
+$(TARGETS):
+	@$(PYTHON) -m scripts.make $@ $(ARGS)

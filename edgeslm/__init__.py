@@ -1,0 +1,50 @@
+"""Specialist small language models on the device. The public names, nothing else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeslm.card import Card as Card
+    from edgeslm.card import PromptSpec as PromptSpec
+    from edgeslm.classify import Classifier as Classifier
+    from edgeslm.errors import EdgeslmError as EdgeslmError
+    from edgeslm.extract import Extractor as Extractor
+    from edgeslm.load import Model as Model
+    from edgeslm.load import load as load
+    from edgeslm.result import Classification as Classification
+    from edgeslm.result import Extraction as Extraction
+    from edgeslm.result import Field as Field
+    from edgeslm.result import Timing as Timing
+
+#: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
+_PUBLIC = {
+    "Card": "edgeslm.card",
+    "Classification": "edgeslm.result",
+    "Classifier": "edgeslm.classify",
+    "EdgeslmError": "edgeslm.errors",
+    "Extraction": "edgeslm.result",
+    "Extractor": "edgeslm.extract",
+    "Field": "edgeslm.result",
+    "Model": "edgeslm.load",
+    "PromptSpec": "edgeslm.card",
+    "Timing": "edgeslm.result",
+    "load": "edgeslm.load",
+}
+
+__all__ = [*_PUBLIC, "errors"]  # noqa: PLE0604  the keys are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("edgeslm.errors")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'edgeslm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

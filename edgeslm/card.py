@@ -1,0 +1,219 @@
+"""Card: what a specialist promises, as the JSON under `edgeslm.card` in its GGUF."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edgeslm.errors import CardError
+
+#: the version of this format; a loader refuses a higher one
+CARD_FORMAT: Final = 1
+#: the metadata key that holds the card
+CARD_KEY = "edgeslm.card"
+#: a card larger than this is refused before it is parsed
+MAX_CARD_BYTES = 4 * 1024 * 1024
+MAX_LABELS = 4096
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ShortText = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Style(_Closed):
+    """How JSON is spelled: the separators that training used, enforced while decoding."""
+
+    item_separator: Literal[",", ", "] = ","
+    key_separator: Literal[":", ": "] = ":"
+
+
+class ExtractTask(_Closed):
+    """Text in, one JSON value out."""
+
+    kind: Literal["extract"] = "extract"
+    json_schema: dict[str, Any]
+    style: Style = Style()
+    max_tokens: int = Field(default=512, ge=1, le=65536)
+
+
+class LabelSpec(_Closed):
+    """One label. ``verbalizer`` is what the model says for it (default: the name)."""
+
+    name: ShortText
+    verbalizer: ShortText | None = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
+
+    @property
+    def text(self) -> str:
+        return self.verbalizer or self.name
+
+
+class ClassifyTask(_Closed):
+    """Text in, one label of a closed set out."""
+
+    kind: Literal["classify"] = "classify"
+    labels: tuple[LabelSpec, ...] = Field(min_length=2, max_length=MAX_LABELS)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _names_become_specs(cls, labels: Any) -> Any:
+        if isinstance(labels, list | tuple):
+            return [{"name": item} if isinstance(item, str) else item for item in labels]
+        return labels
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ClassifyTask:
+        for what, values in (
+            ("label", [label.name for label in self.labels]),
+            ("verbalizer", [label.text for label in self.labels]),
+        ):
+            doubled = sorted({value for value in values if values.count(value) > 1})
+            if doubled:
+                raise ValueError(f"{what} given twice: {', '.join(map(repr, doubled))}")
+        return self
+
+
+class GenerateTask(_Closed):
+    """Text in, one JSON value of free text fields out (a summary, a query, a reformatting)."""
+
+    kind: Literal["generate"] = "generate"
+    json_schema: dict[str, Any]
+    style: Style = Style()
+    max_tokens: int = Field(default=512, ge=1, le=65536)
+
+
+Task = Annotated[ExtractTask | ClassifyTask | GenerateTask, Field(discriminator="kind")]
+
+
+class PromptSpec(_Closed):
+    """The words around the text. ``user`` holds ``{{ text }}`` exactly once and no other variable.
+
+    ``chat_template_sha256`` is the hash of the GGUF's chat template, so that a card
+    cannot be moved to a file that would spell its prompt otherwise.
+    """
+
+    system: Annotated[str, Field(max_length=65536)] | None = None
+    user: Annotated[str, Field(max_length=65536)] = "{{ text }}"
+    chat_template_sha256: Sha256 | None = None
+
+    @field_validator("user")
+    @classmethod
+    def _one_text(cls, user: str) -> str:
+        if user.count("{{ text }}") != 1:
+            raise ValueError("the user template must hold '{{ text }}' exactly once")
+        rest = user.replace("{{ text }}", "")
+        if any(mark in rest for mark in ("{{", "{%", "{#")):
+            raise ValueError("the user template may hold no template code but '{{ text }}'")
+        return user
+
+
+class Calibration(_Closed):
+    """Temperature and threshold, and the data they were fitted on."""
+
+    temperature: float = Field(gt=0, le=100, allow_inf_nan=False)
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    fitted_on_sha256: Sha256 | None = None
+    n: int | None = Field(default=None, ge=1)
+    ece_before: float | None = Field(default=None, ge=0, le=1)
+    ece_after: float | None = Field(default=None, ge=0, le=1)
+
+
+class CategoryScore(_Closed):
+    """A score of one label or field, with its lower 95 % confidence bound."""
+
+    n: int = Field(ge=0)
+    value: float = Field(ge=0, le=1)
+    lower: float | None = Field(default=None, ge=0, le=1)
+
+
+class Score(_Closed):
+    """One metric on one gold set."""
+
+    metric: ShortText
+    value: float = Field(ge=0, le=1)
+    interval: tuple[float, float] | None = None
+    n: int = Field(ge=1)
+    gold: ShortText
+    gold_sha256: Sha256 | None = None
+    by_category: dict[str, CategoryScore] = {}
+    baselines: dict[str, float] = {}
+
+
+class Provenance(_Closed):
+    """What the file was made from."""
+
+    base: str | None = None
+    base_sha256: Sha256 | None = None
+    adapter_sha256: Sha256 | None = None
+    recipe_sha256: Sha256 | None = None
+    data_sha256: Sha256 | None = None
+    tools: dict[str, str] = {}
+    sources: tuple[str, ...] = ()
+
+
+class Example(_Closed):
+    """A self-test: this input must give this answer (a value, or a label)."""
+
+    input: Annotated[str, Field(min_length=1, max_length=65536)]
+    expected: Any
+
+
+class Card(_Closed):
+    """A specialist's promise. Closed and versioned; holds no code."""
+
+    format: Literal[1] = CARD_FORMAT
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    version: ShortText = "1"
+    licence: ShortText
+    description: Annotated[str, Field(max_length=2000)] = ""
+    task: Task
+    prompt: PromptSpec = PromptSpec()
+    calibration: Calibration | None = None
+    scores: tuple[Score, ...] = ()
+    provenance: Provenance = Provenance()
+    examples: tuple[Example, ...] = Field(default=(), max_length=100)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, where: str) -> Card:
+        """Parse a card; ``where`` names its place in errors.
+
+        Raises:
+            CardError: malformed, too large, of a newer format, or with unknown keys.
+        """
+        if len(text) > MAX_CARD_BYTES:
+            raise CardError(
+                f"{where}: the card has {len(text)} bytes, over the {MAX_CARD_BYTES} allowed"
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise CardError(_explain(error, where)) from error
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], *, where: str) -> Card:
+        """Validate a card that came as TOML or a dict; raises CardError."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise CardError(_explain(error, where)) from error
+
+    def to_json(self) -> str:
+        """The card as the compact JSON that a model file carries."""
+        return self.model_dump_json(exclude_defaults=False)
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the card"
+    if place == "format":
+        return (
+            f"{where}: the card has format {first['input']!r}, "
+            f"this edgeslm reads format {CARD_FORMAT}; update edgeslm"
+        )
+    more = error.error_count() - 1
+    tail = f" (and {more} more)" if more else ""
+    return f"{where}: card, at {place}: {first['msg']}{tail}"

@@ -1,0 +1,125 @@
+"""`edgeslm doctor`: what this machine is, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgeslm.cli import for_people, print_line
+from edgeslm.doctor import Finding, Report, examine
+from edgeslm.machine import Build, Machine, show_bytes
+
+_STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+#: in the order in which findings are shown
+_MARK = {"problem": "PROBLEM", "warning": "WARNING", "ok": "OK"}
+Rows = Iterable[tuple[str, str]]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON, also on a terminal.")
+def doctor(as_json: bool) -> int:
+    """Show what this machine is, what is installed, and what is wrong.
+
+    Exits with 0 if nothing is a problem (a warning is none), else with the exit code of
+    the error that the problem would cause.
+    """
+    report = examine()
+    if for_people(as_json):
+        _show(report, Console(highlight=False))
+    else:
+        print_line(report.to_dict())
+    return report.exit_code
+
+
+def _show(report: Report, console: Console) -> None:
+    for title, rows in (
+        ("Machine", _machine_rows(report.machine, report.threads)),
+        ("llama.cpp", _build_rows(report.build)),
+        ("OpenMP", _variable_rows(report.openmp)),
+        ("Models", _storage_rows(report)),
+        ("Network", [("used by", "edgeslm pull alone"), *_variable_rows(report.network)]),
+    ):
+        console.print(Text(title, style="bold"))
+        console.print(_table(rows))
+    console.print(Text("Findings", style="bold"))
+    console.print(_findings_table(report.findings))
+
+
+def _machine_rows(machine: Machine, threads: int) -> Rows:
+    yield "system", machine.os
+    yield "Python", machine.python
+    yield "processor", _shown(machine.cpu_model)
+    yield "instructions", " ".join(machine.instruction_sets) or _shown(None)
+    yield "cores", f"{machine.logical_cores} logical, {_shown(machine.physical_cores)} physical"
+    if machine.performance_cores is not None:
+        yield "fast cores", str(machine.performance_cores)
+    yield "usable cores", f"{machine.usable_cores}, of which edgeslm takes {threads} threads"
+    yield (
+        "memory",
+        f"{show_bytes(machine.memory_available)} free of {show_bytes(machine.memory_total)}",
+    )
+    yield "virtual", _shown(machine.virtual)
+    yield "on battery", _shown(machine.on_battery)
+    load = machine.load_average
+    yield "load", _shown(load and f"{load[0]:.2f} {load[1]:.2f} {load[2]:.2f} (1, 5, 15 minutes)")
+
+
+def _build_rows(build: Build | None) -> Rows:
+    if build is None:
+        yield "version", "not available, see the findings"
+        return
+    yield "version", f"llama-cpp-python {build.version}"
+    yield "compiled in", build.system_info.replace(" = 1", "").replace(" | ", " ")
+    yield "GPU backend", "yes" if build.gpu_offload else "no"
+    for device in build.devices:
+        memory = f"{show_bytes(device.memory_free)} free of {show_bytes(device.memory_total)}"
+        yield f"device {device.name}", f"{device.description}, {memory}"
+
+
+def _storage_rows(report: Report) -> Rows:
+    yield "folder", str(report.store)
+    free = report.disk_free
+    yield "disk", _shown(None if free is None else f"{show_bytes(free)} free")
+    for model in report.models:
+        yield model.name, show_bytes(model.size)
+    for path in report.registries:
+        yield "registry", str(path)
+    if report.user_registry not in report.registries:
+        yield "your own", f"{report.user_registry} (not there)"
+
+
+def _variable_rows(variables: Mapping[str, str | None]) -> Rows:
+    return ((name, "not set" if value is None else value) for name, value in variables.items())
+
+
+def _shown(value: object) -> str:
+    """A fact as words; None is what the machine does not tell."""
+    if value is None:
+        return "not available"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _table(rows: Rows) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(min_width=17, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(f"  {name}", Text(value))
+    return table
+
+
+def _findings_table(findings: Iterable[Finding]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for finding in sorted(findings, key=lambda finding: list(_MARK).index(finding.level)):
+        table.add_row(
+            Text(f"  {_MARK[finding.level]}", style=_STYLE[finding.level]),
+            Text(finding.about),
+            Text(finding.message),
+        )
+    return table

@@ -1,0 +1,181 @@
+"""`edgeslm models` and `edgeslm pull`: what there is, and bringing it onto this device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from edgeslm.cli import fail, for_people, print_line
+from edgeslm.errors import EdgeslmError, PullError
+from edgeslm.registry import Entry, Registry
+from edgeslm.store import Installed, Store
+from edgeslm.transfer import Progress, megabytes
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
+def models(as_json: bool) -> None:
+    """List the models that can be pulled, and those that are.
+
+    Your own entries go into models.toml in the platform's configuration folder,
+    or into files that EDGESLM_MODELS names.
+    """
+    installed = {model.name: model for model in Store().installed()}
+    entries = {entry.name: entry for entry in Registry.load()}
+    names = [*entries, *(name for name in installed if name not in entries)]
+    rows = [_row(name, entries.get(name), installed.get(name)) for name in names]
+    if not for_people(as_json):
+        for row in rows:
+            print_line(row)
+        return
+    table = Table("name", "size", "licence", "min. memory", "pulled", box=None, pad_edge=False)
+    for row in rows:
+        size, memory = (_bytes_for_people(row[key]) for key in ("size", "min_memory"))
+        cells = (row["name"], size, row["licence"] or "not in the registry", memory, row["pulled"])
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Install from this file, for one NAME, without network and pip; verified as well.",
+)
+@click.option("--rollback", is_flag=True, help="Go back to the version before the current one.")
+@click.option(
+    "--accept-new",
+    is_flag=True,
+    help="For a model without a known hash: fetch anew, and trust and pin what comes.",
+)
+def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_new: bool) -> None:
+    """Download models, verify them, and make them current.
+
+    An interrupted download goes on where it stopped, if its source can. The version
+    before is kept for --rollback. With several NAMEs, one that fails does not stop
+    the others; the exit code is then 13.
+    """
+    if from_file is not None and (rollback or len(names) > 1):
+        raise click.UsageError("--from takes one NAME and no --rollback")
+    failures = []
+    for name in dict.fromkeys(names):
+        try:
+            path = Store().rollback(name) if rollback else _pull(name, from_file, accept_new)
+        except EdgeslmError as error:
+            failures.append(error)
+            _report_failure(name, error)
+        else:
+            _report(name, path)
+    if len(names) == 1 and failures:
+        sys.exit(failures[0].exit_code)
+    if failures:
+        fail(PullError(f"{len(failures)} of {len(names)} failed"))
+
+
+def _pull(name: str, from_file: Path | None, accept_new: bool) -> Path:
+    entry = Registry.load().get(name)
+    with _progress(name) as progress:
+        return Store().pull(
+            entry,
+            from_file=from_file,
+            accept_new=accept_new,
+            progress=progress,
+            verify_hook=_readable_gguf if entry.suffix == ".gguf" else None,
+        )
+
+
+def _readable_gguf(path: Path) -> None:
+    from edgeslm.gguf_file import read_gguf
+
+    read_gguf(path)
+
+
+def _report(name: str, path: Path) -> None:
+    if for_people():
+        click.echo(f"{name} is at {path}")
+        click.echo(f"next: edgeslm show {name}")
+    else:
+        print_line({"name": name, "path": str(path)})
+
+
+def _report_failure(name: str, error: EdgeslmError) -> None:
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    if not for_people():
+        print_line({"name": name, "error": error.to_dict()})
+
+
+def _row(name: str, entry: Entry | None, model: Installed | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size": model.current.size if model else entry.size if entry else None,
+        "licence": entry.licence if entry else None,
+        "min_memory": entry.min_memory if entry else None,
+        "pulled": _pulled(entry, model),
+        "path": str(model.path) if model else None,
+        "sha256": model.current.sha256 if model else entry.sha256 if entry else None,
+        "source": entry.source if entry else model.current.source if model else None,
+        "description": entry.description if entry else "",
+    }
+
+
+def _pulled(entry: Entry | None, model: Installed | None) -> str:
+    """ "no", "yes", or "another version": the registry has moved on, or it was rolled back."""
+    if model is None:
+        return "no"
+    if entry is not None and entry.verified and entry.sha256 != model.current.sha256:
+        return "another version"
+    return "yes"
+
+
+def _bytes_for_people(count: int | None) -> str:
+    return "" if count is None else megabytes(count)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere one line for each thing that is done."""
+    if not sys.stderr.isatty():
+        yield _lines(name)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    times = (TransferSpeedColumn(), TimeRemainingColumn())
+    with Bars(*columns, *times, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"{name}: {what}", total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _lines(name: str) -> Progress:
+    told: set[str] = set()
+
+    def show(what: str, _done: int, total: int | None) -> None:
+        if what not in told:
+            told.add(what)
+            size = "" if total is None else f" {megabytes(total)}"
+            click.echo(f"{name}: {what}{size}", err=True)
+
+    return show

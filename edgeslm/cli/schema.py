@@ -1,0 +1,101 @@
+"""`edgeslm schema`: how each keyword of a JSON Schema is enforced."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeslm.cli import fail, for_people, print_line
+from edgeslm.errors import InputError, SchemaError
+from edgeslm.schema_source import MAX_BYTES
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines also on a terminal.")
+@click.option("--open", "open_objects", is_flag=True, help="Let objects have unnamed properties.")
+def schema(file: str, as_json: bool, open_objects: bool) -> None:
+    """Say how each keyword of the JSON Schema in FILE (or -) is enforced.
+
+    \b
+    mask     while decoding: no other token can be chosen
+    rewrite  while decoding, through an equal or narrower form
+    check    on the finished value
+    refused  not at all; the exit code is 7 and nothing would be inferred
+    """
+    from edgeslm.grammar import check_grammar
+    from edgeslm.schema import certify, compile_schema
+
+    source = read_schema(file)
+    rows = [item.to_dict() for item in certify(source, close_objects=not open_objects)]
+    refusal: SchemaError | None = None
+    try:
+        check_grammar(compile_schema(source, close_objects=not open_objects))
+    except SchemaError as error:
+        refusal = error
+        if all(row["how"] != "refused" for row in rows):
+            rows = [*_without(rows, error), _row(error)]
+    if for_people(as_json):
+        _table(rows)
+    else:
+        for row in rows:
+            print_line(row)
+    if refusal is not None:
+        fail(refusal)
+
+
+def read_schema(file: str) -> Any:
+    """The JSON in a file, or on stdin for ``-``.
+
+    Raises:
+        InputError: no such file, not UTF-8.
+        SchemaError: not JSON, with line and column; or larger than a schema may be.
+    """
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from error
+    name = "stdin" if file == "-" else file
+    if len(data) > MAX_BYTES:
+        raise SchemaError(f"{name}: a schema has at most {MAX_BYTES:,} bytes")
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise SchemaError(
+            f"{name}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise SchemaError(f"{name}: nested too deep to read") from error
+
+
+def _row(error: SchemaError) -> dict[str, str]:
+    keyword = error.keyword or ""
+    return {"path": error.path, "keyword": keyword, "how": "refused", "note": str(error)}
+
+
+def _without(rows: list[dict[str, str]], error: SchemaError) -> list[dict[str, str]]:
+    place = (error.path, error.keyword)
+    return [row for row in rows if (row["path"], row["keyword"]) != place]
+
+
+def _table(rows: list[dict[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"mask": "green", "rewrite": "cyan", "check": "yellow", "refused": "bold red"}
+    table = Table("path", "keyword", "how", "note")
+    for row in rows:
+        how = Text(row["how"], style=colours[row["how"]])
+        table.add_row(Text(row["path"] or "(root)"), Text(row["keyword"]), how, Text(row["note"]))
+    Console().print(table)

@@ -1,0 +1,174 @@
+"""`edgeslm show` and `edgeslm pack`: what a model file is, and writing a card into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgeslm.card import Card, ClassifyTask
+from edgeslm.cli import for_people, print_line
+from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
+
+#: the context that the memory shown is for, unless the model's own is smaller
+_CONTEXT = 2048
+#: labels and fields that the table names before it says how many more there are
+_NAMED = 8
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line, also in a terminal.")
+def show(model: str, as_json: bool) -> None:
+    """Show what MODEL is: a pulled name, or the path of a .gguf file.
+
+    Only the header is read. The memory is weights and key-value cache at 2048
+    tokens; the engine's working buffers come on top.
+    """
+    from edgeslm.store import Store
+
+    info = read_gguf(Store().resolve(model))
+    if for_people(as_json):
+        _print_table(info)
+    else:
+        print_line(_facts(info))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--card",
+    "card_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The card, as TOML.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write a new file here and leave FILE as it is.",
+)
+def pack(file: Path, card_file: Path, out: Path | None) -> None:
+    """Write a card into the GGUF FILE, in place of the one it has.
+
+    The file then carries its task, prompt and provenance with it, so that
+    `edgeslm extract FILE` needs no schema and `edgeslm classify FILE` no labels.
+    A classifier's card:
+
+    \b
+    name = "support-router"
+    licence = "apache-2.0"
+    [task]
+    kind = "classify"
+    labels = ["billing", "refund", "shipping"]
+    [prompt]
+    system = "You sort customer mail by topic."
+
+    An extractor's card has this task instead; the schema may also be a table:
+
+    \b
+    [task]
+    kind = "extract"
+    json_schema = "invoice.schema.json"
+
+    The card is checked against the file before anything is written: its schema must
+    be one that can be enforced, its labels distinct, its chat template this file's.
+    """
+    from edgeslm.pack import read_card, write_card
+
+    target = out or file
+    write_card(file, read_card(card_file), target)
+    info = read_gguf(target)
+    if for_people():
+        _print_table(info)
+    else:
+        print_line(_facts(info))
+
+
+def _facts(info: GGUFInfo) -> dict[str, Any]:
+    context = min(_CONTEXT, info.context_length)
+    return {
+        "file": str(info.path),
+        "size": info.size,
+        "name": info.name,
+        "architecture": info.architecture,
+        "parameters": info.parameters,
+        "quantization": info.quantization,
+        "bits_per_weight": round(info.bits_per_weight, 3),
+        "context_length": info.context_length,
+        "vocab_size": info.vocab_size,
+        "memory": {"context": context, "bytes": info.tensor_bytes + kv_bytes(info, context)},
+        "chat_template_sha256": info.chat_template_sha256,
+        "licence": info.licence,
+        "card": None if info.card is None else info.card.model_dump(mode="json"),
+    }
+
+
+def _print_table(info: GGUFInfo) -> None:
+    facts = _facts(info)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    memory = facts["memory"]
+    rows = {
+        "file": facts["file"],
+        "name": facts["name"] or "not named",
+        "architecture": info.architecture,
+        "parameters": f"{info.parameters:,}",
+        "quantization": f"{info.quantization}, really {info.bits_per_weight:.2f} bits per weight",
+        "context": f"{info.context_length:,} tokens",
+        "vocabulary": f"{info.vocab_size:,} tokens",
+        "file size": _megabytes(info.size),
+        "memory": f"{_megabytes(memory['bytes'])} at {memory['context']:,} tokens",
+        "chat template": facts["chat_template_sha256"] or "none",
+        "licence": facts["licence"] or "not named",
+        **(_card_rows(info.card) if info.card else {"card": "none"}),
+    }
+    for key, value in rows.items():
+        table.add_row(key, Text(_printable(value)))
+    Console().print(table)
+
+
+def _card_rows(card: Card) -> dict[str, str]:
+    rows = {
+        "card": f"{card.name} {card.version}, licence {card.licence}",
+        "description": card.description,
+        "task": _task_summary(card),
+        "system prompt": card.prompt.system or "",
+        "calibration": f"temperature {card.calibration.temperature:g}" if card.calibration else "",
+        "scores": "\n".join(
+            f"{score.metric} {score.value:.3f} on {score.gold} (n={score.n})"
+            for score in card.scores
+        ),
+        "made from": card.provenance.base or "",
+        "base sha256": card.provenance.base_sha256 or "",
+        "data": ", ".join(card.provenance.sources),
+    }
+    return {key: value for key, value in rows.items() if value}
+
+
+def _task_summary(card: Card) -> str:
+    if isinstance(card.task, ClassifyTask):
+        names = [label.name for label in card.task.labels]
+        return f"classify into {len(names)} labels: {_some(names)}"
+    fields = card.task.json_schema.get("properties")
+    of = f" with the fields {_some(list(fields))}" if isinstance(fields, dict) and fields else ""
+    return f"{card.task.kind} JSON{of}"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _printable(text: str) -> str:
+    """Without what could steer a terminal; the text may come from an untrusted file."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

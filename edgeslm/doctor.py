@@ -1,0 +1,238 @@
+"""What `edgeslm doctor` finds on this machine: facts, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeslm import machine
+from edgeslm.errors import EdgeslmError
+from edgeslm.machine import Build, Machine
+from edgeslm.registry import Registry, registry_files, user_registry
+from edgeslm.store import Store
+
+Level = Literal["ok", "warning", "problem"]
+
+#: variables that change how the OpenMP threads of the llama library work and wait
+_OPENMP = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "KMP_BLOCKTIME")
+#: variables that change where a pull goes
+_NETWORK = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTPS_PROXY", "NO_PROXY")
+_PASSWORD = re.compile(r"//[^/@]*@")
+#: instruction sets as the processor names them, and as the llama library does
+_COMPILED = {
+    "avx": "AVX", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C", "avx512f": "AVX512",
+    "avx512_vnni": "AVX512_VNNI", "asimd": "NEON", "neon": "NEON", "asimddp": "DOTPROD",
+    "i8mm": "MATMUL_INT8",
+}  # fmt: skip
+_LITTLE_DISK = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One judgement: what about, and for a warning or a problem what to do.
+
+    ``exit_code`` is that of the error behind a problem, else 0.
+    """
+
+    level: Level
+    about: str
+    message: str
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model on this device; ``size`` in bytes."""
+
+    name: str
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All facts and findings. None where a fact is not available; sizes in bytes.
+
+    ``registries`` are the models.toml files in use; ``openmp`` and ``network`` are the
+    environment variables that matter and their values.
+    """
+
+    machine: Machine
+    threads: int
+    build: Build | None
+    openmp: Mapping[str, str | None]
+    store: Path
+    disk_free: int | None
+    models: tuple[StoredModel, ...]
+    registries: tuple[Path, ...]
+    user_registry: Path
+    network: Mapping[str, str | None]
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """That of the first problem, 0 without one."""
+        return next((f.exit_code for f in self.findings if f.level == "problem"), 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values; paths become text."""
+        data = asdict(self)
+        for name in ("store", "user_registry"):
+            data[name] = str(data[name])
+        data["registries"] = [str(path) for path in self.registries]
+        for model in data["models"]:
+            model["path"] = str(model["path"])
+        return data
+
+
+def examine() -> Report:
+    """Look at this machine; what is wrong becomes a finding and never an exception."""
+    facts = machine.describe()
+    machine.prepare_openmp()
+    findings: list[Finding] = []
+    build = _build(findings)
+    store = Store()
+    models = _stored(store)
+    registries = _registries(findings)
+    disk_free = _disk_free(store.root)
+    openmp = {name: os.environ.get(name) for name in _OPENMP}
+    findings += judge_machine(facts, openmp)
+    findings += judge_storage(models, disk_free, facts.memory_available)
+    if build is not None:
+        findings += judge_build(build, facts, nvidia_driver())
+    return Report(
+        machine=facts,
+        threads=machine.default_threads(),
+        build=build,
+        openmp=openmp,
+        store=store.root,
+        disk_free=disk_free,
+        models=models,
+        registries=registries,
+        user_registry=user_registry(),
+        network={name: _variable(name) for name in _NETWORK},
+        findings=tuple(findings),
+    )
+
+
+def judge_machine(facts: Machine, openmp: Mapping[str, str | None]) -> Iterator[Finding]:
+    """What makes answers on this machine slow or their times uneven."""
+    if facts.load_average and facts.load_average[0] > facts.usable_cores + 0.5:
+        yield Finding(
+            "warning",
+            "load",
+            f"{facts.load_average[0]:.1f} threads want {facts.usable_cores} cores: "
+            "other programs run, so answers take longer; close some",
+        )
+    if facts.on_battery:
+        yield Finding("warning", "power", "on battery: the processor may run slower; plug it in")
+    if (openmp.get("OMP_WAIT_POLICY") or "").lower() == "passive":
+        yield Finding(
+            "warning",
+            "threads",
+            "OMP_WAIT_POLICY=passive makes every step wait for sleeping threads, some four times "
+            "slower where it was measured; unset it",
+        )
+
+
+def judge_build(build: Build, facts: Machine, nvidia: bool) -> Iterator[Finding]:
+    """Whether the installed llama library uses what the machine has."""
+    yield Finding("ok", "library", f"llama-cpp-python {build.version} runs on this processor")
+    compiled = {
+        part.split("=")[0].strip() for part in build.system_info.replace(":", "|").split("|")
+    }
+    unused = [
+        name for name in facts.instruction_sets if _COMPILED.get(name, "") not in {"", *compiled}
+    ]
+    if unused:
+        yield Finding(
+            "warning",
+            "library",
+            f"the build does not use {', '.join(unused)} of this processor and is slower for it; "
+            "compile it here: pip install --force-reinstall --no-cache-dir llama-cpp-python",
+        )
+    if nvidia and not build.gpu_offload:
+        yield Finding(
+            "warning",
+            "GPU",
+            "an NVIDIA driver is here, but the build has no GPU backend; the README has the CUDA "
+            "wheels",
+        )
+
+
+def judge_storage(
+    models: tuple[StoredModel, ...], disk_free: int | None, memory_available: int
+) -> Iterator[Finding]:
+    """Whether models are there, fit into memory, and more could be pulled."""
+    if models:
+        yield Finding("ok", "models", f"{len(models)} on this device")
+    else:
+        yield Finding("warning", "models", "none on this device; edgeslm pull smollm2-135m")
+    for model in models:
+        if model.size > memory_available:
+            yield Finding(
+                "warning",
+                "memory",
+                f"{model.name} has {machine.show_bytes(model.size)}, but "
+                f"{machine.show_bytes(memory_available)} are free; close other programs",
+            )
+    if disk_free is not None and disk_free < _LITTLE_DISK:
+        yield Finding(
+            "warning",
+            "disk",
+            f"{machine.show_bytes(disk_free)} are free where models are kept; make room or set "
+            "EDGESLM_HOME to another disk",
+        )
+
+
+def nvidia_driver() -> bool:
+    """Whether an NVIDIA driver is installed."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _build(findings: list[Finding]) -> Build | None:
+    try:
+        machine.library_files()
+        return machine.probe_build()
+    except EdgeslmError as error:
+        findings.append(_problem("library", error))
+        return None
+
+
+def _stored(store: Store) -> tuple[StoredModel, ...]:
+    return tuple(StoredModel(m.name, m.path, m.current.size) for m in store.installed())
+
+
+def _registries(findings: list[Finding]) -> tuple[Path, ...]:
+    try:
+        count = len(Registry.load().entries)
+        findings.append(Finding("ok", "registry", f"{count} models are known by name"))
+    except EdgeslmError as error:
+        findings.append(_problem("registry", error))
+    return tuple(registry_files())
+
+
+def _variable(name: str) -> str | None:
+    """A variable in either spelling, as the network libraries read it, without a password."""
+    value = os.environ.get(name) or os.environ.get(name.lower())
+    return value and _PASSWORD.sub("//***@", value)
+
+
+def _problem(about: str, error: EdgeslmError) -> Finding:
+    return Finding("problem", about, str(error), error.exit_code)
+
+
+def _disk_free(folder: Path) -> int | None:
+    """Free bytes where ``folder`` is or will be."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            try:
+                return shutil.disk_usage(place).free
+            except OSError:
+                return None
+    return None

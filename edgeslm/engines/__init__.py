@@ -1,0 +1,1 @@
+"""The engines: each file here is the only one that imports its inference library."""

@@ -1,0 +1,339 @@
+"""llama.cpp behind the Engine seam, through llama-cpp-python's low-level functions."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeslm import machine
+from edgeslm.engine import Batch, Logits, Vocab
+from edgeslm.engines.llama_library import (
+    BatchArrays,
+    StopFlag,
+    free_gpu_memory,
+    llama_cpp,
+    log,
+    logger,
+)
+from edgeslm.errors import EngineError, ModelFileError
+from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
+
+#: rows of one batch
+BATCH_SIZE = 512
+#: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the
+#: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and
+#: Q8_0 do not depend on the shape of the batch (but for single rows past 512 cells).
+MAX_OUTPUTS = 63
+#: sequences of a context: a label for each row of logits, and prefixes
+MAX_SEQUENCES = 80
+#: flash attention works in blocks of this many cells
+CELL_BLOCK = 256
+#: the context a model starts with, if the caller names none
+DEFAULT_CONTEXT = 2048
+
+
+class LlamaEngine:
+    """A GGUF loaded by llama.cpp.
+
+    Args:
+        path: the file.
+        context_size: cells to begin with; grows to ``max_context`` by ``resize``.
+        max_context: default is what the model was trained for.
+        gpu_layers: None puts all on a GPU that this build supports, as far as its memory goes.
+        threads: None asks ``machine.default_threads()``.
+
+    Raises:
+        ModelFileError: not a model that llama.cpp can load.
+        ResourceError: weights, cells and buffers do not fit into memory.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context_size: int = DEFAULT_CONTEXT,
+        max_context: int | None = None,
+        gpu_layers: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.info = read_gguf(path)
+        self._path = path
+        self._model: Any = None
+        self._context: Any = None
+        self._stop = StopFlag()
+        self._threads = threads or machine.default_threads()
+        limit = self.info.context_length
+        self._max_context = min(max_context or limit, limit)
+        machine.check_fit(_need(self.info, context_size), machine.available_memory(), path.name)
+        self._model = self._load(gpu_layers)
+        self._vocab_pointer = llama_cpp.llama_model_get_vocab(self._model)
+        self._refuse_recurrent()
+        self._arrays = BatchArrays(BATCH_SIZE, MAX_SEQUENCES)
+        self._open_context(context_size)
+        self._space_prefix = self._text_tokens("a", False) != self._text_tokens("\na", False)[-1:]
+
+    # --- loading ---------------------------------------------------------------
+
+    def _load(self, gpu_layers: int | None) -> Any:
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.n_gpu_layers = gpu_layers if gpu_layers is not None else self._layers_that_fit()
+        log.errors = []
+        model = llama_cpp.llama_model_load_from_file(str(self._path).encode(), parameters)
+        if not model:
+            raise ModelFileError(
+                f"{self._path}: llama.cpp cannot load this model: {log.last_error()}. "
+                "Pull it again, or update llama-cpp-python if the model is newer than this build"
+            )
+        return model
+
+    def _layers_that_fit(self) -> int:
+        if not llama_cpp.llama_supports_gpu_offload():
+            return 0
+        return layers_that_fit(self.info, free_gpu_memory())
+
+    def _refuse_recurrent(self) -> None:
+        if llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(
+            self._model
+        ):
+            self.close()
+            raise ModelFileError(
+                f"{self._path}: {self.info.architecture} keeps a recurrent state, which cannot be "
+                "rolled back; use a transformer model"
+            )
+
+    def _open_context(self, cells: int) -> None:
+        cells = min(
+            -(-cells // CELL_BLOCK) * CELL_BLOCK, -(-self._max_context // CELL_BLOCK) * CELL_BLOCK
+        )
+        parameters = llama_cpp.llama_context_default_params()
+        parameters.n_ctx = cells
+        parameters.n_batch = parameters.n_ubatch = BATCH_SIZE
+        parameters.n_seq_max = MAX_SEQUENCES
+        parameters.n_outputs_max = MAX_SEQUENCES  # llama.cpp wants one for each
+        parameters.n_outputs_max_per_seq = 0
+        parameters.n_threads = parameters.n_threads_batch = self._threads
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        parameters.kv_unified = True  # a partial copy of a sequence aborts the process without it
+        parameters.abort_callback = self._stop.callback
+        parameters.abort_callback_data = self._stop.data
+        log.errors = []
+        self._context = llama_cpp.llama_init_from_model(self._model, parameters)
+        if not self._context:
+            self.close()
+            raise EngineError(f"{self._path}: no context of {cells} cells: {log.last_error()}")
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._cells = cells
+
+    # --- facts -----------------------------------------------------------------
+
+    @property
+    def context_size(self) -> int:
+        return self._cells
+
+    @property
+    def max_context(self) -> int:
+        return self._max_context
+
+    @property
+    def max_sequences(self) -> int:
+        return MAX_SEQUENCES
+
+    @property
+    def batch_size(self) -> int:
+        return BATCH_SIZE
+
+    @property
+    def max_outputs(self) -> int:
+        return MAX_OUTPUTS
+
+    @property
+    def chat_template(self) -> str | None:
+        return self.info.chat_template
+
+    @cached_property
+    def vocab(self) -> Vocab:
+        self._check_open()
+        pointer = self._vocab_pointer
+        size = llama_cpp.llama_vocab_n_tokens(pointer)
+        control = {
+            t: self._piece(t, special=True).decode("utf-8", "replace")
+            for t in range(size)
+            if llama_cpp.llama_vocab_is_control(pointer, t)
+        }
+        end = [llama_cpp.llama_vocab_eot(pointer), llama_cpp.llama_vocab_eos(pointer)]
+        end += [t for t in sorted(control) if llama_cpp.llama_vocab_is_eog(pointer, t)]
+        bos = llama_cpp.llama_vocab_bos(pointer)
+        return Vocab(
+            pieces=tuple(b"" if t in control else self._piece(t) for t in range(size)),
+            control=control,
+            bos=bos if llama_cpp.llama_vocab_get_add_bos(pointer) and bos >= 0 else None,
+            end=tuple(dict.fromkeys(t for t in end if t >= 0)),
+        )
+
+    def _piece(self, token: int, special: bool = False) -> bytes:
+        size = 256
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            n = llama_cpp.llama_token_to_piece(self._vocab_pointer, token, buffer, size, 0, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            size = -n
+
+    # --- tokens ----------------------------------------------------------------
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        if not text:
+            return []
+        if not self._space_prefix:
+            return self._text_tokens(text, special)
+        # SentencePiece puts a space before the first word; behind a line break it does not
+        mark = self._text_tokens("\n", False)
+        tokens = self._text_tokens("\n" + text, special)
+        if tokens[: len(mark)] != mark:
+            raise EngineError(
+                "this tokenizer joins a line break with what follows; the text cannot be split"
+            )
+        return tokens[len(mark) :]
+
+    def _text_tokens(self, text: str, special: bool) -> list[int]:
+        self._check_open()
+        data = text.encode()
+        room = len(data) + 8
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            n = llama_cpp.llama_tokenize(
+                self._vocab_pointer, data, len(data), buffer, room, False, special
+            )
+            if n >= 0:
+                return buffer[:n]
+            room = -n
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        return b"".join(self.vocab.pieces[token] for token in tokens)
+
+    # --- evaluation ------------------------------------------------------------
+
+    def evaluate(self, batch: Batch) -> Logits:
+        self._check_open()
+        self._stop.check()
+        if len(batch.tokens) > BATCH_SIZE or sum(batch.wanted) > MAX_OUTPUTS:
+            raise EngineError(f"a batch holds at most {BATCH_SIZE} rows and {MAX_OUTPUTS} outputs")
+        self._arrays.fill(batch)
+        log.errors = []
+        code = llama_cpp.llama_decode(self._context, self._arrays.struct)
+        if code != 0:
+            self._undo(batch)
+            self._explain(code, batch)
+        return self._rows(sum(batch.wanted))
+
+    def _undo(self, batch: Batch) -> None:
+        first: dict[int, int] = {}
+        for position, sequences in zip(batch.positions, batch.sequences, strict=True):
+            for sequence in sequences:
+                first[sequence] = min(position, first.get(sequence, position))
+        for sequence, position in first.items():
+            self.truncate(sequence, position)
+
+    def _explain(self, code: int, batch: Batch) -> None:
+        if code == 2:
+            self._stop.check()
+        if code == 1:
+            raise EngineError(
+                f"no room for {len(batch.tokens)} more tokens in a context of {self._cells} cells"
+            )
+        raise EngineError(f"llama.cpp failed with code {code}: {log.last_error()}")
+
+    def _rows(self, n: int) -> Logits:
+        if n == 0:
+            return np.empty((0, self._n_vocab), np.float32)
+        pointer = llama_cpp.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(pointer, shape=(n, self._n_vocab))
+
+    @cached_property
+    def _n_vocab(self) -> int:
+        return int(llama_cpp.llama_vocab_n_tokens(self._vocab_pointer))
+
+    # --- sequences -------------------------------------------------------------
+
+    def fork(self, source: int, target: int) -> None:
+        self._check_open()
+        llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def truncate(self, sequence: int, length: int) -> None:
+        self._check_open()
+        if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            raise EngineError(f"this model cannot be rolled back to position {length}")
+
+    def save(self, sequence: int) -> bytes:
+        self._check_open()
+        size = llama_cpp.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = llama_cpp.llama_state_seq_get_data(self._context, buffer, size, sequence)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        self._check_open()
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if not llama_cpp.llama_state_seq_set_data(self._context, buffer, len(state), sequence):
+            raise EngineError("the saved state does not fit this context")
+
+    def resize(self, context_size: int) -> None:
+        if context_size <= self._cells:
+            return
+        self._check_open()
+        more = _need(self.info, context_size).kv - _need(self.info, self._cells).kv
+        machine.check_fit(machine.Need(0, more, 0), machine.available_memory(), self._path.name)
+        llama_cpp.llama_free(self._context)
+        self._context = None
+        self._open_context(context_size)
+
+    # --- stopping --------------------------------------------------------------
+
+    def arm(self, deadline: float | None) -> None:
+        self._stop.arm(deadline)
+
+    def cancel(self) -> None:
+        self._stop.cancel()
+
+    def close(self) -> None:
+        self._stop.disarm()
+        if self._context is not None:
+            llama_cpp.llama_free(self._context)
+            self._context = None
+        if self._model is not None:
+            llama_cpp.llama_model_free(self._model)
+            self._model = None
+
+    def _check_open(self) -> None:
+        if self._context is None:
+            raise EngineError("the model is closed")
+
+
+def _need(info: GGUFInfo, cells: int) -> machine.Need:
+    """Memory to hold a model on this machine, in bytes; the compute buffer is an upper bound."""
+    widest = max((max(t.shape) for t in info.tensors if t.name.startswith("blk.")), default=0)
+    floats = BATCH_SIZE * (3 * widest + cells) + 2 * MAX_SEQUENCES * info.vocab_size
+    compute = 4 * floats
+    return machine.Need(info.tensor_bytes, kv_bytes(info, cells), compute)
+
+
+def layers_that_fit(info: GGUFInfo, free: int) -> int:
+    """Layers to put on a GPU with ``free`` bytes; -1 for all. Warns where not all fit.
+
+    A fifth of the memory stays free: a CUDA allocation that fails ends the process.
+    """
+    need = _need(info, min(info.context_length, DEFAULT_CONTEXT)).total
+    if need <= free * 0.8:
+        return -1
+    layers = int(info.n_layer * free * 0.8 / need)
+    logger.warning(
+        "the GPU has %.0f MB free and all of %s needs %.0f MB: %d of %d layers go there",
+        free / 1e6, info.path.name, need / 1e6, layers, info.n_layer,
+    )  # fmt: skip
+    return layers

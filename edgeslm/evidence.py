@@ -1,0 +1,248 @@
+"""Per-field confidence, and the span of the text that a value was read from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from edgeslm.decode import Choice
+from edgeslm.result import Field
+
+_NAME = re.compile(r"[A-Za-z_\u0080-\ud7ff\ue000-\U0010ffff][\w\u0080-\ud7ff\ue000-\U0010ffff]*\Z")
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:[ ,.'’]\d{3})+|\d+)(?:[.,]\d+)?|-?[.,]\d+")
+_DATE = re.compile(
+    r"(?<!\d)(?:(?P<y>\d{4})[-/. ](?P<m>\d{1,2})[-/. ](?P<d>\d{1,2})"
+    r"|(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})"
+    r"|(?P<e>\d{1,2})(?:st|nd|rd|th)?[-/. ]*(?P<n>[A-Za-z]{3,9})[-/., ]*(?P<f>\d{4}|\d{2})"
+    r"|(?P<o>[A-Za-z]{3,9})[-/. ]*(?P<g>\d{1,2})(?:st|nd|rd|th)?[,. ]+(?P<h>\d{4}))(?!\d)"
+)
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905  a table
+_ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A value without children in a JSON text: RFC 9535 path, place and value."""
+
+    path: str
+    start: int
+    end: int
+    value: Any
+
+
+def leaves(text: str) -> list[Leaf]:
+    """All leaves of a JSON text in order; an empty array or object is a leaf, too."""
+    found: list[Leaf] = []
+    _scan(text, _skip(text, 0), "$", found)
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _scan(text: str, at: int, path: str, found: list[Leaf]) -> int:
+    """Walk the value that begins at ``at``; the place behind it."""
+    if text[at] == "{":
+        return _scan_members(text, at, path, found)
+    if text[at] == "[":
+        return _scan_elements(text, at, path, found)
+    value, end = json.JSONDecoder(parse_float=Decimal).raw_decode(text, at)
+    found.append(Leaf(path, at, end, value))
+    return end
+
+
+def _scan_members(text: str, start: int, path: str, found: list[Leaf]) -> int:
+    at = _skip(text, start + 1)
+    if text[at] == "}":
+        found.append(Leaf(path, start, at + 1, {}))
+        return at + 1
+    while True:
+        name, at = json.decoder.scanstring(text, at + 1)  # type: ignore[attr-defined]  # typeshed omits it
+        at = _skip(text, _skip(text, at) + 1)
+        at = _skip(text, _scan(text, at, path + _segment(name), found))
+        if text[at] == "}":
+            return at + 1
+        at = _skip(text, at + 1)
+
+
+def _scan_elements(text: str, start: int, path: str, found: list[Leaf]) -> int:
+    at = _skip(text, start + 1)
+    if text[at] == "]":
+        found.append(Leaf(path, start, at + 1, []))
+        return at + 1
+    index = 0
+    while True:
+        at = _skip(text, _scan(text, at, f"{path}[{index}]", found))
+        if text[at] == "]":
+            return at + 1
+        at = _skip(text, at + 1)
+        index += 1
+
+
+def _segment(name: str) -> str:
+    if _NAME.match(name):
+        return f".{name}"
+    quoted = json.dumps(name, ensure_ascii=False)[1:-1].replace('\\"', '"').replace("'", "\\'")
+    return f"['{quoted}']"
+
+
+def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -> dict[str, Field]:
+    """Confidence and span of every leaf of an answer.
+
+    Args:
+        answer: the whole JSON text; ``choices`` place tokens by its UTF-8 bytes.
+        cut: bytes that the model wrote, where a budget ended it; None if it ended by itself.
+        text: the caller's text.
+    """
+    places = _byte_places(answer)
+    result: dict[str, Field] = {}
+    finder = SpanFinder(text)
+    for leaf in leaves(answer):
+        # a number ends by what follows it, so that token counts, too
+        start, end = places[leaf.start], places[leaf.end]
+        reach = end if answer[leaf.end - 1] in '"]}' else end + 1
+        if cut is not None and reach > cut:
+            result[leaf.path] = Field(0.0, None)
+            continue
+        confidence = 1.0
+        for choice in choices:
+            if choice.start < reach and choice.end > start:
+                confidence *= choice.probability
+        result[leaf.path] = Field(confidence, finder.find(leaf.value))
+    return result
+
+
+def _byte_places(text: str) -> list[int]:
+    places = [0]
+    for character in text:
+        places.append(places[-1] + len(character.encode()))
+    return places
+
+
+class SpanFinder:
+    """Finds values in a text: exactly, or equal after the normalisation their type implies."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._folded: tuple[str, list[int]] | None = None
+
+    def find(self, value: Any) -> tuple[int, int] | None:
+        """Half-open code-point offsets of the first place the value stands, or None."""
+        if isinstance(value, bool) or value is None or isinstance(value, list | dict):
+            return None
+        if isinstance(value, int | float | Decimal):
+            return self._find_number(Decimal(str(value)))
+        iso = _ISO.match(value)
+        if iso:
+            span = self._find_exact(value) or self._find_date(value)
+            if span:
+                return span
+        return self._find_exact(value) or self._find_folded(value)
+
+    def _find_exact(self, value: str) -> tuple[int, int] | None:
+        if not value.strip():
+            return None
+        first: tuple[int, int] | None = None
+        at = self._text.find(value)
+        while at >= 0:
+            end = at + len(value)
+            if self._is_whole(at, end):
+                return at, end
+            first = first or (at, end)
+            at = self._text.find(value, at + 1)
+        return first
+
+    def _is_whole(self, start: int, end: int) -> bool:
+        """Whether no letter or digit runs on across the ends."""
+        text = self._text
+        return not (
+            (start > 0 and text[start - 1].isalnum() and text[start].isalnum())
+            or (end < len(text) and text[end].isalnum() and text[end - 1].isalnum())
+        )
+
+    def _find_folded(self, value: str) -> tuple[int, int] | None:
+        """Equal but for case and white space, which OCR and models change."""
+        if self._folded is None:
+            self._folded = _fold(self._text)
+        needle, _ = _fold(value)
+        if len(needle) < 2:
+            return None
+        folded, places = self._folded
+        at = folded.find(needle)
+        return None if at < 0 else (places[at], places[at + len(needle) - 1] + 1)
+
+    def _find_number(self, value: Decimal) -> tuple[int, int] | None:
+        for match in _NUMBER.finditer(self._text):
+            if value in set(_readings(match.group())):
+                return match.span()
+        return None
+
+    def _find_date(self, value: str) -> tuple[int, int] | None:
+        wanted = date.fromisoformat(value) if _is_date(value) else None
+        for match in _DATE.finditer(self._text):
+            if wanted in set(_dates(match.groupdict())):
+                return match.span()
+        return None
+
+
+def _fold(text: str) -> tuple[str, list[int]]:
+    folded: list[str] = []
+    places: list[int] = []
+    for i, character in enumerate(text):
+        if not character.isspace():
+            for part in character.casefold():
+                folded.append(part)
+                places.append(i)
+    return "".join(folded), places
+
+
+def _readings(written: str) -> Iterator[Decimal]:
+    """The numbers that a spelling can mean: with comma or point as the decimal mark."""
+    plain = re.sub(r"[ '’]", "", written)
+    for thousands, mark in ((",", "."), (".", ",")):
+        try:
+            yield Decimal(plain.replace(thousands, "").replace(mark, "."))
+        except InvalidOperation:
+            continue
+
+
+def _is_date(value: str) -> bool:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _dates(parts: dict[str, str | None]) -> Iterator[date]:
+    """The dates that a spelling can mean: day or month first, two-digit years of 1970-2069."""
+    p = {key: value for key, value in parts.items() if value is not None}
+    candidates: list[tuple[str, int, int]] = []
+    if "y" in p:
+        candidates = [(p["y"], int(p["m"]), int(p["d"]))]
+    elif "a" in p:
+        a, b = int(p["a"]), int(p["b"])
+        candidates = [(p["c"], b, a), (p["c"], a, b)]
+        if len(p["c"]) == 2:  # 18-10-19 can begin with the year
+            candidates.append((p["a"], b, int(p["c"])))
+    else:
+        name, day, year = (p["n"], p["e"], p["f"]) if "n" in p else (p["o"], p["g"], p["h"])
+        month = name[:3].lower()
+        if month in _MONTHS:
+            candidates = [(year, _MONTHS.index(month) + 1, int(day))]
+    for year_text, month_number, day_number in candidates:
+        year_number = int(year_text)
+        if len(year_text) <= 2:
+            year_number += 2000 if year_number < 70 else 1900
+        try:
+            yield date(year_number, month_number, day_number)
+        except ValueError:
+            continue

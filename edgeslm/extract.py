@@ -1,0 +1,166 @@
+"""Extractor: text in, a validated value out, with confidence and evidence for every field."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Generic, Literal, TypeVar
+
+from edgeslm.card import PromptSpec, Style
+from edgeslm.closing import closing_tokens
+from edgeslm.decode import Decoded, Decoder, seeded_sampler
+from edgeslm.errors import DeadlineError, OutputInvalidError, OutputTruncatedError
+from edgeslm.evidence import fields
+from edgeslm.grammar import Grammar, Matcher
+from edgeslm.prompt import Truncate, check_text, compile_prompt, fit_text
+from edgeslm.result import Extraction, Timing
+from edgeslm.schema import Schema
+from edgeslm.session import WORK, Prefilled, Session
+
+T = TypeVar("T")
+OnBudget = Literal["close", "raise"]
+
+#: tokens of an answer, if neither the card nor the caller says otherwise
+DEFAULT_MAX_TOKENS = 512
+
+
+class Extractor(Generic[T]):
+    """Reads one kind of value out of texts. Safe to call from many threads.
+
+    Make one with ``model.extractor(schema)``. The prompt's fixed part is evaluated at
+    the first call and reused by later ones.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        schema: Schema[T],
+        prompt: PromptSpec,
+        *,
+        style: Style,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+    ) -> None:
+        self.schema = schema
+        self._session = session
+        self._style = style
+        self._max_tokens = max_tokens
+        with session.request(None):
+            self._prompt = compile_prompt(prompt, session.engine)
+            self._grammar = Grammar(schema, session.grammar_tokenizer, style)
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        max_tokens: int | None = None,
+        deadline_ms: float | None = None,
+        on_budget: OnBudget = "close",
+        truncate: Truncate = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Extraction[T]:
+        """Extract from one text.
+
+        Args:
+            max_tokens: budget of the answer, in tokens of the model.
+            deadline_ms: budget of the call, in milliseconds, time in the queue included.
+            on_budget: what happens when a budget ends: ``"close"`` completes the JSON
+                validly, flags it ``complete=False`` and gives the fields that were cut or
+                filled a confidence of 0; ``"raise"`` raises.
+            truncate: ``"middle"`` drops the middle of a text that does not fit.
+            temperature: 0 takes the likeliest token; above it, sampling seeded by ``seed``.
+
+        Raises:
+            InputError: empty or not text. InputTooLongError: it does not fit the context.
+            OutputTruncatedError: a budget ended, with ``on_budget="raise"``.
+            OutputInvalidError: the value breaks a rule that no grammar can hold.
+            CancelledError: ``model.cancel()`` was called meanwhile.
+        """
+        start = time.perf_counter()
+        check_text(text)
+        budget = self._max_tokens if max_tokens is None else max(1, max_tokens)
+        engine = self._session.engine
+        matcher = self._grammar.matcher()
+        prefilled, decoded = Prefilled.nothing(), Decoded()
+        try:
+            with self._session.request(deadline_ms):
+                room = engine.max_context
+                tokens = fit_text(engine.tokenize(text), self._prompt, room, budget, truncate)
+                prefilled = self._session.prefill(self._prompt, tokens, budget)
+                decoded = Decoder(
+                    engine,
+                    matcher,
+                    sequence=WORK,
+                    position=prefilled.length,
+                    max_tokens=budget,
+                    sampler=seeded_sampler(temperature, seed) if temperature > 0 else None,
+                ).run(prefilled.row)
+        except DeadlineError:
+            if on_budget == "raise":
+                raise
+        answer, cut = self._finish(matcher, decoded, on_budget)
+        value = self._read(answer)
+        found = fields(answer, decoded.choices, cut, text)
+        timing = Timing(
+            prefill_ms=prefilled.ms,
+            decode_ms=decoded.ms,
+            total_ms=(time.perf_counter() - start) * 1000,
+            prompt_tokens=prefilled.length,
+            cached_tokens=prefilled.cached,
+            output_tokens=len(decoded.tokens),
+            decodes=decoded.decodes,
+        )
+        return Extraction(value, answer, decoded.stopped, found, timing)
+
+    def _finish(
+        self, matcher: Matcher, decoded: Decoded, on_budget: OnBudget
+    ) -> tuple[str, int | None]:
+        """The whole answer, and where a budget cut it, in bytes."""
+        vocab = self._session.engine.vocab
+        data = b"".join(vocab.pieces[token] for token in decoded.tokens)
+        if decoded.stopped:
+            return data.decode(), None
+        if on_budget == "raise":
+            raise OutputTruncatedError(
+                f"the budget ended after {len(decoded.tokens)} tokens of the answer; allow more "
+                'max_tokens or deadline_ms, or use on_budget="close"',
+                prefix=data.decode("utf-8", "replace"),
+            )
+        ending = closing_tokens(matcher, vocab, data)
+        return (data + b"".join(vocab.pieces[token] for token in ending)).decode(), len(data)
+
+    def _read(self, answer: str) -> T:
+        try:
+            return self.schema.read(answer)
+        except RecursionError as error:
+            raise OutputInvalidError("the answer is nested too deeply", json=answer) from error
+
+
+def default_prompt(schema: dict[str, Any]) -> PromptSpec:
+    """A prompt for a model that was not trained for the task: names the fields wanted."""
+    names = [_describe(name, rule) for name, rule in _properties(schema).items()]
+    fields = "with the following fields as JSON:\n" + "\n".join(names) if names else "as JSON."
+    return PromptSpec(
+        system="You read values out of a text, exactly as they stand there.",
+        user=f"Answer {fields}\n\nText:\n{{{{ text }}}}",
+    )
+
+
+def _properties(schema: dict[str, Any]) -> dict[str, Any]:
+    properties = schema.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _describe(name: str, rule: Any) -> str:
+    rule = rule if isinstance(rule, dict) else {}
+    kind = rule.get("format") or rule.get("type") or ""
+    words = f"- {name}" + (f" ({kind})" if isinstance(kind, str) and kind else "")
+    if isinstance(rule.get("description"), str):
+        words += f": {rule['description']}"
+    return without_code(words)
+
+
+def without_code(words: str) -> str:
+    """Braces pulled apart, so that no schema or label can pose as template code."""
+    for mark in ("{{", "{%", "{#"):
+        words = words.replace(mark, " ".join(mark))
+    return words

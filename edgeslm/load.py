@@ -1,0 +1,159 @@
+"""Name or path -> a ready Model; the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel, ValidationError
+
+from edgeslm import classify, extract
+from edgeslm.card import Card, ClassifyTask, LabelSpec, PromptSpec, Style
+from edgeslm.classify import Classifier
+from edgeslm.engine import Engine
+from edgeslm.errors import CardError, LabelError, SchemaError
+from edgeslm.extract import Extractor
+from edgeslm.pack import check_card
+from edgeslm.schema import compile_schema
+from edgeslm.session import Session
+from edgeslm.store import Store
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    max_context: int | None = None,
+    gpu_layers: int | None = None,
+    threads: int | None = None,
+) -> Model:
+    """Load a model by its name in models.toml (pulled before) or from a .gguf file.
+
+    Never downloads, and opens no socket.
+
+    Args:
+        max_context: the longest prompt plus answer, in tokens; default is what the model
+            was trained for. Memory is taken as prompts need it.
+        gpu_layers: None puts all layers on a GPU where the build has one; 0 keeps to the CPU.
+        threads: None chooses for this machine.
+
+    Raises:
+        ModelNotFoundError, ModelNotPulledError: nothing to load; the message has the command.
+        ModelFileError, CardError: the file cannot be read, or its card is not kept.
+        ResourceError: it does not fit into memory. MachineError: this processor cannot run it.
+    """
+    path = Store().resolve(name_or_path)
+    from edgeslm.engines.llama import LlamaEngine
+
+    engine = LlamaEngine(path, max_context=max_context, gpu_layers=gpu_layers, threads=threads)
+    try:
+        check_card(engine.info)
+        return Model(engine, engine.info.card)
+    except BaseException:
+        engine.close()
+        raise
+
+
+class Model:
+    """A loaded model. Safe to share between threads: calls take turns."""
+
+    def __init__(self, engine: Engine, card: Card | None = None) -> None:
+        self.card = card
+        self._session = Session(engine)
+
+    @overload
+    def extractor(self, schema: type[M], *, prompt: PromptSpec | None = None) -> Extractor[M]: ...
+    @overload
+    def extractor(
+        self, schema: dict[str, Any] | None = None, *, prompt: PromptSpec | None = None
+    ) -> Extractor[Any]: ...
+    def extractor(
+        self,
+        schema: type[BaseModel] | dict[str, Any] | None = None,
+        *,
+        prompt: PromptSpec | None = None,
+    ) -> Extractor[Any]:
+        """An Extractor for a pydantic class or a JSON Schema; default is the card's.
+
+        Raises:
+            SchemaError: the schema cannot be enforced in full.
+            CardError: no schema was given and the model has no card with one.
+        """
+        task = None if self.card is None else self.card.task
+        if task is None or isinstance(task, ClassifyTask):
+            if schema is None:
+                raise CardError("this model has no card with a schema; give extractor() one")
+            style, max_tokens = Style(), extract.DEFAULT_MAX_TOKENS
+            spec = prompt
+        else:
+            assert self.card is not None
+            style, max_tokens = task.style, task.max_tokens
+            spec = prompt or self.card.prompt
+            schema = task.json_schema if schema is None else schema
+        if not isinstance(schema, dict | type):
+            raise SchemaError(
+                f"a schema is a pydantic class or a dict, not {type(schema).__name__}"
+            )
+        compiled = compile_schema(schema)
+        spec = spec or extract.default_prompt(compiled.source)
+        return Extractor(self._session, compiled, spec, style=style, max_tokens=max_tokens)
+
+    def classifier(
+        self,
+        labels: Sequence[str] | Mapping[str, str] | None = None,
+        *,
+        prompt: PromptSpec | None = None,
+    ) -> Classifier:
+        """A Classifier for these labels, or labels with descriptions; default is the card's.
+
+        Raises:
+            LabelError: fewer than two labels, doubled or empty ones.
+            CardError: no labels were given and the model has no card with some.
+        """
+        if labels is not None:
+            specs = _label_specs(labels)
+            return Classifier(self._session, specs, prompt or classify.default_prompt(specs))
+        if self.card is None or not isinstance(self.card.task, ClassifyTask):
+            raise CardError("this model has no card with labels; give classifier() some")
+        calibration = self.card.calibration
+        return Classifier(
+            self._session,
+            self.card.task.labels,
+            prompt or self.card.prompt,
+            temperature=1.0 if calibration is None else calibration.temperature,
+        )
+
+    def cancel(self) -> None:
+        """Stop the call that runs now, from another thread; it raises CancelledError."""
+        self._session.cancel()
+
+    def close(self) -> None:
+        """Stop what runs and free the memory. Later calls raise EngineError."""
+        self._session.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _label_specs(labels: Sequence[str] | Mapping[str, str]) -> tuple[LabelSpec, ...]:
+    if isinstance(labels, str):
+        raise LabelError("labels are a list of names or a dict of name to description, not a str")
+    named = labels.items() if isinstance(labels, Mapping) else ((name, None) for name in labels)
+    try:
+        return ClassifyTask(
+            labels=tuple(LabelSpec(name=name, description=words) for name, words in named)
+        ).labels
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise LabelError(f"labels: {first['msg']}") from error

@@ -1,0 +1,156 @@
+"""Card and text become prompt tokens; training calls the same functions as inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from edgeslm.card import PromptSpec
+from edgeslm.chat_template import TemplateRefusedError, render
+from edgeslm.engine import Vocab
+from edgeslm.errors import InputError, InputTooLongError, ModelFileError
+
+Truncate = Literal["middle"] | None
+
+# Stand for the contents while the template renders, so that no content is ever
+# parsed for control tokens, or seen by the template's code.
+_SYSTEM = "\ue0f0system\ue0f1"
+_TEXT = "\ue0f0text\ue0f1"
+
+
+class Tokenizer(Protocol):
+    """What a prompt needs: an Engine has it, and so has training's tokenizer."""
+
+    @property
+    def vocab(self) -> Vocab: ...
+
+    @property
+    def chat_template(self) -> str | None: ...
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The fixed tokens around a text: ``prefix + tokens of the text + suffix``."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+    def overhead(self) -> int:
+        return len(self.prefix) + len(self.suffix)
+
+
+def compile_prompt(spec: PromptSpec, tokenizer: Tokenizer) -> Prompt:
+    """The tokens of a task's prompt under the model's chat template.
+
+    Control tokens come from the template alone; BOS stands first, once, where the
+    model wants one. A template that refuses a system message gets it in front of the
+    user's. A model without a template gets the plain words.
+
+    Raises:
+        ModelFileError: the template cannot be rendered, or drops or doubles the text.
+    """
+    before, _, after = spec.user.partition("{{ text }}")
+    template = tokenizer.chat_template
+    if template is None:
+        system = f"{spec.system}\n\n" if spec.system else ""
+        segments = [(system + before, False), (None, False), (after + "\n", False)]
+    else:
+        segments = _segments(_render(template, spec, tokenizer.vocab), spec.system, before, after)
+    at = next(i for i, (content, _) in enumerate(segments) if content is None)
+    prefix = _tokens(segments[:at], tokenizer)
+    bos = tokenizer.vocab.bos
+    if bos is not None:
+        while prefix and prefix[0] == bos:
+            prefix = prefix[1:]
+        prefix = [bos, *prefix]
+    return Prompt(tuple(prefix), tuple(_tokens(segments[at + 1 :], tokenizer)))
+
+
+def _render(template: str, spec: PromptSpec, vocab: Vocab) -> str:
+    def rendered(messages: list[dict[str, str]]) -> str:
+        text = render(
+            template,
+            {
+                "messages": messages,
+                "add_generation_prompt": True,
+                "bos_token": "" if vocab.bos is None else vocab.control.get(vocab.bos, ""),
+                "eos_token": vocab.control.get(vocab.end[0], "") if vocab.end else "",
+                "enable_thinking": False,
+                "tools": None,
+            },
+        )
+        if text.count(_TEXT) != 1 or text.count(_SYSTEM) != (1 if spec.system else 0):
+            raise ModelFileError("the model's chat template drops or doubles the text it is given")
+        return text
+
+    user = {"role": "user", "content": _TEXT}
+    if not spec.system:
+        return rendered([user])
+    try:
+        return rendered([{"role": "system", "content": _SYSTEM}, user])
+    except TemplateRefusedError:
+        return rendered([{"role": "user", "content": f"{_SYSTEM}\n\n{_TEXT}"}])
+
+
+def _segments(
+    rendered: str, system: str | None, before: str, after: str
+) -> list[tuple[str | None, bool]]:
+    """The rendered prompt as (content, is template); the text itself is None."""
+    head, _, tail = rendered.partition(_TEXT)
+    segments: list[tuple[str | None, bool]] = []
+    if system and _SYSTEM in head:
+        start, _, head = head.partition(_SYSTEM)
+        segments += [(start, True), (system, False)]
+    return [*segments, (head, True), (before, False), (None, False), (after, False), (tail, True)]
+
+
+def _tokens(segments: Sequence[tuple[str | None, bool]], tokenizer: Tokenizer) -> list[int]:
+    return [
+        token
+        for content, special in segments
+        if content
+        for token in tokenizer.tokenize(content, special=special)
+    ]
+
+
+def check_text(text: object) -> str:
+    """The caller's text, or an InputError that says what is wrong with it."""
+    if not isinstance(text, str):
+        raise InputError(f"the input must be a str, not {type(text).__name__}; decode bytes first")
+    if not text.strip():
+        raise InputError("the input is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise InputError(
+            f"the input is not text: it has a lone surrogate at code point {e.start}"
+        ) from e
+    return text
+
+
+def fit_text(
+    tokens: list[int], prompt: Prompt, room: int, reserve: int, truncate: Truncate
+) -> list[int]:
+    """The text's tokens such that prompt and ``reserve`` answer tokens fit into ``room`` cells.
+
+    Raises:
+        InputTooLongError: they do not, and ``truncate`` is None. ``"middle"`` keeps
+            the beginning and the end and drops what is between.
+    """
+    limit = room - prompt.overhead() - reserve
+    if len(tokens) <= limit:
+        return tokens
+    if truncate is None or limit < 2:
+        total = len(tokens) + prompt.overhead()
+        raise InputTooLongError(
+            f"the prompt has {total} tokens ({len(tokens)} of them the text) and {reserve} are "
+            f"kept for the answer, but the context holds {room}; shorten the text, or allow "
+            'truncate="middle"',
+            tokens=total + reserve,
+            limit=room,
+        )
+    head = limit - limit // 2
+    return tokens[:head] + tokens[-(limit // 2) :]

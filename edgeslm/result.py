@@ -1,0 +1,106 @@
+"""What a call answers: Extraction, Classification, and what they cost. All frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What one call cost. Times are wall-clock milliseconds.
+
+    ``prompt_tokens`` counts the whole prompt; ``cached_tokens`` of it were not
+    evaluated again. ``decodes`` counts calls of the engine for the answer.
+    ``total_ms`` also covers tokenizing, masking, evidence and waiting in the queue.
+    """
+
+    prefill_ms: float
+    decode_ms: float
+    total_ms: float
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    decodes: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        return {
+            "prefill_ms": round(self.prefill_ms, 3),
+            "decode_ms": round(self.decode_ms, 3),
+            "total_ms": round(self.total_ms, 3),
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "output_tokens": self.output_tokens,
+            "decodes": self.decodes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One leaf of an extraction.
+
+    ``confidence`` is the probability (0 to 1) of the leaf's text under the model,
+    over the tokens where the grammar left a choice and renormalised over what it
+    allowed; 0 where the budget cut or filled the leaf. ``span`` are half-open
+    code-point offsets into the caller's text, None where the value is not found there.
+    """
+
+    confidence: float
+    span: tuple[int, int] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "confidence": round(self.confidence, 6),
+            "span": None if self.span is None else list(self.span),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction(Generic[T]):
+    """A validated value and where it came from.
+
+    ``json`` is the exact text that was decoded; ``value`` is that text validated by
+    the pydantic class, or parsed when the schema was a dict. ``fields`` maps the
+    RFC 9535 path of every leaf, such as ``$.items[0].price``, to its Field.
+    ``complete`` is False if a budget ended the answer and edgeslm closed it.
+    """
+
+    value: T
+    json: str
+    complete: bool
+    fields: Mapping[str, Field]
+    timing: Timing
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one JSON line's object."""
+        import json
+
+        return {
+            "value": json.loads(self.json),
+            "complete": self.complete,
+            "fields": {path: field.to_dict() for path, field in self.fields.items()},
+            "timing": self.timing.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A label and the probability of every label; they add up to 1."""
+
+    label: str
+    confidence: float
+    probabilities: Mapping[str, float]
+    timing: Timing
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one JSON line's object, likeliest label first."""
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return {
+            "label": self.label,
+            "confidence": round(self.confidence, 6),
+            "probabilities": {label: round(p, 6) for label, p in ranked},
+            "timing": self.timing.to_dict(),
+        }

@@ -1,0 +1,314 @@
+"""The leaves of a closed schema: strings, numbers, listed values, each in one spelling."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import jsonschema_rs
+
+from edgeslm.schema_keywords import Certificate
+
+Closed = dict[str, Any]
+#: the schemas that hold together for one value, each with its JSON pointer
+Conjuncts = list[tuple[str, dict[str, Any]]]
+
+#: beyond this a double no longer holds every integer, and the mask computes in doubles
+_EXACT = 2**53
+#: the largest negative number that is written; written as a bound that is not exclusive,
+#: because llguidance takes "-0.10" below such a bound and refuses it below an exclusive 0
+_BELOW_ZERO = -1e-15
+_LONGEST = 65_536
+
+#: formats that llguidance enforces
+_MASKED_FORMATS = frozenset({
+    "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
+})  # fmt: skip
+#: formats that the validator of the finished value enforces
+_CHECKED_FORMATS = frozenset({
+    "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex",
+    "relative-json-pointer", "uri-reference", "uri-template",
+})  # fmt: skip
+#: what a derivative-based regular expression cannot hold: look-around, back-references, \b
+_UNHOLDABLE = re.compile(r"\(\?(=|!|<=|<!)|\\[1-9bBk]")
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """No value is valid here, and why. ``keyword`` None: the author wrote ``false``."""
+
+    path: str
+    keyword: str | None
+    note: str
+
+
+def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
+    closed: Closed = {"type": "string"}
+    low = tightest(nodes, "minLength", max)
+    high = tightest(nodes, "maxLength", min)
+    if low and high and low[1] > high[1]:
+        return Never(low[0], "minLength", f"minLength {low[1]} is above maxLength {high[1]}")
+    if low and low[1] > _LONGEST:
+        certificate.note(low[0], "minLength", "refused", f"longer than {_LONGEST} characters")
+    elif low and low[1] > 0:
+        closed["minLength"] = low[1]
+    if high and high[1] > _LONGEST:
+        certificate.note(high[0], "maxLength", "check", "too long for a mask")
+    elif high:
+        closed["maxLength"] = high[1]
+    patterns = _patterns(nodes, certificate)
+    if patterns:
+        closed["pattern"] = patterns[0]
+        if patterns[1:]:
+            closed["allOf"] = [{"pattern": pattern} for pattern in patterns[1:]]
+    formats = _formats(nodes, certificate)
+    if formats:
+        closed["format"] = formats[0]
+    return closed
+
+
+def _patterns(nodes: Conjuncts, certificate: Certificate) -> list[str]:
+    found: list[str] = []
+    for path, node in nodes:
+        pattern = node.get("pattern")
+        if pattern is None:
+            continue
+        if _UNHOLDABLE.search(pattern.replace("\\\\", "")):
+            note = "look-around, back-references and \\b cannot be held while decoding"
+            certificate.note(path, "pattern", "refused", note)
+        elif pattern not in found:
+            found.append(pattern)
+    return found
+
+
+def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:
+    masked: list[str] = []
+    for path, node in nodes:
+        name = node.get("format")
+        if name is None:
+            continue
+        if name in _MASKED_FORMATS and (not masked or name in masked):
+            masked.append(name)
+            if name in ("date", "date-time"):
+                note = "the mask holds the form; 29 February is checked on the finished value"
+                certificate.note(path, "format", "check", note)
+        elif name in _MASKED_FORMATS | _CHECKED_FORMATS:
+            certificate.note(path, "format", "check", "the finished value is validated")
+        else:
+            note = f"{name!r} has no rule in JSON Schema; kept as an annotation"
+            certificate.note(path, "format", "rewrite", note)
+    return masked
+
+
+def number(nodes: Conjuncts, whole: bool, certificate: Certificate) -> Closed | Never:
+    """Plain decimals without exponent and without ``-0``: the range is split at zero."""
+    bounds = _bounds(nodes, certificate)
+    if isinstance(bounds, Never):
+        return bounds
+    low, high = bounds
+    kind = "integer" if whole else "number"
+    step = _step(nodes, certificate)
+    positive = {"type": kind, **step, **_at_least(low, 0), **_upper(high)}
+    edge = -1 if whole else _BELOW_ZERO
+    negative = {"type": kind, **step, **_lower(low), **_at_most(high, edge)}
+    branches = []
+    if high is None or high.value > 0 or (high.value == 0 and not high.exclusive):
+        branches.append(positive)
+    if low is None or low.value < edge or (low.value == edge and not low.exclusive):
+        branches.append(negative)
+    branches = [branch for branch in branches if not (whole and _no_integer(branch))]
+    if not branches:
+        where = low or high
+        return Never(where.path if where else "", "minimum", "no integer lies between the bounds")
+    return branches[0] if len(branches) == 1 else {"anyOf": branches}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    path: str
+    keyword: str
+    value: int | float
+    exclusive: bool
+
+
+def _bounds(
+    nodes: Conjuncts, certificate: Certificate
+) -> tuple[_Bound | None, _Bound | None] | Never:
+    low: _Bound | None = None
+    high: _Bound | None = None
+    for path, node in nodes:
+        for keyword in ("minimum", "exclusiveMinimum"):
+            bound = _bound(path, node, keyword, certificate)
+            if bound and (low is None or _tighter(bound, low, 1)):
+                low = bound
+        for keyword in ("maximum", "exclusiveMaximum"):
+            bound = _bound(path, node, keyword, certificate)
+            if bound and (high is None or _tighter(bound, high, -1)):
+                high = bound
+    if low and high:
+        empty = low.value > high.value
+        point = low.value == high.value and (low.exclusive or high.exclusive)
+        if empty or point:
+            note = f"{low.keyword} {low.value} leaves nothing below {high.keyword} {high.value}"
+            return Never(low.path, low.keyword, note)
+    return low, high
+
+
+def _bound(
+    path: str, node: dict[str, Any], keyword: str, certificate: Certificate
+) -> _Bound | None:
+    value = node.get(keyword)
+    if value is None:
+        return None
+    if abs(value) <= _EXACT:
+        return _Bound(path, keyword, value, keyword.startswith("exclusive"))
+    if (value > 0) == keyword.lower().endswith("minimum"):
+        certificate.note(path, keyword, "refused", "beyond 2^53, where the mask is not exact")
+    else:
+        certificate.note(path, keyword, "check", "beyond 2^53, where the mask is not exact")
+    return None
+
+
+def _tighter(new: _Bound, old: _Bound, sign: int) -> bool:
+    if new.value == old.value:
+        return new.exclusive
+    return bool(new.value * sign > old.value * sign)
+
+
+def _lower(bound: _Bound | None) -> Closed:
+    if bound is None:
+        return {}
+    return {"exclusiveMinimum" if bound.exclusive else "minimum": bound.value}
+
+
+def _upper(bound: _Bound | None) -> Closed:
+    if bound is None:
+        return {}
+    return {"exclusiveMaximum" if bound.exclusive else "maximum": bound.value}
+
+
+def _at_least(bound: _Bound | None, value: float) -> Closed:
+    return {"minimum": value} if bound is None or bound.value < value else _lower(bound)
+
+
+def _at_most(bound: _Bound | None, value: float) -> Closed:
+    return {"maximum": value} if bound is None or bound.value > value else _upper(bound)
+
+
+def _no_integer(branch: Closed) -> bool:
+    low: int
+    high: int
+    if "minimum" in branch:
+        low = math.ceil(branch["minimum"])
+    elif "exclusiveMinimum" in branch:
+        low = math.floor(branch["exclusiveMinimum"]) + 1
+    else:
+        return False
+    if "maximum" in branch:
+        high = math.floor(branch["maximum"])
+    elif "exclusiveMaximum" in branch:
+        high = math.ceil(branch["exclusiveMaximum"]) - 1
+    else:
+        return False
+    return low > high
+
+
+def _step(nodes: Conjuncts, certificate: Certificate) -> Closed:
+    """The least common multiple of all ``multipleOf``, which no floating point may blur."""
+    paths = [(path, node["multipleOf"]) for path, node in nodes if "multipleOf" in node]
+    if not paths:
+        return {}
+    steps = [Fraction(Decimal(str(value))) for _, value in paths]
+    numerator = math.lcm(*(step.numerator for step in steps))
+    common = Fraction(numerator, math.gcd(*(step.denominator for step in steps)))
+    value = common.numerator if common.denominator == 1 else float(common)
+    if Fraction(Decimal(str(value))) != common or not 1e-10 <= value <= 1e10:
+        for path, _ in paths:
+            certificate.note(path, "multipleOf", "check", "too fine or too coarse for a mask")
+        return {}
+    return {"multipleOf": value}
+
+
+def tightest(
+    nodes: Conjuncts, keyword: str, choose: Callable[[list[int]], int]
+) -> tuple[str, int] | None:
+    """The path and value of the smallest or largest count that this keyword gives, if any."""
+    found = {int(node[keyword]): path for path, node in nodes if keyword in node}
+    if not found:
+        return None
+    value = choose(list(found))
+    return found[value], value
+
+
+def listed(nodes: Conjuncts) -> tuple[str, str, list[Any]] | None:
+    """The values that every ``enum`` and ``const`` allows, with the path and keyword of one."""
+    lists: list[tuple[str, str, list[Any]]] = []
+    for path, node in nodes:
+        if "enum" in node:
+            lists.append((path, "enum", node["enum"]))
+        if "const" in node:
+            lists.append((path, "const", [node["const"]]))
+    if not lists:
+        return None
+    path, keyword, values = lists[0]
+    for _, _, others in lists[1:]:
+        allowed = {identity(other) for other in others}
+        values = [value for value in values if identity(value) in allowed]
+    return path, keyword, values
+
+
+def identity(value: Any) -> str:
+    """Equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def enumeration(
+    path: str, keyword: str, values: list[Any], by_type: dict[str, Closed], certificate: Certificate
+) -> Closed | Never:
+    """The listed values that are also valid under the schemas of their type."""
+    kept: dict[str, Any] = {}
+    for value in values:
+        rules = by_type.get(type_of(value), by_type.get("number") if _numeric(value) else None)
+        if rules is None:
+            continue
+        if _numeric(value) and abs(value) > _EXACT:
+            certificate.note(path, keyword, "refused", f"{value} is beyond 2^53")
+        scalar = not isinstance(value, dict | list)
+        if not scalar or jsonschema_rs.is_valid(rules, value, validate_formats=True):
+            kept.setdefault(identity(value), _plain(value))
+    if not kept:
+        return Never(path, keyword, "none of the listed values is valid")
+    return {"enum": list(kept.values())}
+
+
+def type_of(value: Any) -> str:
+    """The JSON type of a value; whole numbers are integers."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return "integer"
+    names: dict[type, str] = {
+        type(None): "null", float: "number", str: "string", list: "array", dict: "object",
+    }  # fmt: skip
+    return names[type(value)]
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """The value with whole floats as integers, the way the mask spells them."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,172 @@
+"""Objects of a closed schema: every property of every part, in the author's order, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+
+from edgeslm.schema_keywords import ANNOTATIONS, property_path
+from edgeslm.schema_leaves import Closed, Conjuncts, Never, tightest
+
+if TYPE_CHECKING:
+    from edgeslm.schema_compile import Compiler
+
+
+class Objects:
+    """Emits the objects of one compiler."""
+
+    def __init__(self, compiler: Compiler, close: bool) -> None:
+        self._compiler = compiler
+        self._close = close
+
+    def compile(self, nodes: Conjuncts) -> Closed | Never:
+        """The closed object that all of these schemas allow."""
+        names = self._names(nodes)
+        patterns = self._patterns(nodes)
+        extras = self._extras(nodes, closed=bool(names or patterns))
+        if isinstance(patterns, Never) or isinstance(extras, Never):
+            return patterns if isinstance(patterns, Never) else extras  # type: ignore[return-value]
+        required = {name for _, node in nodes for name in node.get("required", [])}
+        properties: Closed = {}
+        for name in names:
+            child = self._compiler.node(tuple(self._schemas_of(name, nodes)))
+            if not isinstance(child, Never):
+                properties[name] = child
+            elif name in required or child.keyword is not None:
+                return child
+            elif extras is not False or patterns:
+                properties[name] = False
+        closed: Closed = {"type": "object", "properties": properties}
+        if required:
+            closed["required"] = [name for name in names if name in required]
+        if patterns:
+            closed["patternProperties"] = patterns
+        closed["additionalProperties"] = extras
+        never = self._counts(nodes, closed)
+        return never or closed
+
+    def _names(self, nodes: Conjuncts) -> list[str]:
+        """All property names that any part speaks of, in order of appearance."""
+        found: dict[str, None] = {}
+        for _, node in nodes:
+            found |= dict.fromkeys(node.get("properties", {}))
+        for path, node in nodes:
+            for name in node.get("required", []):
+                if name not in found:
+                    found[name] = None
+                    note = f"{name!r} is not among the properties: any value is taken for it"
+                    self._compiler.certificate.note(path, "required", "rewrite", note)
+        for path, node in nodes:
+            names = self._named_by(node)
+            if isinstance(names, list):
+                found |= dict.fromkeys(names)
+                note = "the listed names become optional properties"
+                self._compiler.certificate.note(path, "propertyNames", "rewrite", note)
+            elif names is None and "propertyNames" in node:
+                self._compiler.certificate.check(path, "propertyNames")
+        return list(found)
+
+    def _named_by(self, node: dict[str, Any]) -> list[str] | str | None:
+        """What ``propertyNames`` allows, if that is a list of names or one pattern."""
+        rules = node.get("propertyNames")
+        if not isinstance(rules, dict) or "properties" in node or "patternProperties" in node:
+            return None
+        match {key: value for key, value in rules.items() if key not in ANNOTATIONS | {"type"}}:
+            case {"enum": list(names), **rest} if not rest:
+                return [name for name in names if isinstance(name, str)]
+            case {"pattern": str(pattern), **rest} if not rest:
+                return pattern
+        return None
+
+    def _schemas_of(self, name: str, nodes: Conjuncts) -> Iterator[str]:
+        """The schemas of a property: its own, those by pattern, or the one for the rest."""
+        for path, node in nodes:
+            met = False
+            if name in node.get("properties", {}):
+                met = True
+                yield property_path(path, "properties", name)
+            for pattern in node.get("patternProperties", {}):
+                if jsonschema_rs.is_valid({"pattern": pattern}, name):
+                    met = True
+                    yield property_path(path, "patternProperties", pattern)
+            if not met and "additionalProperties" in node:
+                yield f"{path}/additionalProperties"
+
+    def _patterns(self, nodes: Conjuncts) -> Closed | Never:
+        places: dict[str, list[str]] = {}
+        certificate = self._compiler.certificate
+        for path, node in nodes:
+            for pattern in node.get("patternProperties", {}):
+                places.setdefault(pattern, []).append(
+                    property_path(path, "patternProperties", pattern)
+                )
+            named = self._named_by(node)
+            if isinstance(named, str):
+                certificate.note(path, "propertyNames", "rewrite", "becomes patternProperties")
+                rest = [f"{path}/additionalProperties"] if "additionalProperties" in node else []
+                places.setdefault(named, []).extend(rest)
+            if len(nodes) > 1 and "patternProperties" in node:
+                note = "joined with other schemas; the finished value is validated"
+                certificate.note(path, "patternProperties", "check", note)
+        found: Closed = {}
+        for pattern, paths in places.items():
+            child = self._compiler.node(tuple(paths))
+            if isinstance(child, Never):
+                if child.keyword is not None:
+                    return child
+                found[pattern] = False
+            else:
+                found[pattern] = child
+        return found
+
+    def _extras(self, nodes: Conjuncts, closed: bool) -> Closed | bool | Never:
+        """What a property that is not named may hold; False where there may be none."""
+        if any(self._named_by(node) is not None for _, node in nodes):
+            return False
+        places = [
+            f"{path}/additionalProperties" for path, node in nodes if "additionalProperties" in node
+        ]
+        if places:
+            child = self._compiler.node(tuple(places))
+            if isinstance(child, Never):
+                return False if child.keyword is None else child
+            return child
+        if any(node.get("unevaluatedProperties") is False for _, node in nodes):
+            return False
+        if self._close and closed:
+            note = "not given: the object is closed, only the named properties are written"
+            path = nodes[0][0]
+            self._compiler.certificate.note(path, "additionalProperties", "rewrite", note)
+            return False
+        return self._any()
+
+    def _any(self) -> Closed:
+        child = self._compiler.node(())
+        assert not isinstance(child, Never)
+        return child
+
+    def _counts(self, nodes: Conjuncts, closed: Closed) -> Never | None:
+        """Bounds on the number of properties, where llguidance can hold them or they are idle."""
+        low = tightest(nodes, "minProperties", max)
+        high = tightest(nodes, "maxProperties", min)
+        needed, named = len(closed.get("required", [])), len(closed["properties"])
+        fixed = closed["additionalProperties"] is False and "patternProperties" not in closed
+        if low and ((high and low[1] > high[1]) or (fixed and low[1] > named)):
+            return Never(low[0], "minProperties", f"there cannot be {low[1]} properties")
+        if high and high[1] < needed:
+            return Never(high[0], "maxProperties", f"{needed} properties are required")
+        if low and low[1] <= needed:
+            low = None
+        if high and fixed and high[1] >= named:
+            high = None
+        for bound, keyword in ((low, "minProperties"), (high, "maxProperties")):
+            if bound is None:
+                continue
+            if needed == named and bound[1] <= 4096:
+                closed[keyword] = bound[1]
+            else:
+                note = "beside optional properties; the finished value is validated"
+                self._compiler.certificate.note(bound[0], keyword, "check", note)
+        return None

@@ -1,0 +1,281 @@
+"""A JSON Schema as it came: bounded, plain JSON, with every reference resolved inside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin
+
+import jsonschema_rs
+
+from edgeslm.errors import SchemaError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 100
+MAX_VALUES = 100_000
+
+#: the dialects that are read; a schema that names none is read as 2020-12
+_DRAFTS = {
+    "json-schema.org/draft/2020-12/schema": 2020,
+    "json-schema.org/draft-07/schema": 7,
+}
+
+#: keywords that hold one schema, a list of schemas, or a map of names to schemas
+ONE = (
+    "additionalItems", "additionalProperties", "contains", "else", "if", "items", "not",
+    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+)  # fmt: skip
+LIST = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
+MAP = (
+    "$defs",
+    "definitions",
+    "dependencies",
+    "dependentSchemas",
+    "patternProperties",
+    "properties",
+)
+
+#: keywords whose schemas look at the very value that their own schema looks at
+_SAME_PLACE = (
+    "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then",
+)  # fmt: skip
+
+
+def escape(name: str) -> str:
+    """A property name as one step of a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def is_schema(value: Any) -> bool:
+    return isinstance(value, dict | bool)
+
+
+class Document:
+    """A schema that is safe to walk: plain JSON of bounded size and depth, references local.
+
+    Raises:
+        SchemaError: too large, too deep, not JSON, of an unknown draft, malformed, with a
+            reference that leads nowhere, out of the document, or round in a circle.
+    """
+
+    def __init__(self, root: Any) -> None:
+        if root is False:
+            raise SchemaError("the schema is `false`: no value is valid", path="")
+        if not isinstance(root, dict):
+            raise SchemaError(
+                f"a schema is a JSON object or a pydantic class, not {type(root).__name__}", path=""
+            )
+        _bounded(root)
+        self.root: dict[str, Any] = root
+        self.draft = _draft(root)
+        _well_formed(root, self.draft)
+        self._bases: dict[str, str] = {}
+        self._resources: dict[str, str] = {}
+        self._anchors: dict[tuple[str, str], str] = {}
+        self._index()
+        self._no_circles()
+        _compiles(root)
+
+    def at(self, path: str) -> Any:
+        """The value at a JSON pointer; KeyError where there is none."""
+        value: Any = self.root
+        for step in path.split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(value, list):
+                if not name.isdigit() or int(name) >= len(value):
+                    raise KeyError(path)
+                value = value[int(name)]
+            elif isinstance(value, dict):
+                value = value[name]
+            else:
+                raise KeyError(path)
+        return value
+
+    def target(self, path: str) -> str:
+        """The JSON pointer that the ``$ref`` of the schema at ``path`` leads to."""
+        reference = self.at(path)["$ref"]
+        base = self._bases.get(path, "")
+        uri, fragment = urldefrag(urljoin(base, reference) if base else reference)
+        resource = self._resources.get(uri)
+        if resource is None:
+            raise SchemaError(
+                f"{where(path)}: $ref {reference!r} leads out of the schema; put what it names "
+                "under $defs",
+                path=path,
+                keyword="$ref",
+            )
+        fragment = unquote(fragment)
+        if fragment and not fragment.startswith("/"):
+            found = self._anchors.get((uri, fragment))
+        else:
+            found = resource + fragment
+        try:
+            if found is None or not is_schema(self.at(found)):
+                raise KeyError(found)
+        except KeyError:
+            raise SchemaError(
+                f"{where(path)}: $ref {reference!r} leads to no schema", path=path, keyword="$ref"
+            ) from None
+        return found
+
+    def _index(self) -> None:
+        self._resources[""] = ""
+        pending: list[tuple[str, str]] = [("", "")]
+        while pending:
+            path, base = pending.pop()
+            node = self.at(path)
+            if not isinstance(node, dict):
+                continue
+            identifier = node.get("$id", "")
+            if identifier.startswith("#"):  # draft 7 spells an anchor so
+                self._anchors[base, identifier[1:]] = path
+            elif identifier:
+                base = urldefrag(urljoin(base, identifier))[0]
+                self._resources[base] = path
+            self._bases[path] = base
+            if "$anchor" in node:
+                self._anchors[base, node["$anchor"]] = path
+            pending += [(child, base) for child in children(path, node)]
+
+    def _no_circles(self) -> None:
+        """Refuse references that come back to where they began without going into the value."""
+        done: set[str] = set()
+        for start in list(self._bases):
+            route: list[tuple[str, Iterator[str]]] = []
+            upon: set[str] = set()
+            step: str | None = start
+            while True:
+                if step is not None and step in upon:
+                    raise SchemaError(
+                        f"{where(step)}: refers to itself with no object or array in between",
+                        path=step,
+                        keyword="$ref",
+                    )
+                if step is not None and step not in done:
+                    upon.add(step)
+                    route.append((step, iter(self._same_place(step))))
+                if not route:
+                    break
+                path, rest = route[-1]
+                step = next(rest, None)
+                if step is None:
+                    route.pop()
+                    upon.discard(path)
+                    done.add(path)
+
+    def _same_place(self, path: str) -> list[str]:
+        node = self.at(path)
+        if not isinstance(node, dict):
+            return []
+        found = [self.target(path)] if "$ref" in node else []
+        return found + children(path, node, _SAME_PLACE)
+
+
+def where(path: str) -> str:
+    """A place of a schema for people."""
+    return f"schema, at {path}" if path else "schema"
+
+
+def children(path: str, node: dict[str, Any], keywords: tuple[str, ...] | None = None) -> list[str]:
+    """JSON pointers of the schemas directly inside ``node``, of these keywords or of all."""
+    found: list[str] = []
+    for keyword, value in node.items():
+        if keywords is not None and keyword not in keywords:
+            continue
+        inner = f"{path}/{escape(keyword)}"
+        if keyword in ONE and is_schema(value):
+            found.append(inner)
+        elif keyword in LIST and isinstance(value, list):
+            found += [f"{inner}/{i}" for i in range(len(value))]
+        elif keyword in MAP and isinstance(value, dict):
+            found += [f"{inner}/{escape(name)}" for name, item in value.items() if is_schema(item)]
+    return found
+
+
+def _bounded(root: dict[str, Any]) -> None:
+    """Plain JSON of bounded size and depth; walked with a list, since depth is what is tested."""
+    size = count = 0
+    pending: list[tuple[str, Any, int]] = [("", root, 1)]
+    while pending:
+        path, value, depth = pending.pop()
+        count += 1
+        inner: list[tuple[str, Any]] = []
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise SchemaError(f"{where(path)}: the key {key!r} is not text", path=path)
+                size += _text_size(key, path)
+            inner = [(f"{path}/{escape(key)}", item) for key, item in value.items()]
+        elif isinstance(value, list):
+            inner = [(f"{path}/{i}", item) for i, item in enumerate(value)]
+        elif isinstance(value, str):
+            size += _text_size(value, path)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise SchemaError(f"{where(path)}: {value} is not a JSON number", path=path)
+        elif value is not None and not isinstance(value, bool | int | float):
+            raise SchemaError(
+                f"{where(path)}: a value of type {type(value).__name__} is not JSON", path=path
+            )
+        size += 4
+        if depth > MAX_DEPTH:
+            raise SchemaError(
+                f"schema: nested more than {MAX_DEPTH} levels deep, at {path[:60]}…", path=path
+            )
+        if size > MAX_BYTES or count > MAX_VALUES:
+            raise SchemaError(
+                f"schema: larger than {MAX_BYTES:,} bytes or {MAX_VALUES:,} values", path=""
+            )
+        pending += [(name, item, depth + 1) for name, item in inner]
+
+
+def _text_size(text: str, path: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise SchemaError(
+            f"{where(path)}: text holds half a surrogate pair, which UTF-8 cannot hold", path=path
+        ) from None
+
+
+def _draft(root: dict[str, Any]) -> int:
+    name = root.get("$schema", "https://json-schema.org/draft/2020-12/schema")
+    bare = str(name).removeprefix("https://").removeprefix("http://").removesuffix("#")
+    if bare not in _DRAFTS:
+        raise SchemaError(
+            f"schema: the draft {name!r} is not read; use 2020-12 or draft 7",
+            path="",
+            keyword="$schema",
+        )
+    return _DRAFTS[bare]
+
+
+def _well_formed(root: dict[str, Any], draft: int) -> None:
+    try:
+        jsonschema_rs.meta.validate(root)
+    except jsonschema_rs.ValidationError as error:
+        path, keyword = _place(error.instance_path)
+        hint = ""
+        if keyword == "items" and draft == 2020 and isinstance(error.instance, list):
+            hint = "; a list of schemas is spelled prefixItems, or name draft 7 in $schema"
+        raise SchemaError(
+            f"{where(path)}: {keyword}: {error.message[:300]}{hint}", path=path, keyword=keyword
+        ) from None
+
+
+def _compiles(root: dict[str, Any]) -> None:
+    """The validator of the finished value must accept the schema before any inference."""
+    try:
+        jsonschema_rs.validator_for(root, validate_formats=True, offline=True)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        path, keyword = _place(getattr(error, "instance_path", []))
+        raise SchemaError(
+            f"{where(path)}: {keyword}: {error.message[:300]}", path=path, keyword=keyword
+        ) from None
+
+
+def _place(steps: Sequence[str | int]) -> tuple[str, str | None]:
+    """The schema and its keyword that a path of the validator leads to."""
+    keyword = steps[-1] if steps and isinstance(steps[-1], str) else None
+    outer = steps[:-1] if keyword else steps
+    return "".join(f"/{escape(str(step))}" for step in outer), keyword

@@ -1,0 +1,149 @@
+"""One loaded engine for many callers: requests queue, fixed prompts are evaluated once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from edgeslm.engine import Batch, Engine, Logits
+from edgeslm.errors import DeadlineError, EngineError
+from edgeslm.grammar import GrammarTokenizer
+from edgeslm.prompt import Prompt
+
+#: sequence 0 is the request's, the next ones keep fixed prompts; labels use those after
+WORK = 0
+PREFIX_SLOTS = 8
+FIRST_FREE = 1 + PREFIX_SLOTS
+
+
+@dataclass(slots=True)
+class Prefilled:
+    """A prompt in sequence WORK: the logits after its last token, and what it cost."""
+
+    row: Logits
+    length: int
+    cached: int
+    ms: float
+
+    @classmethod
+    def nothing(cls) -> Prefilled:
+        """What a deadline leaves that passes before the prompt is evaluated."""
+        return cls(np.empty(0, np.float32), 0, 0, 0.0)
+
+
+class Session:
+    """An engine and what requests share. Safe for many threads; requests take turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._lock = threading.Lock()
+        self._prefixes: OrderedDict[tuple[int, ...], int] = OrderedDict()
+        self._closed = False
+
+    @cached_property
+    def grammar_tokenizer(self) -> GrammarTokenizer:
+        return GrammarTokenizer(self.engine)
+
+    @contextmanager
+    def request(self, deadline_ms: float | None) -> Iterator[None]:
+        """Hold the engine for one request; the deadline counts from now, queue included."""
+        deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
+        if not self._lock.acquire(timeout=-1 if deadline_ms is None else deadline_ms / 1000):
+            raise DeadlineError("the deadline passed while other requests were being answered")
+        try:
+            if self._closed:
+                raise EngineError("the model is closed")
+            self.engine.arm(deadline)
+            try:
+                yield
+            finally:
+                self.engine.arm(None)
+        finally:
+            self._lock.release()
+
+    def prefill(self, prompt: Prompt, text: list[int], reserve: int) -> Prefilled:
+        """Evaluate a prompt into WORK, its fixed prefix from the cache.
+
+        ``reserve`` cells are kept free for the answer. Call within ``request``.
+        """
+        start = time.perf_counter()
+        rest = [*text, *prompt.suffix]
+        prefix = prompt.prefix
+        if not rest:  # logits are wanted after at least one token
+            prefix, rest = prefix[:-1], list(prefix[-1:])
+        self.engine.truncate(WORK, 0)
+        self._make_room(prefix, len(rest) + reserve)
+        cached = self._prefix_into_work(prefix)
+        row = self._run(rest, len(prefix), WORK)
+        ms = (time.perf_counter() - start) * 1000
+        return Prefilled(row, len(prefix) + len(rest), cached, ms)
+
+    def _prefix_into_work(self, prefix: tuple[int, ...]) -> int:
+        if not prefix:
+            return 0
+        slot = self._prefixes.get(prefix)
+        cached = 0 if slot is None else len(prefix)
+        if slot is None:
+            slot = self._free_slot()
+            self._run(list(prefix), 0, slot)
+            self._prefixes[prefix] = slot
+        self._prefixes.move_to_end(prefix)
+        self.engine.fork(slot, WORK)
+        return cached
+
+    def _free_slot(self) -> int:
+        if len(self._prefixes) == PREFIX_SLOTS:
+            self._evict()
+        used = set(self._prefixes.values())
+        slot = next(s for s in range(1, FIRST_FREE) if s not in used)
+        self.engine.truncate(slot, 0)  # what a cancelled prefill left
+        return slot
+
+    def _evict(self) -> None:
+        _, slot = self._prefixes.popitem(last=False)
+        self.engine.truncate(slot, 0)
+
+    def _make_room(self, prefix: tuple[int, ...], more: int) -> None:
+        """Grow the context, or drop other prefixes where it cannot grow."""
+        others = sum(len(kept) for kept in self._prefixes if kept != prefix)
+        need = len(prefix) + more
+        if need + others <= self.engine.context_size:
+            return
+        if self.engine.context_size < self.engine.max_context:
+            target = max(need + others, 2 * self.engine.context_size)
+            self._prefixes.clear()
+            self.engine.resize(min(target, self.engine.max_context))
+        while need + sum(map(len, self._prefixes)) > self.engine.context_size and self._prefixes:
+            oldest = next(iter(self._prefixes))
+            if oldest == prefix:
+                if len(self._prefixes) == 1:
+                    break
+                self._prefixes.move_to_end(prefix)
+            self._evict()
+
+    def _run(self, tokens: list[int], start: int, sequence: int) -> Logits:
+        """Evaluate a run in batches; the logits row of its last token."""
+        size = self.engine.batch_size
+        for at in range(0, len(tokens), size):
+            chunk = tokens[at : at + size]
+            rows = self.engine.evaluate(Batch.run(chunk, start + at, sequence))
+        last: Logits = rows[-1]
+        return last
+
+    def cancel(self) -> None:
+        """Stop the request that runs now; it raises CancelledError. Queued ones go on."""
+        self.engine.cancel()
+
+    def close(self) -> None:
+        """Stop what runs, then free the engine. A second call does nothing."""
+        self._closed = True
+        self.engine.cancel()
+        with self._lock:
+            self.engine.close()

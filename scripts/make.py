@@ -1,0 +1,224 @@
+"""What `make` does, for every platform: `python -m scripts.make demo` (or test, lint, bench).
+
+Needs nothing but Python 3.11 and its standard library. Creates `.venv`, installs edgeslm into it
+in editable mode, compiles llama-cpp-python where no wheel fits, pulls the weights, and runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import TextIO
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "edgeslm-installed"
+LOG = ROOT / ".cache" / "setup.log"
+MODEL = "smollm2-135m"
+TAIL_LINES = 30
+
+#: what each command runs in the virtual environment, one after the other
+COMMANDS: dict[str, list[list[str]]] = {
+    "setup": [],
+    "demo": [["-m", "edgeslm", "pull", MODEL], ["-m", "examples.demo"]],
+    "test": [["-m", "edgeslm", "pull", MODEL], ["-m", "pytest"]],
+    "lint": [
+        ["-m", "ruff", "check"],
+        ["-m", "ruff", "format", "--check"],
+        ["-m", "mypy"],
+    ],
+    "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks.run"]],
+}
+
+NO_COMPILER = """\
+llama-cpp-python has to be compiled, and no C++ compiler was found. Install one:
+  Debian, Ubuntu:  sudo apt-get install build-essential
+  Fedora:          sudo dnf install gcc-c++
+  macOS:           xcode-select --install
+  Windows:         Visual Studio Build Tools with "Desktop development with C++"
+or use a prebuilt wheel, then run this again:
+  {python} -m pip install llama-cpp-python \\
+    --extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cpu"""
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the message says why and what to do."""
+
+
+class Progress:
+    """pip's verbose output, told in a few lines: one that is rewritten, on a terminal."""
+
+    _STEP = re.compile(r"^\s*\[(\d+)/(\d+)\] ")
+    _COMPILE = re.compile(r"Building wheel for llama[-_]cpp[-_]python")
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._terminal = out.isatty()
+        self._compiling = False
+
+    def see(self, line: str) -> None:
+        """Take one line of pip's output; raises SetupError if it announces what cannot work."""
+        if self._COMPILE.search(line) and not self._compiling:
+            self._compiling = True
+            self._begin_compiling()
+        step = self._STEP.match(line)
+        if step and self._compiling:
+            self._show_step(int(step[1]), int(step[2]))
+        elif self._terminal and line.startswith(("Collecting ", "  Downloading ")):
+            self._rewrite(line.strip())
+
+    def close(self) -> None:
+        if self._terminal:
+            self._rewrite("")
+
+    def _begin_compiling(self) -> None:
+        if os.name != "nt" and not _has_compiler():  # Visual Studio is found by CMake alone
+            raise SetupError(NO_COMPILER.format(python=PYTHON))
+        self._say(
+            f"no prebuilt llama-cpp-python fits: compiling llama.cpp on {os.cpu_count()} cores, "
+            "once (some 6 minutes on 2 cores; the README names prebuilt wheels)"
+        )
+
+    def _show_step(self, done: int, of: int) -> None:
+        if self._terminal:
+            self._rewrite(f"compiling llama.cpp: {done}/{of}")
+        elif done % 10 == 0 or done == of:
+            self._say(f"compiling llama.cpp: {done}/{of}")
+
+    def _say(self, text: str) -> None:
+        self.close()
+        print(text, file=self._out, flush=True)
+
+    def _rewrite(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        self._out.write(f"\r{text[:width]:<{width}}\r{text[:width]}")
+        self._out.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; what follows it goes to its last step, as in ``test -k cgroup``."""
+    if sys.version_info < (3, 11):  # noqa: UP036  plain python3 may be older
+        return _fail(
+            f"edgeslm needs Python 3.11 or newer, this is {sys.version.split()[0]}; "
+            "with make: make PYTHON=python3.12 demo"
+        )
+    if not arguments or arguments[0] not in COMMANDS:
+        return _fail(f"usage: python -m scripts.make {{{'|'.join(COMMANDS)}}} [ARGUMENTS]", 2)
+    try:
+        ensure_environment()
+        ensure_installed()
+    except SetupError as error:
+        return _fail(str(error))
+    return run_steps(COMMANDS[arguments[0]], arguments[1:])
+
+
+def run_steps(steps: list[list[str]], extra: list[str]) -> int:
+    """Run the steps in the environment until one fails; returns its exit status."""
+    for index, step in enumerate(steps):
+        command = [str(PYTHON), *step, *(extra if index == len(steps) - 1 else [])]
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if status != 0:
+            return status
+    return 0
+
+
+def ensure_environment() -> None:
+    """Create the virtual environment, or create it anew if an interruption left half of one."""
+    if PYTHON.exists() and _quiet([str(PYTHON), "-m", "pip", "--version"]) == 0:
+        return
+    print(f"creating the virtual environment {VENV.name}", flush=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise SetupError(
+            f"Python could not create {VENV}:\n{made.stdout}{made.stderr}\n"
+            "On Debian and Ubuntu: sudo apt-get install python3-venv"
+        )
+
+
+def ensure_installed() -> None:
+    """Install edgeslm and what it needs, unless that was done for this very pyproject.toml."""
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    print(f"installing edgeslm and what it needs (log: {LOG.relative_to(ROOT)})", flush=True)
+    started = time.monotonic()
+    _install([*_pip("install"), "--verbose", "--editable", ".[dev]"])
+    STAMP.write_text(wanted)
+    print(f"installed in {time.monotonic() - started:.0f} seconds", flush=True)
+
+
+def _install(command: list[str]) -> None:
+    """Run pip with its output in the log and a digest of it on the screen."""
+    LOG.parent.mkdir(exist_ok=True)
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    progress = Progress(sys.stdout)
+    with (
+        LOG.open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as pip,
+    ):
+        try:
+            for line in pip.stdout or ():
+                log.write(line)
+                log.flush()
+                tail.append(line)
+                progress.see(line)
+        except BaseException:
+            pip.terminate()
+            raise
+        finally:
+            progress.close()
+    if pip.returncode != 0:
+        raise SetupError(_explain_pip_failure(tail))
+
+
+def _explain_pip_failure(tail: deque[str]) -> str:
+    hint = "" if _has_compiler() else "\n\n" + NO_COMPILER.format(python=PYTHON)
+    return f"{''.join(tail)}\nthe installation failed; all of its output is in {LOG}{hint}"
+
+
+def _has_compiler() -> bool:
+    names = [os.environ.get("CXX", "").split(" ")[0], "c++", "g++", "clang++", "cl"]
+    return any(name and shutil.which(name) for name in names)
+
+
+def _pip(*arguments: str) -> list[str]:
+    return [str(PYTHON), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+
+
+def _quiet(command: list[str]) -> int:
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(message, file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
