@@ -226,14 +226,14 @@ def _hold_patterns(schema: Schema[Any], style: Style) -> None:
 
     Each is tried alone: one that nothing matches would make its property vanish unsaid.
     """
-    for path, leaf in schema.patterns:
+    for path, keyword, leaf in schema.patterns:
         error = _validate(leaf, style)
         if error:
             raise SchemaError(
                 f"{where(path)}: the pattern {leaf['pattern']!r} cannot be enforced while "
                 f"decoding: {_first_line(error)}",
                 path=path,
-                keyword="pattern",
+                keyword=keyword,
             )
 
 

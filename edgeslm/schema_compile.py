@@ -45,7 +45,7 @@ class Compiler:
     def __init__(self, document: Document, close_objects: bool) -> None:
         self.document = document
         self.certificate = Certificate(document)
-        self.patterns: list[tuple[str, Closed]] = []
+        self.patterns: list[tuple[str, str, Closed]] = []
         self._objects = Objects(self, close_objects)
         self._names: dict[tuple[Part, ...], str] = {}
         self._queue: list[tuple[Part, ...]] = []
@@ -208,7 +208,7 @@ class Compiler:
             return enumeration(*values, by_type, self.certificate)
         if "pattern" in by_type.get("string", {}):
             path = next(path for path, node in nodes if "pattern" in node)
-            self.patterns.append((path, by_type["string"]))
+            self.patterns.append((path, "pattern", by_type["string"]))
         if never is not None and not by_type:
             return never
         if never is not None and never.keyword is not None:

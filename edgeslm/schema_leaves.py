@@ -24,6 +24,7 @@ _EXACT = 2**53
 #: the largest negative number that is written; written as a bound that is not exclusive,
 #: because llguidance takes "-0.10" below such a bound and refuses it below an exclusive 0
 _BELOW_ZERO = -1e-15
+_FINEST = 1e-12
 _LONGEST = 65_536
 
 #: formats that llguidance enforces
@@ -79,12 +80,18 @@ def _patterns(nodes: Conjuncts, certificate: Certificate) -> list[str]:
         pattern = node.get("pattern")
         if pattern is None:
             continue
-        if _UNHOLDABLE.search(pattern.replace("\\\\", "")):
-            note = "look-around, back-references and \\b cannot be held while decoding"
-            certificate.note(path, "pattern", "refused", note)
-        elif pattern not in found:
+        if holdable(path, "pattern", pattern, certificate) and pattern not in found:
             found.append(pattern)
     return found
+
+
+def holdable(path: str, keyword: str, pattern: str, certificate: Certificate) -> bool:
+    """Whether a mask can hold a regular expression; noted as refused where it cannot."""
+    if not _UNHOLDABLE.search(pattern.replace("\\\\", "")):
+        return True
+    note = "look-around, back-references and \\b cannot be held while decoding"
+    certificate.note(path, keyword, "refused", note)
+    return False
 
 
 def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:
@@ -114,9 +121,12 @@ def number(nodes: Conjuncts, whole: bool, certificate: Certificate) -> Closed | 
     low, high = bounds
     kind = "integer" if whole else "number"
     step = _step(nodes, certificate)
-    positive = {"type": kind, **step, **_at_least(low, 0), **_upper(high)}
     edge = -1 if whole else _BELOW_ZERO
-    negative = {"type": kind, **step, **_lower(low), **_at_most(high, edge)}
+    inner = _Bound.rule if whole else _Bound.rule_away_from_zero
+    start = {"minimum": 0} if low is None or low.value < 0 else inner(low)
+    positive = {"type": kind, **step, **start, **(high.rule() if high else {})}
+    start = {"maximum": edge} if high is None or high.value > edge else inner(high)
+    negative = {"type": kind, **step, **(low.rule() if low else {}), **start}
     branches = []
     if high is None or high.value > 0 or (high.value == 0 and not high.exclusive):
         branches.append(positive)
@@ -135,6 +145,22 @@ class _Bound:
     keyword: str
     value: int | float
     exclusive: bool
+
+    def rule(self) -> Closed:
+        return {self.keyword: self.value}
+
+    def rule_away_from_zero(self) -> Closed:
+        """The bound on the side of zero, never exclusive.
+
+        llguidance takes 0 for "exclusiveMinimum 0, maximum 0.1" and refuses 0.10 for
+        "exclusiveMinimum 0"; a bound a hair further out, not exclusive, has neither fault.
+        """
+        if not self.exclusive:
+            return self.rule()
+        hair = max(1e-12, 4 * math.ulp(self.value))
+        if self.keyword == "exclusiveMinimum":
+            return {"minimum": self.value + hair}
+        return {"maximum": self.value - hair}
 
 
 def _bounds(
@@ -166,6 +192,9 @@ def _bound(
     value = node.get(keyword)
     if value is None:
         return None
+    if 0 < abs(value) < _FINEST:
+        certificate.note(path, keyword, "refused", f"nearer to zero than {_FINEST}")
+        return None
     if abs(value) <= _EXACT:
         return _Bound(path, keyword, value, keyword.startswith("exclusive"))
     if (value > 0) == keyword.lower().endswith("minimum"):
@@ -179,26 +208,6 @@ def _tighter(new: _Bound, old: _Bound, sign: int) -> bool:
     if new.value == old.value:
         return new.exclusive
     return bool(new.value * sign > old.value * sign)
-
-
-def _lower(bound: _Bound | None) -> Closed:
-    if bound is None:
-        return {}
-    return {"exclusiveMinimum" if bound.exclusive else "minimum": bound.value}
-
-
-def _upper(bound: _Bound | None) -> Closed:
-    if bound is None:
-        return {}
-    return {"exclusiveMaximum" if bound.exclusive else "maximum": bound.value}
-
-
-def _at_least(bound: _Bound | None, value: float) -> Closed:
-    return {"minimum": value} if bound is None or bound.value < value else _lower(bound)
-
-
-def _at_most(bound: _Bound | None, value: float) -> Closed:
-    return {"maximum": value} if bound is None or bound.value > value else _upper(bound)
 
 
 def _no_integer(branch: Closed) -> bool:

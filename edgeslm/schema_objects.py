@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 
 from edgeslm.schema_keywords import ANNOTATIONS, property_path
-from edgeslm.schema_leaves import Closed, Conjuncts, Never, tightest
+from edgeslm.schema_leaves import Closed, Conjuncts, Never, holdable, tightest
 
 if TYPE_CHECKING:
     from edgeslm.schema_compile import Compiler
@@ -99,12 +99,13 @@ class Objects:
         certificate = self._compiler.certificate
         for path, node in nodes:
             for pattern in node.get("patternProperties", {}):
-                places.setdefault(pattern, []).append(
-                    property_path(path, "patternProperties", pattern)
-                )
+                self._hold(path, "patternProperties", pattern)
+                inner = property_path(path, "patternProperties", pattern)
+                places.setdefault(pattern, []).append(inner)
             named = self._named_by(node)
             if isinstance(named, str):
                 certificate.note(path, "propertyNames", "rewrite", "becomes patternProperties")
+                self._hold(path, "propertyNames", named)
                 rest = [f"{path}/additionalProperties"] if "additionalProperties" in node else []
                 places.setdefault(named, []).extend(rest)
             if len(nodes) > 1 and "patternProperties" in node:
@@ -120,6 +121,11 @@ class Objects:
             else:
                 found[pattern] = child
         return found
+
+    def _hold(self, path: str, keyword: str, pattern: str) -> None:
+        if holdable(path, keyword, pattern, self._compiler.certificate):
+            alone: Closed = {"type": "string", "pattern": pattern}
+            self._compiler.patterns.append((path, keyword, alone))
 
     def _extras(self, nodes: Conjuncts, closed: bool) -> Closed | bool | Never:
         """What a property that is not named may hold; False where there may be none."""

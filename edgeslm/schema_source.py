@@ -14,6 +14,7 @@ from edgeslm.errors import SchemaError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
+MAX_BITS = 1024
 
 #: the dialects that are read; a schema that names none is read as 2020-12
 _DRAFTS = {
@@ -45,6 +46,16 @@ _SAME_PLACE = (
 def escape(name: str) -> str:
     """A property name as one step of a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, for ``json.loads``; ValueError where a name is given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the property {twice!r} is given twice")
+    return found
 
 
 def is_schema(value: Any) -> bool:
@@ -96,7 +107,7 @@ class Document:
         """The JSON pointer that the ``$ref`` of the schema at ``path`` leads to."""
         reference = self.at(path)["$ref"]
         base = self._bases.get(path, "")
-        uri, fragment = urldefrag(urljoin(base, reference) if base else reference)
+        uri, fragment = _split(base, reference, path, "$ref")
         resource = self._resources.get(uri)
         if resource is None:
             raise SchemaError(
@@ -131,7 +142,7 @@ class Document:
             if identifier.startswith("#"):  # draft 7 spells an anchor so
                 self._anchors[base, identifier[1:]] = path
             elif identifier:
-                base = urldefrag(urljoin(base, identifier))[0]
+                base, _ = _split(base, identifier, path, "$id")
                 self._resources[base] = path
             self._bases[path] = base
             if "$anchor" in node:
@@ -172,9 +183,10 @@ class Document:
         return found + children(path, node, _SAME_PLACE)
 
 
-def where(path: str) -> str:
+def where(path: str, keyword: str | None = None) -> str:
     """A place of a schema for people."""
-    return f"schema, at {path}" if path else "schema"
+    place = f"schema, at {path}" if path else "schema"
+    return f"{place}: {keyword}" if keyword else place
 
 
 def children(path: str, node: dict[str, Any], keywords: tuple[str, ...] | None = None) -> list[str]:
@@ -213,6 +225,8 @@ def _bounded(root: dict[str, Any]) -> None:
             size += _text_size(value, path)
         elif isinstance(value, float) and not math.isfinite(value):
             raise SchemaError(f"{where(path)}: {value} is not a JSON number", path=path)
+        elif isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise SchemaError(f"{where(path)}: a number of more than {MAX_BITS} bits", path=path)
         elif value is not None and not isinstance(value, bool | int | float):
             raise SchemaError(
                 f"{where(path)}: a value of type {type(value).__name__} is not JSON", path=path
@@ -259,7 +273,7 @@ def _well_formed(root: dict[str, Any], draft: int) -> None:
         if keyword == "items" and draft == 2020 and isinstance(error.instance, list):
             hint = "; a list of schemas is spelled prefixItems, or name draft 7 in $schema"
         raise SchemaError(
-            f"{where(path)}: {keyword}: {error.message[:300]}{hint}", path=path, keyword=keyword
+            f"{where(path, keyword)}: {error.message[:300]}{hint}", path=path, keyword=keyword
         ) from None
 
 
@@ -270,12 +284,27 @@ def _compiles(root: dict[str, Any]) -> None:
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
         path, keyword = _place(getattr(error, "instance_path", []))
         raise SchemaError(
-            f"{where(path)}: {keyword}: {error.message[:300]}", path=path, keyword=keyword
+            f"{where(path, keyword)}: {error.message[:300]}", path=path, keyword=keyword
         ) from None
+
+
+def _split(base: str, reference: str, path: str, keyword: str) -> tuple[str, str]:
+    """The resource and the fragment that a reference means, seen from ``base``."""
+    try:
+        uri, fragment = urldefrag(urljoin(base, reference) if base else reference)
+    except ValueError as error:
+        raise SchemaError(
+            f"{where(path)}: {keyword} {reference!r} is not a URI: {error}",
+            path=path,
+            keyword=keyword,
+        ) from None
+    return uri, fragment
 
 
 def _place(steps: Sequence[str | int]) -> tuple[str, str | None]:
     """The schema and its keyword that a path of the validator leads to."""
-    keyword = steps[-1] if steps and isinstance(steps[-1], str) else None
-    outer = steps[:-1] if keyword else steps
-    return "".join(f"/{escape(str(step))}" for step in outer), keyword
+    outer = list(steps)
+    keyword = outer.pop() if outer and isinstance(outer[-1], str) else None
+    if outer and outer[-1] in MAP:  # what came off was a name, not a keyword
+        keyword = outer.pop()
+    return "".join(f"/{escape(str(step))}" for step in outer), str(keyword) if keyword else None

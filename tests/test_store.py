@@ -1,9 +1,8 @@
-"""The store: verified before named, replaced in one step, one version kept, whole after a kill."""
+"""The store: resolved without network, verified before named, replaced, one version kept."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -336,74 +335,3 @@ def test_progress_tells_what_is_done_and_how_much(store, new):
     assert [what for what, *_ in told if what == "copying"][:1] == ["copying"]
     assert ("copying", len(NEW), len(NEW)) in told
     assert told[-1] == ("verifying", len(NEW), len(NEW))
-
-
-# --- killed anywhere --------------------------------------------------------------
-
-
-def _pull_and_die(store: Store, wanted: Entry, step: int) -> bool:
-    """In a forked child, kill -9 at the `step`-th file operation in the store; True if it was."""
-    child = os.fork()
-    if child == 0:
-        left = [step]
-
-        def hook(event: str, args: tuple[object, ...]) -> None:
-            if event in {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"} and str(
-                args[0]
-            ).startswith(str(store.root)):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), 9)
-
-        sys.addaudithook(hook)
-        try:
-            store.pull(wanted)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-def test_killed_at_any_file_operation_the_store_is_old_or_new(tmp_path, old, new):
-    contents = set()
-    step = 0
-    while True:
-        step += 1
-        store = Store(tmp_path / f"home{step}")
-        store.pull(entry_for(old))
-        if not _pull_and_die(store, entry_for(new), step):
-            break
-        contents.add(store.resolve("m").read_bytes())
-        assert store.resolve("m").read_bytes() in (OLD, NEW)
-        assert store.pull(entry_for(new)).read_bytes() == NEW
-        assert folder_names(store) == {"state.json", "lock", version_name(OLD), version_name(NEW)}
-        assert store.rollback("m").read_bytes() == OLD
-        shutil.rmtree(store.root)
-    assert step > 10, "fewer file operations than a pull has: the hook does not see them"
-    assert contents == {OLD, NEW}
-
-
-_TWO = """
-import sys
-from pathlib import Path
-from edgeslm.registry import Entry
-from edgeslm.store import Store
-entry = Entry.model_validate_json(sys.argv[2])
-for _ in range(5):
-    print(Store(Path(sys.argv[1])).pull(entry, accept_new=True))
-"""
-
-
-def test_two_pulls_at_once_do_not_harm_each_other(store, old):
-    pinned = entry_for(old, pinned=True)
-    command = [sys.executable, "-c", _TWO, str(store.root), pinned.model_dump_json()]
-    both = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
-    ]
-    for process in both:
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err.decode()
-        assert out.split() == [str(store.resolve("m")).encode()] * 5
-    assert store.resolve("m").read_bytes() == OLD
-    assert folder_names(store) == {"state.json", "lock", version_name(OLD)}

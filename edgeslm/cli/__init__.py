@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import sys
 from typing import Any
 
@@ -35,6 +37,26 @@ class _Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:  # of stdout: commands make their own errors of files
+            _discard_stdout()
+            if error.errno in _READER_GONE:
+                return 0
+            raise EdgeslmError(f"cannot go on: {error}") from error
+
+
+#: how writing to a pipe fails after its reader left, as with `| head`; Windows says EINVAL
+_READER_GONE = {errno.EPIPE, errno.EINVAL} if os.name == "nt" else {errno.EPIPE}
+
+
+def _discard_stdout() -> None:
+    """Let Python flush what could not be written somewhere at exit, instead of complaining."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeslm")
@@ -65,9 +87,6 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone, as with `| head`; Python would complain at exit
-        sys.exit(0)
 
 
 def fail(error: EdgeslmError) -> None:
@@ -84,3 +103,8 @@ def print_line(value: dict[str, Any]) -> None:
 def for_people(as_json: bool = False) -> bool:
     """Whether stdout is a terminal that a person reads, so that a table serves better than JSON."""
     return not as_json and sys.stdout.isatty()
+
+
+def printable(text: str) -> str:
+    """Without what could steer a terminal; the text may come from an untrusted file."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -11,7 +11,7 @@ import click
 
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
-from edgeslm.schema_source import MAX_BYTES
+from edgeslm.schema_source import MAX_BYTES, distinct
 
 
 @click.command()
@@ -67,7 +67,7 @@ def read_schema(file: str) -> Any:
     if len(data) > MAX_BYTES:
         raise SchemaError(f"{name}: a schema has at most {MAX_BYTES:,} bytes")
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=distinct)
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -76,6 +76,8 @@ def read_schema(file: str) -> Any:
         ) from error
     except RecursionError as error:
         raise SchemaError(f"{name}: nested too deep to read") from error
+    except ValueError as error:  # a name given twice, or a number of thousands of digits
+        raise SchemaError(f"{name}: {error}") from error
 
 
 def _row(error: SchemaError) -> dict[str, str]:

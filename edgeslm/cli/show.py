@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeslm.card import Card, ClassifyTask
-from edgeslm.cli import for_people, print_line
+from edgeslm.cli import for_people, print_line, printable
 from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
 
 #: the context that the memory shown is for, unless the model's own is smaller
@@ -129,7 +129,7 @@ def _print_table(info: GGUFInfo) -> None:
         **(_card_rows(info.card) if info.card else {"card": "none"}),
     }
     for key, value in rows.items():
-        table.add_row(key, Text(_printable(value)))
+        table.add_row(key, Text(printable(value)))
     Console().print(table)
 
 
@@ -167,8 +167,3 @@ def _some(names: list[str]) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def _printable(text: str) -> str:
-    """Without what could steer a terminal; the text may come from an untrusted file."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -1,0 +1,100 @@
+"""Answers for people: a table of fields with their evidence, or labels with bars."""
+
+from __future__ import annotations
+
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgeslm.cli import printable
+from edgeslm.cli.inputs import Input
+from edgeslm.errors import EdgeslmError
+from edgeslm.result import Classification, Extraction, Field, Timing
+
+#: labels that are shown, the likeliest ones
+_LABELS = 5
+#: characters of a text or of evidence that are shown
+_EXCERPT = 60
+
+
+def show(item: Input, answer: Extraction[object] | Classification | EdgeslmError) -> None:
+    """Print one answer, or why there is none, under the place of its input."""
+    console = Console(highlight=False)
+    console.print(_heading(item))
+    if isinstance(answer, EdgeslmError):
+        console.print(Text(f"  {printable(str(answer))}", style="red"))
+    elif isinstance(answer, Classification):
+        console.print(_labels(answer))
+        console.print(_cost(answer.timing))
+    else:
+        console.print(_fields(answer, str(item.text)))
+        if not answer.complete:
+            console.print(
+                Text(
+                    "  the budget ended before the answer: what has confidence 0 was cut or "
+                    "filled; allow more --max-tokens or --deadline-ms",
+                    style="yellow",
+                )
+            )
+        console.print(_cost(answer.timing))
+
+
+def _heading(item: Input) -> Text:
+    heading = Text(printable(item.place), style="bold")
+    if isinstance(item.text, str):
+        heading.append(f"  {_excerpt(item.text)}", style="not bold dim")
+    return heading
+
+
+def _fields(answer: Extraction[object], text: str) -> Table:
+    from edgeslm.evidence import leaves
+
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("  field", overflow="fold")
+    table.add_column("value", overflow="fold")
+    table.add_column("confidence", justify="right", no_wrap=True)
+    table.add_column("read from", overflow="fold", style="dim")
+    for leaf in leaves(answer.json):
+        field = answer.fields[leaf.path]
+        written = leaf.value if isinstance(leaf.value, str) else answer.json[leaf.start : leaf.end]
+        table.add_row(
+            Text(f"  {printable(leaf.path.removeprefix('$.'))}"),
+            Text(printable(written)),
+            Text(f"{field.confidence:.2f}", style="" if field.confidence >= 0.5 else "yellow"),
+            Text(_evidence(field, text)),
+        )
+    return table
+
+
+def _evidence(field: Field, text: str) -> str:
+    return "not in the text" if field.span is None else _excerpt(text[slice(*field.span)])
+
+
+def _labels(answer: Classification) -> Table:
+    table = Table.grid(padding=(0, 1))
+    ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+    for label, probability in ranked[:_LABELS]:
+        chosen = label == answer.label
+        table.add_row(
+            Text(f"  {printable(label)}", style="bold" if chosen else ""),
+            Bar(1, 0, probability, width=24, color="green" if chosen else "default"),
+            Text(f"{probability:6.1%}"),
+        )
+    if len(ranked) > _LABELS:
+        table.add_row(Text(f"  and {len(ranked) - _LABELS} more", style="dim"))
+    return table
+
+
+def _cost(timing: Timing) -> Text:
+    return Text(
+        f"  {timing.total_ms / 1000:.2f} s: prompt of {timing.prompt_tokens} tokens "
+        f"({timing.cached_tokens} reused), answer of {timing.output_tokens}\n",
+        style="dim",
+    )
+
+
+def _excerpt(text: str) -> str:
+    """The beginning of a text in one line."""
+    line = printable(" ".join(text[: 4 * _EXCERPT].split()))
+    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"

@@ -1,0 +1,108 @@
+"""The store when a pull is killed at any point, and when two pulls of one name run at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeslm.registry import UNVERIFIED, Entry
+from edgeslm.store import Store
+
+OLD = b"old" * 100_000
+NEW = b"newer" * 300_000
+
+
+def write_entry(folder: Path, data: bytes, *, pinned: bool = False) -> Entry:
+    """An entry `m` whose source is a new file with these bytes."""
+    path = folder / f"{len(data)}.gguf"
+    path.write_bytes(data)
+    sha256 = UNVERIFIED if pinned else hashlib.sha256(data).hexdigest()
+    return Entry(name="m", source=f"file:{path}", sha256=sha256, licence="MIT")
+
+
+def folder_names(store: Store) -> set[str]:
+    return {path.name for path in (store.root / "models" / "m").iterdir()}
+
+
+def version_name(data: bytes) -> str:
+    return f"{hashlib.sha256(data).hexdigest()}.gguf"
+
+
+_FILE_CALLS = {
+    *("open", "write", "truncate", "fsync", "close"),
+    *("replace", "mkdir", "unlink", "rmdir", "flock"),
+}
+
+
+def _pull_and_die(store: Store, wanted: Entry, step: int) -> bool:
+    """In a forked child, kill -9 before the `step`-th call that changes files; True if it was."""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+
+        def hook(_frame: object, event: str, called: object) -> None:
+            if event == "c_call" and getattr(called, "__name__", "") in _FILE_CALLS:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), 9)
+
+        sys.setprofile(hook)
+        try:
+            store.pull(wanted)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+def test_killed_before_any_change_of_a_file_the_store_is_old_or_new(tmp_path):
+    old, new = write_entry(tmp_path, OLD), write_entry(tmp_path, NEW)
+    contents = set()
+    step = 0
+    while True:
+        step += 1
+        store = Store(tmp_path / f"home{step}")
+        store.pull(old)  # this also imports what the child would spend steps on
+        if not _pull_and_die(store, new, step):
+            break
+        contents.add(store.resolve("m").read_bytes())
+        assert store.resolve("m").read_bytes() in (OLD, NEW)
+        assert store.pull(new).read_bytes() == NEW
+        assert folder_names(store) == {"state.json", "lock", version_name(OLD), version_name(NEW)}
+        assert store.rollback("m").read_bytes() == OLD
+        shutil.rmtree(store.root)
+    assert step > 20, "fewer calls than a pull makes: the hook does not see them"
+    assert contents == {OLD, NEW}
+
+
+_TWO = """
+import sys
+from pathlib import Path
+from edgeslm.registry import Entry
+from edgeslm.store import Store
+entry = Entry.model_validate_json(sys.argv[2])
+for _ in range(5):
+    print(Store(Path(sys.argv[1])).pull(entry, accept_new=True))
+"""
+
+
+def test_two_pulls_at_once_do_not_harm_each_other(tmp_path):
+    store = Store(tmp_path / "home")
+    pinned = write_entry(tmp_path, OLD, pinned=True)
+    command = [sys.executable, "-c", _TWO, str(store.root), pinned.model_dump_json()]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err.decode()
+        assert out.split() == [str(store.resolve("m")).encode()] * 5
+    assert store.resolve("m").read_bytes() == OLD
+    assert folder_names(store) == {"state.json", "lock", version_name(OLD)}
