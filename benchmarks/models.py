@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
+
+from filelock import FileLock
 
 from edgeslm.errors import EngineError
 from edgeslm.transfer import file_sha256, publish
@@ -14,7 +15,7 @@ FILE_TYPES = {"Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15}
 
 
 def requantized(source: Path, kind: str, folder: Path) -> Path:
-    """The model of ``source`` as ``kind``, one of FILE_TYPES; made in ``folder`` if it is not there.
+    """The model of ``source`` as ``kind``, one of FILE_TYPES; made in ``folder`` unless there.
 
     The weights go through their present quantization, so quality is a little below
     what the float weights would give.
@@ -22,16 +23,13 @@ def requantized(source: Path, kind: str, folder: Path) -> Path:
     Raises:
         EngineError: llama.cpp cannot quantize this file.
     """
-    target = folder / f"{file_sha256(source)[:16]}-{kind}.gguf"
-    if target.exists():
-        return target
+    target = folder / f"{file_sha256(source)}-{kind}.gguf"
     folder.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(f".{os.getpid()}.part")
-    try:
-        _quantize(source, aside, FILE_TYPES[kind])
-        publish(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            aside = target.with_suffix(".part")
+            _quantize(source, aside, FILE_TYPES[kind])
+            publish(aside, target)
     return target
 
 
@@ -41,8 +39,8 @@ def _quantize(source: Path, target: Path, file_type: int) -> None:
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = file_type
     parameters.allow_requantize = True
-    code = llama_cpp.llama_model_quantize(
-        str(source).encode(), str(target).encode(), ctypes.byref(parameters)
-    )
+    parameters.nthread = os.cpu_count() or 1
+    log.errors = []
+    code = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), parameters)
     if code != 0:
-        raise EngineError(f"{source}: llama.cpp cannot quantize this file: {log.last_error()}")
+        raise EngineError(f"{source}: llama.cpp cannot quantize this file: {log.reason()}")

@@ -86,7 +86,7 @@ def normal(field: str, value: Any) -> str | None:
     decimals; words lose case and white space. What cannot be read stays as it is, and
     so equals only its like.
     """
-    text = "" if value is None else str(value).strip()
+    text = f"{value:f}" if isinstance(value, Decimal) else str(value or "").strip()
     if not text:
         return None
     if field == "date":
@@ -101,7 +101,7 @@ def normal_date(text: str) -> str | None:
     words = " ".join(re.sub(r"[-/.,()]", " ", text).split())
     for spelled in _DATE_FORMATS:
         try:
-            return dt.datetime.strptime(words, spelled).date().isoformat()  # noqa: DTZ007
+            return dt.datetime.strptime(words, spelled).date().isoformat()
         except ValueError:
             continue
     return None

@@ -1,4 +1,4 @@
-"""A plain regular-expression extractor for receipts: what a careful afternoon without a model gives.
+"""A plain regular-expression extractor for receipts, to compare a model with.
 
 Written on the receipts that are not scored. They come from the same shops as the scored
 ones, which favours rules that know the words of these shops.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 from edgeslm.card import LabelSpec, PromptSpec
-from edgeslm.extract import without_code
+from edgeslm.errors import LabelError
 from edgeslm.labels import probabilities, score_labels, tokenize_labels
 from edgeslm.prompt import Truncate, check_text, compile_prompt, fit_text
 from edgeslm.result import Classification, Timing
@@ -87,13 +89,26 @@ class Classifier:
 
 
 def default_prompt(labels: Sequence[LabelSpec]) -> PromptSpec:
-    """A prompt for a model that was not trained for the task: names labels and meanings."""
+    """A prompt for a model that was not trained for the task: names labels and meanings.
+
+    The labels come before the text, so that all but the text is evaluated once.
+
+    Raises:
+        LabelError: labels and descriptions are together too long for a prompt.
+    """
     lines = [
         f"- {label.text}: {label.description}" if label.description else f"- {label.text}"
         for label in labels
     ]
-    listed = without_code("\n".join(lines))
-    return PromptSpec(
-        system="You sort texts into labels. Answer with one label and nothing else.",
-        user=f"Labels:\n{listed}\n\nText:\n{{{{ text }}}}\n\nLabel of the text:",
-    )
+    listed = "\n".join(lines)
+    try:
+        return PromptSpec(
+            system=f"Classify the user's text as one of these labels:\n{listed}\n"
+            "Answer with the label alone.",
+            user="{{ text }}",
+        )
+    except ValidationError as error:
+        raise LabelError(
+            f"{len(labels)} labels and their descriptions have {len(listed):,} characters, too "
+            "many for a prompt; give shorter ones, or a prompt that does not list them"
+        ) from error

@@ -46,6 +46,7 @@ class Compiler:
         self.document = document
         self.certificate = Certificate(document)
         self.patterns: list[tuple[str, str, Closed]] = []
+        self._short = close_objects  # conformance wants every number, extraction those of texts
         self._objects = Objects(self, close_objects)
         self._names: dict[tuple[Part, ...], str] = {}
         self._queue: list[tuple[Part, ...]] = []
@@ -220,7 +221,7 @@ class Compiler:
         if name == "string":
             return string(nodes, self.certificate)
         if name in ("number", "integer"):
-            return number(nodes, name == "integer", self.certificate)
+            return number(nodes, name == "integer", self.certificate, short=self._short)
         if name == "array":
             return self._array(nodes)
         if name == "object":

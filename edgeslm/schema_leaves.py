@@ -26,6 +26,9 @@ _EXACT = 2**53
 _BELOW_ZERO = -1e-15
 _FINEST = 1e-12
 _LONGEST = 65_536
+#: the default bounds of numbers in extractions: 18 digits before the point, 9 behind it
+_LARGEST = 10**18
+_FINEST = 1e-9
 
 #: formats that llguidance enforces
 _MASKED_FORMATS = frozenset({
@@ -113,14 +116,28 @@ def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:
     return masked
 
 
-def number(nodes: Conjuncts, whole: bool, certificate: Certificate) -> Closed | Never:
-    """Plain decimals without exponent and without ``-0``: the range is split at zero."""
+def number(
+    nodes: Conjuncts, whole: bool, certificate: Certificate, *, short: bool
+) -> Closed | Never:
+    """Plain decimals without exponent and without ``-0``: the range is split at zero.
+
+    With ``short``, a number without bounds has no more digits than texts hold, so that a
+    model which begins to repeat a digit comes to an end.
+    """
     bounds = _bounds(nodes, certificate)
     if isinstance(bounds, Never):
         return bounds
     low, high = bounds
     kind = "integer" if whole else "number"
     step = _step(nodes, certificate)
+    stated = {keyword for _, node in nodes for keyword in node}
+    if short and not stated & {"const", "enum"}:
+        if not stated & {"minimum", "exclusiveMinimum"}:
+            low = _Bound("", "minimum", -_LARGEST, exclusive=False)
+        if not stated & {"maximum", "exclusiveMaximum"}:
+            high = _Bound("", "maximum", _LARGEST, exclusive=False)
+        if not whole and "multipleOf" not in stated:
+            step = {"multipleOf": _FINEST}
     edge = -1 if whole else _BELOW_ZERO
     inner = _Bound.rule if whole else _Bound.rule_away_from_zero
     start = {"minimum": 0} if low is None or low.value < 0 else inner(low)

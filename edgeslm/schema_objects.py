@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jsonschema_rs
 
-from edgeslm.schema_keywords import ANNOTATIONS, property_path
+from edgeslm.schema_keywords import ANNOTATIONS, Certificate, property_path
 from edgeslm.schema_leaves import Closed, Conjuncts, Never, holdable, tightest
 
-if TYPE_CHECKING:
-    from edgeslm.schema_compile import Compiler
+
+class Compiler(Protocol):
+    """What objects need of the compiler that they are a part of."""
+
+    certificate: Certificate
+    patterns: list[tuple[str, str, Closed]]
+
+    def node(self, paths: tuple[str, ...]) -> Closed | Never:
+        """The closed schema of a place that all of these schemas describe."""
 
 
 class Objects:

@@ -23,6 +23,11 @@ PREFIX_SLOTS = 8
 FIRST_FREE = 1 + PREFIX_SLOTS
 
 
+def _wait_seconds(deadline_ms: float) -> float:
+    """A deadline as a time that a lock can wait: one in the past is 0, one without end is years."""
+    return min(max(0.0, deadline_ms / 1000), threading.TIMEOUT_MAX)
+
+
 @dataclass(slots=True)
 class Prefilled:
     """A prompt in sequence WORK: the logits after its last token, and what it cost."""
@@ -54,14 +59,16 @@ class Session:
     @contextmanager
     def request(self, deadline_ms: float | None) -> Iterator[None]:
         """Hold the engine for one request; the deadline counts from now, queue included."""
-        deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
-        if not self._lock.acquire(timeout=-1 if deadline_ms is None else deadline_ms / 1000):
+        seconds = None if deadline_ms is None else _wait_seconds(deadline_ms)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        if not self._lock.acquire(timeout=-1 if seconds is None else seconds):
             raise DeadlineError("the deadline passed while other requests were being answered")
         try:
-            if self._closed:
-                raise EngineError("the model is closed")
             self.engine.arm(deadline)
             try:
+                # asked after arming, which forgets a cancel, so that close() is never missed
+                if self._closed:
+                    raise EngineError("the model is closed")
                 yield
             finally:
                 self.engine.arm(None)
@@ -78,6 +85,8 @@ class Session:
         prefix = prompt.prefix
         if not rest:  # logits are wanted after at least one token
             prefix, rest = prefix[:-1], list(prefix[-1:])
+        if not rest:
+            raise EngineError("the prompt has no tokens: this model's tokenizer drops the text")
         self.engine.truncate(WORK, 0)
         self._make_room(prefix, len(rest) + reserve)
         cached = self._prefix_into_work(prefix)
@@ -118,8 +127,8 @@ class Session:
             return
         if self.engine.context_size < self.engine.max_context:
             target = max(need + others, 2 * self.engine.context_size)
-            self._prefixes.clear()
             self.engine.resize(min(target, self.engine.max_context))
+            self._prefixes.clear()
         while need + sum(map(len, self._prefixes)) > self.engine.context_size and self._prefixes:
             oldest = next(iter(self._prefixes))
             if oldest == prefix:

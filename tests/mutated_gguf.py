@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeslm.gguf_file import read_gguf
 from tiny_gguf import write_tiny_gguf
+
+from edgeslm.gguf_file import read_gguf
 
 #: numbers that hyperparameters must not be taken for granted to lie within
 NUMBERS = (0, 1, 2, 3, 5, 7, 63, 64, 65, 127, 255, 511, 513, 1025, 65_537, 2**24, 2**31, 2**32 - 1)
@@ -95,7 +96,9 @@ def _odd_tokens(rng: random.Random) -> list[str]:
 def write_mutants(folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
     """Files that are each wrong in some way, or happen not to be."""
     rng = random.Random(seed)
-    bases = [write_tiny_gguf(folder / f"base-{vocab}.gguf", vocab=vocab) for vocab in ("bytes", "spm")]
+    bases = [
+        write_tiny_gguf(folder / f"base-{vocab}.gguf", vocab=vocab) for vocab in ("bytes", "spm")
+    ]
     headers = [read_gguf(base).layout.data for base in bases]
     for number in range(count):
         path = folder / f"{number:05}.gguf"
@@ -106,6 +109,11 @@ def write_mutants(folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
             arguments = hostile_metadata(rng)
             try:
                 write_tiny_gguf(path, **arguments)
-            except (ValueError, TypeError, OverflowError, struct.error):  # what the writer cannot spell
+            except (
+                ValueError,
+                TypeError,
+                OverflowError,
+                struct.error,
+            ):  # what the writer cannot spell
                 continue
         yield path

@@ -15,7 +15,19 @@ from edgeslm.session import Session
 from edgeslm.testing import ScriptedEngine
 
 #: tokens that cross JSON's borders, as real vocabularies have them
-PIECES = (b'{"', b'":', b'":"', b'","', b'"}', b"null", b"total", b"the", b"ab", b"12", "é".encode())
+PIECES = (
+    b'{"',
+    b'":',
+    b'":"',
+    b'","',
+    b'"}',
+    b"null",
+    b"total",
+    b"the",
+    b"ab",
+    b"12",
+    "é".encode(),
+)
 
 
 def matcher_for(engine: ScriptedEngine, schema: dict[str, Any] | type) -> Matcher:

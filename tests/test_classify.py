@@ -53,7 +53,10 @@ def card(**more) -> Card:
         {
             "name": "t",
             "licence": "MIT",
-            "task": {"kind": "classify", "labels": [{"name": "card_lost", "verbalizer": "lost"}, "other"]},
+            "task": {
+                "kind": "classify",
+                "labels": [{"name": "card_lost", "verbalizer": "lost"}, "other"],
+            },
             **more,
         },
         where="test",
@@ -67,7 +70,9 @@ def test_verbalizers_are_what_the_model_says():
 
 def test_the_cards_temperature_calibrates():
     plain = Model(ScriptedEngine("lost", sharpness=1.0), card()).classifier()("x")
-    flat = Model(ScriptedEngine("lost", sharpness=1.0), card(calibration={"temperature": 50.0})).classifier()("x")
+    flat = Model(
+        ScriptedEngine("lost", sharpness=1.0), card(calibration={"temperature": 50.0})
+    ).classifier()("x")
     assert flat.label == plain.label
     assert flat.confidence < plain.confidence
     assert sum(flat.probabilities.values()) == pytest.approx(1)

@@ -21,7 +21,7 @@ ORDER = {
         "when": {"type": "string", "format": "date"},
         "at": {"type": ["string", "null"], "format": "date-time"},
         "uid": {"type": "string", "format": "uuid"},
-        "kind": {"enum": ["invoice", "in\"quotes", "receipt"]},
+        "kind": {"enum": ["invoice", 'in"quotes', "receipt"]},
         "lines": {
             "type": "array",
             "minItems": 2,
@@ -42,21 +42,31 @@ ORDER = {
 }
 ANSWER = json.dumps(
     {
-        "id": "é\\\"x",
+        "id": 'é\\"x',
         "when": "2026-03-14",
         "at": "2026-03-14T10:20:30Z",
         "uid": "123e4567-e89b-12d3-a456-426614174000",
         "kind": 'in"quotes',
         "lines": [{"name": "a,]}", "price": 12.5, "tags": [True]}, {"name": "", "price": 7}],
         "note": "aaabb",
-        "more": {"k\"ey": 3},
+        "more": {'k"ey': 3},
     },
     ensure_ascii=False,
     separators=(",", ":"),
 ).encode()
-NODE = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "object", "properties": {
-    "v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}},
-    "required": ["v", "next"]}}}  # fmt: skip
+NODE = {
+    "$ref": "#/$defs/n",
+    "$defs": {
+        "n": {
+            "type": "object",
+            "properties": {
+                "v": {"type": "integer"},
+                "next": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]},
+            },
+            "required": ["v", "next"],
+        }
+    },
+}
 
 
 @pytest.mark.parametrize("pieces", [(), PIECES], ids=["bytes", "pieces"])

@@ -17,14 +17,30 @@ from edgeslm.errors import CancelledError
 from edgeslm.testing import ScriptedEngine
 
 SCHEMAS = [
-    {"type": "object", "properties": {"total": {"type": "integer", "maximum": 9999}}, "required": ["total"]},
-    {"type": "object", "properties": {"a": {"type": ["string", "null"], "maxLength": 8}, "b": {"type": "boolean"}},
-     "required": ["a", "b"]},
+    {
+        "type": "object",
+        "properties": {"total": {"type": "integer", "maximum": 9999}},
+        "required": ["total"],
+    },
+    {
+        "type": "object",
+        "properties": {"a": {"type": ["string", "null"], "maxLength": 8}, "b": {"type": "boolean"}},
+        "required": ["a", "b"],
+    },
     {"type": "array", "items": {"enum": ["the", "theme", "ab", "é"]}, "maxItems": 3},
     {"type": "string", "pattern": "^[a-c]{1,6}$"},
-    {"type": "object", "properties": {"x": {"type": "object", "properties": {"total": {"type": "null"}},
-     "required": ["total"]}, "the": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2}}},
-]  # fmt: skip
+    {
+        "type": "object",
+        "properties": {
+            "x": {
+                "type": "object",
+                "properties": {"total": {"type": "null"}},
+                "required": ["total"],
+            },
+            "the": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+        },
+    },
+]
 
 
 def reference(engine: ScriptedEngine, schema: dict, limit: int) -> list[int]:
@@ -67,7 +83,11 @@ def test_the_loop_equals_its_definition(seed, which, measure):
 
 
 def test_forced_tokens_need_fewer_decodes_than_tokens():
-    schema = {"type": "object", "properties": {"a_long_name": {"type": "boolean"}}, "required": ["a_long_name"]}
+    schema = {
+        "type": "object",
+        "properties": {"a_long_name": {"type": "boolean"}},
+        "required": ["a_long_name"],
+    }
     decoded = decode(ScriptedEngine('{"a_long_name":true}'), schema)
     assert len(decoded.tokens) == len('{"a_long_name":true}')
     assert decoded.decodes == 1  # all names and all but the first letter of `true` are forced

@@ -42,8 +42,14 @@ def test_leaves_are_all_values_in_their_places(value, spaced, ascii_only):
     [
         ('{"total":1}', ["$.total"]),
         ('{"items":[{"a":1},{"a":2}]}', ["$.items[0].a", "$.items[1].a"]),
-        ('{"total due":1,"ünits":2,"_x1":3,"1x":4}', ["$['total due']", "$.ünits", "$._x1", "$['1x']"]),
-        ('{"it\'s":1,"a\\"b":2,"c\\\\d":3,"n\\n":4}', ["$['it\\'s']", "$['a\"b']", "$['c\\\\d']", "$['n\\n']"]),
+        (
+            '{"total due":1,"ünits":2,"_x1":3,"1x":4}',
+            ["$['total due']", "$.ünits", "$._x1", "$['1x']"],
+        ),
+        (
+            '{"it\'s":1,"a\\"b":2,"c\\\\d":3,"n\\n":4}',
+            ["$['it\\'s']", "$['a\"b']", "$['c\\\\d']", "$['n\\n']"],
+        ),
         ('{"":0,"a-b":{}}', ["$['']", "$['a-b']"]),
         ("[[],3]", ["$[0]", "$[1]"]),
         ('"x"', ["$"]),
@@ -118,8 +124,13 @@ def test_confidence_is_the_product_over_a_leafs_choices():
         at = data.index(part)
         return Choice(at, at + len(part), probability)
 
-    choices = [choice(b"x", 0.5), choice(b'y","', 0.8), choice(b"12", 0.9), choice(b',"\xc3\xa9', 0.7),
-               choice(b"true", 0.6)]  # fmt: skip
+    choices = [
+        choice(b"x", 0.5),
+        choice(b'y","', 0.8),
+        choice(b"12", 0.9),
+        choice(b',"\xc3\xa9', 0.7),
+        choice(b"true", 0.6),
+    ]
     found = fields(answer, choices, None, "xy 12")
     assert found["$.a"].confidence == pytest.approx(0.5 * 0.8)
     assert found["$.n"].confidence == pytest.approx(0.9 * 0.7)  # what ends a number belongs to it

@@ -75,24 +75,40 @@ def test_a_pydantic_class_comes_back_with_evidence():
 
 
 def test_the_line_is_what_the_command_line_promises():
-    read, _ = extractor_for('{"total":3.70}', {"properties": {"total": {"type": "number"}}, "required": ["total"]})
+    read, _ = extractor_for(
+        '{"total":3.70}', {"properties": {"total": {"type": "number"}}, "required": ["total"]}
+    )
     line = json.loads(json.dumps(read(TEXT).to_dict()))
     assert line["value"] == {"total": 3.7}
     assert line["complete"] is True
     assert line["fields"]["$.total"]["span"] == [TEXT.index("3.70"), len(TEXT)]
     assert set(line["timing"]) == {
-        "prefill_ms", "decode_ms", "total_ms", "prompt_tokens", "cached_tokens", "output_tokens", "decodes",
-    }  # fmt: skip
+        "prefill_ms",
+        "decode_ms",
+        "total_ms",
+        "prompt_tokens",
+        "cached_tokens",
+        "output_tokens",
+        "decodes",
+    }
 
 
 def test_a_dict_schema_gives_parsed_json():
-    read, _ = extractor_for('{"a":[1,2]}', {"type": "object", "properties": {"a": {"type": "array",
-                            "items": {"type": "integer"}}}, "required": ["a"]})  # fmt: skip
+    read, _ = extractor_for(
+        '{"a":[1,2]}',
+        {
+            "type": "object",
+            "properties": {"a": {"type": "array", "items": {"type": "integer"}}},
+            "required": ["a"],
+        },
+    )
     assert read("x").value == {"a": [1, 2]}
 
 
 def test_the_prefix_is_evaluated_once():
-    read, engine = extractor_for('{"a":1}', {"properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    read, engine = extractor_for(
+        '{"a":1}', {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    )
     first, second = read("one"), read("two")
     assert first.timing.cached_tokens == 0
     assert second.timing.cached_tokens > 0
@@ -120,7 +136,9 @@ def test_a_budget_closes_validly_and_says_so(budget):
 
 
 def test_a_budget_can_raise_with_the_prefix():
-    read, _ = extractor_for('{"a":"long text"}', {"properties": {"a": {"type": "string"}}, "required": ["a"]})
+    read, _ = extractor_for(
+        '{"a":"long text"}', {"properties": {"a": {"type": "string"}}, "required": ["a"]}
+    )
     with pytest.raises(errors.OutputTruncatedError) as caught:
         read("x", max_tokens=6, on_budget="raise")
     assert '{"a":"long text"}'.startswith(caught.value.prefix)
@@ -128,7 +146,9 @@ def test_a_budget_can_raise_with_the_prefix():
 
 
 def test_a_deadline_closes_or_raises():
-    read, engine = extractor_for('{"a":"long text"}', {"properties": {"a": {"type": "string"}}, "required": ["a"]})
+    read, _engine = extractor_for(
+        '{"a":"long text"}', {"properties": {"a": {"type": "string"}}, "required": ["a"]}
+    )
     result = read("x", deadline_ms=0)
     assert result.complete is False
     assert result.value == {"a": ""}
@@ -177,7 +197,9 @@ def test_validators_of_the_class_have_the_last_word():
 
 
 def test_callers_queue_and_a_deadline_counts_the_queue():
-    read, engine = extractor_for('{"a":1}', {"properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    read, engine = extractor_for(
+        '{"a":1}', {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    )
     evaluate = engine.evaluate
     running = threading.Event()
 
@@ -204,7 +226,10 @@ def test_cancel_stops_the_running_call_only():
     read = model.extractor(schema)
     engine = model._session.engine
     evaluate = engine.evaluate
-    engine.evaluate = lambda batch: (model.cancel() if len(engine.evaluated) > 20 else None, evaluate(batch))[1]
+    engine.evaluate = lambda batch: (
+        model.cancel() if len(engine.evaluated) > 20 else None,
+        evaluate(batch),
+    )[1]
     with pytest.raises(errors.CancelledError):
         read("x")
     engine.evaluate = evaluate
@@ -220,14 +245,20 @@ def test_cards_name_the_task():
         {
             "name": "t",
             "licence": "MIT",
-            "task": {"kind": "extract", "json_schema": {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
-                     "style": {"item_separator": ", ", "key_separator": ": "}, "max_tokens": 9},
+            "task": {
+                "kind": "extract",
+                "json_schema": {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+                "style": {"item_separator": ", ", "key_separator": ": "},
+                "max_tokens": 9,
+            },
             "prompt": {"user": "Read {{ text }}!"},
         },
         where="test",
-    )  # fmt: skip
+    )
     prompts = []
-    with Model(ScriptedEngine(lambda prompt: (prompts.append(prompt), '{"a": 1}')[1]), card) as model:
+    with Model(
+        ScriptedEngine(lambda prompt: (prompts.append(prompt), '{"a": 1}')[1]), card
+    ) as model:
         assert model.card is card
         assert model.extractor()("it").json == '{"a": 1}'
         assert "Read it!" in prompts[-1]

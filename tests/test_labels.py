@@ -16,8 +16,20 @@ from edgeslm.labels import log_softmax_at, probabilities, score_labels, tokenize
 from edgeslm.testing import ScriptedEngine
 
 #: prefixes of each other, shared words, non-ASCII, one letter, long
-LABELS = ["a", "ab", "abc", "the", "the total", "the total due", "é", "été", "退款", "card lost", "card stolen",
-          "x" * 40]  # fmt: skip
+LABELS = [
+    "a",
+    "ab",
+    "abc",
+    "the",
+    "the total",
+    "the total due",
+    "é",
+    "été",
+    "退款",
+    "card lost",
+    "card stolen",
+    "x" * 40,
+]
 
 
 def alone(engine: ScriptedEngine, labels, length, row) -> np.ndarray:
@@ -36,14 +48,20 @@ def alone(engine: ScriptedEngine, labels, length, row) -> np.ndarray:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    texts=st.lists(st.text("ab é退\n", min_size=1, max_size=6).filter(str.strip), min_size=2, max_size=12,
-                   unique=True),
+    texts=st.lists(
+        st.text("ab é退\n", min_size=1, max_size=6).filter(str.strip),
+        min_size=2,
+        max_size=12,
+        unique=True,
+    ),
     seed=st.integers(0, 999),
     outputs=st.integers(6, 64),
     sequences=st.integers(3, 40),
-)  # fmt: skip
+)
 def test_the_trie_equals_each_label_alone(texts, seed, outputs, sequences):
-    engine = ScriptedEngine(seed=seed, pieces=PIECES, max_outputs=outputs * 3, max_sequences=sequences)
+    engine = ScriptedEngine(
+        seed=seed, pieces=PIECES, max_outputs=outputs * 3, max_sequences=sequences
+    )
     labels = tokenize_labels(texts, engine)
     row, length = prefilled(engine)
     scores, decodes = score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
@@ -93,7 +111,12 @@ def test_temperature_flattens_and_keeps_the_order():
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [(["a"], "two labels"), (["a", " "], "empty"), (["a", "a"], "the same to the model"), ([], "two labels")],
+    [
+        (["a"], "two labels"),
+        (["a", " "], "empty"),
+        (["a", "a"], "the same to the model"),
+        ([], "two labels"),
+    ],
 )
 def test_label_sets_that_make_no_sense(texts, message):
     with pytest.raises(LabelError, match=message):

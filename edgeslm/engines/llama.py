@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,7 @@ from edgeslm.engines.llama_library import (
 )
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
+from edgeslm.gguf_guard import refuse_fatal
 
 #: rows of one batch
 BATCH_SIZE = 512
@@ -33,6 +36,10 @@ MAX_OUTPUTS = 63
 MAX_SEQUENCES = 80
 #: flash attention works in blocks of this many cells
 CELL_BLOCK = 256
+#: llama_decode's codes for "no room" and "invalid batch"
+_NOTHING_DONE = (1, -1)
+#: in front of a saved state
+_CHECKSUM_BYTES = 32
 #: the context a model starts with, if the caller names none
 DEFAULT_CONTEXT = 2048
 
@@ -50,6 +57,7 @@ class LlamaEngine:
     Raises:
         ModelFileError: not a model that llama.cpp can load.
         ResourceError: weights, cells and buffers do not fit into memory.
+        EngineError: ``max_context`` or ``threads`` is less than 1.
     """
 
     def __init__(
@@ -61,7 +69,11 @@ class LlamaEngine:
         gpu_layers: int | None = None,
         threads: int | None = None,
     ) -> None:
+        for name, value in (("max_context", max_context), ("threads", threads)):
+            if value is not None and value < 1:
+                raise EngineError(f"{name} must be at least 1, or None to choose it: {value}")
         self.info = read_gguf(path)
+        refuse_fatal(self.info)
         self._path = path
         self._model: Any = None
         self._context: Any = None
@@ -83,10 +95,10 @@ class LlamaEngine:
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers if gpu_layers is not None else self._layers_that_fit()
         log.errors = []
-        model = llama_cpp.llama_model_load_from_file(str(self._path).encode(), parameters)
+        model = llama_cpp.llama_model_load_from_file(os.fsencode(self._path), parameters)
         if not model:
             raise ModelFileError(
-                f"{self._path}: llama.cpp cannot load this model: {log.last_error()}. "
+                f"{self._path}: llama.cpp cannot load this model: {log.reason()}. "
                 "Pull it again, or update llama-cpp-python if the model is newer than this build"
             )
         return model
@@ -125,7 +137,7 @@ class LlamaEngine:
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)
         if not self._context:
             self.close()
-            raise EngineError(f"{self._path}: no context of {cells} cells: {log.last_error()}")
+            raise EngineError(f"{self._path}: no context of {cells} cells: {log.reason()}")
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._cells = cells
 
@@ -165,15 +177,26 @@ class LlamaEngine:
             for t in range(size)
             if llama_cpp.llama_vocab_is_control(pointer, t)
         }
-        end = [llama_cpp.llama_vocab_eot(pointer), llama_cpp.llama_vocab_eos(pointer)]
-        end += [t for t in sorted(control) if llama_cpp.llama_vocab_is_eog(pointer, t)]
         bos = llama_cpp.llama_vocab_bos(pointer)
         return Vocab(
             pieces=tuple(b"" if t in control else self._piece(t) for t in range(size)),
             control=control,
             bos=bos if llama_cpp.llama_vocab_get_add_bos(pointer) and bos >= 0 else None,
-            end=tuple(dict.fromkeys(t for t in end if t >= 0)),
+            end=self._end_tokens(control),
         )
+
+    def _end_tokens(self, control: dict[int, str]) -> tuple[int, ...]:
+        """Tokens that end an answer, that of the chat template first.
+
+        Where the file names no end of turn, llama.cpp takes any control token that looks
+        like one: of SmolLM2's `<|im_end|>` and `<|endoftext|>` the one that is not used.
+        """
+        pointer = self._vocab_pointer
+        named = [llama_cpp.llama_vocab_eos(pointer), llama_cpp.llama_vocab_eot(pointer)]
+        found = [t for t in sorted(control) if llama_cpp.llama_vocab_is_eog(pointer, t)]
+        end = dict.fromkeys(t for t in (*named, *found) if t >= 0)
+        template = self.chat_template or ""
+        return tuple(sorted(end, key=lambda t: control.get(t, "") not in template))
 
     def _piece(self, token: int, special: bool = False) -> bytes:
         size = 256
@@ -226,8 +249,9 @@ class LlamaEngine:
         self._arrays.fill(batch)
         log.errors = []
         code = llama_cpp.llama_decode(self._context, self._arrays.struct)
-        if code != 0:
+        if code not in (0, *_NOTHING_DONE):
             self._undo(batch)
+        if code != 0:
             self._explain(code, batch)
         return self._rows(sum(batch.wanted))
 
@@ -246,7 +270,7 @@ class LlamaEngine:
             raise EngineError(
                 f"no room for {len(batch.tokens)} more tokens in a context of {self._cells} cells"
             )
-        raise EngineError(f"llama.cpp failed with code {code}: {log.last_error()}")
+        raise EngineError(f"llama.cpp failed with code {code}: {log.reason()}")
 
     def _rows(self, n: int) -> Logits:
         if n == 0:
@@ -275,13 +299,21 @@ class LlamaEngine:
         size = llama_cpp.llama_state_seq_get_size(self._context, sequence)
         buffer = (ctypes.c_uint8 * size)()
         written = llama_cpp.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return bytes(memoryview(buffer)[:written])
+        data = bytes(memoryview(buffer)[:written])
+        return _checksum(data) + data
 
     def restore(self, sequence: int, state: bytes) -> None:
         self._check_open()
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        if not llama_cpp.llama_state_seq_set_data(self._context, buffer, len(state), sequence):
-            raise EngineError("the saved state does not fit this context")
+        data = state[_CHECKSUM_BYTES:]
+        if state[:_CHECKSUM_BYTES] != _checksum(data):
+            raise EngineError("the saved state is damaged; evaluate its tokens again")
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        if not llama_cpp.llama_state_seq_set_data(self._context, buffer, len(data), sequence):
+            self.truncate(sequence, 0)
+            raise EngineError(
+                f"the saved state does not fit: it is another model's, or {self._cells} cells "
+                "are too few"
+            )
 
     def resize(self, context_size: int) -> None:
         if context_size <= self._cells:
@@ -315,8 +347,17 @@ class LlamaEngine:
             raise EngineError("the model is closed")
 
 
+def _checksum(state: bytes) -> bytes:
+    """llama.cpp aborts on some damaged states and takes others for good."""
+    return hashlib.sha256(state).digest()
+
+
 def _need(info: GGUFInfo, cells: int) -> machine.Need:
-    """Memory to hold a model on this machine, in bytes; the compute buffer is an upper bound."""
+    """Memory to hold a model on this machine, in bytes; the compute buffer is an upper bound.
+
+    llama.cpp repacks weights of some types into a copy that suits the processor. The copy
+    takes the place of the file's pages, which the system then drops when it needs them.
+    """
     widest = max((max(t.shape) for t in info.tensors if t.name.startswith("blk.")), default=0)
     floats = BATCH_SIZE * (3 * widest + cells) + 2 * MAX_SEQUENCES * info.vocab_size
     compute = 4 * floats

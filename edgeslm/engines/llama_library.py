@@ -26,7 +26,7 @@ logger.addHandler(logging.NullHandler())  # or `logging` would print warnings to
 
 
 class Log:
-    """llama.cpp's log, passed on to `logging`; the last errors are kept for messages."""
+    """llama.cpp's log, passed on to `logging`; the errors of a call are kept for messages."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -40,12 +40,13 @@ class Log:
         if not line:
             return
         if self._level == logging.ERROR:
-            self.errors = [*self.errors[-3:], line]
+            self.errors.append(line)
         # what becomes an exception is not also an error on somebody's console
         logger.log(logging.DEBUG if self._level == logging.ERROR else self._level, "%s", line)
 
-    def last_error(self) -> str:
-        return self.errors[-1] if self.errors else "no reason was given"
+    def reason(self) -> str:
+        """The first error since ``errors`` was emptied: later ones only say that it failed."""
+        return self.errors[0] if self.errors else "no reason was given"
 
 
 log = Log()
@@ -75,23 +76,33 @@ class StopFlag:
         with self._lock:
             self._cancelled = False
             self._byte[0] = b"\0"
-        if deadline is not None:
-            self._timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._set)
-            self._timer.daemon = True
-            self._timer.start()
+        if deadline is None:
+            return
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            self._byte[0] = b"\1"
+            return
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._expire)
+        timer.args = [timer]
+        timer.daemon = True
+        self._timer = timer
+        timer.start()
 
     def disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        with self._lock:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def cancel(self) -> None:
         with self._lock:
             self._cancelled = True
             self._byte[0] = b"\1"
 
-    def _set(self) -> None:
-        self._byte[0] = b"\1"
+    def _expire(self, timer: threading.Timer) -> None:
+        with self._lock:
+            if timer is self._timer:  # and not that of a request that has just ended
+                self._byte[0] = b"\1"
 
     def check(self) -> None:
         if self._byte[0] == b"\0":

@@ -1,0 +1,278 @@
+"""`edgeslm extract` and `edgeslm classify`: one answer for each input, in order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from edgeslm.cli import for_people, print_line
+from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
+from edgeslm.cli.schema import read_schema
+from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
+from edgeslm.result import Classification, Extraction
+
+if TYPE_CHECKING:
+    from edgeslm.load import Model
+
+Result = Extraction[Any] | Classification
+Answer = Callable[[str], Result]
+C = TypeVar("C", bound=Callable[..., Any])
+
+#: what can go wrong with one input while the next may well be answered
+_IN_PLACE = (InputError, OutputError, ResourceError)
+#: a file of labels larger than this is none
+_MAX_LABEL_BYTES = 1024 * 1024
+_DAY_MS = 24 * 60 * 60 * 1000
+
+_COMMON = (
+    click.argument("name"),
+    click.argument("files", nargs=-1, metavar="[FILE]..."),
+    click.option("--jsonl", is_flag=True, help='Inputs are lines {"text": …}, not whole files.'),
+    click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal."),
+    click.option(
+        "--deadline-ms",
+        type=click.IntRange(1, _DAY_MS),
+        help="Time that one answer may take.",
+    ),
+    click.option(
+        "--truncate",
+        type=click.Choice(["middle"]),
+        help="Drop the middle of a text that is too long, instead of an error.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 256), help="Default: chosen for this machine."
+    ),
+    click.option(
+        "--gpu-layers",
+        type=click.IntRange(0, 10_000),
+        help="Layers on a GPU; 0 is the processor alone. Default: all that fit.",
+    ),
+)
+
+
+def _common(command: C) -> C:
+    for decorate in reversed(_COMMON):
+        command = decorate(command)
+    return command
+
+
+@click.command()
+@_common
+@click.option(
+    "--schema",
+    "schema_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="JSON Schema of the value. Default: the one in the model's card.",
+)
+@click.option("--max-tokens", type=click.IntRange(1, 65_536), help="Tokens of one answer.")
+@click.option(
+    "--on-budget",
+    type=click.Choice(["close", "raise"]),
+    default="close",
+    show_default=True,
+    help="When tokens or time run out: complete the JSON and flag it, or an error in its place.",
+)
+def extract(
+    *,
+    name: str,
+    files: tuple[str, ...],
+    jsonl: bool,
+    as_json: bool,
+    deadline_ms: int | None,
+    truncate: Literal["middle"] | None,
+    threads: int | None,
+    gpu_layers: int | None,
+    schema_file: str | None,
+    max_tokens: int | None,
+    on_budget: Literal["close", "raise"],
+) -> int:
+    """Read values out of texts, with the model NAME (or a .gguf file).
+
+    \b
+    edgeslm extract smollm2-135m receipt.txt --schema receipt.schema.json
+    edgeslm extract smollm2-135m --jsonl mails.jsonl --schema mail.schema.json > out.jsonl
+
+    Each FILE is one input; without one, or with -, it is stdin. Each input has one JSON line
+    on stdout with value, complete, fields and timing; on a terminal, a table. One that
+    cannot be answered has an error in its place, and the exit code is 4 at the end.
+    """
+    from edgeslm.load import load
+
+    files = _inputs(files, "extract smollm2-135m receipt.txt --schema receipt.schema.json")
+    schema = None if schema_file is None else read_schema(schema_file)
+    with load(name, threads=threads, gpu_layers=gpu_layers) as model:
+        extractor = model.extractor(schema)
+
+        def answer(text: str) -> Result:
+            return extractor(
+                text,
+                max_tokens=max_tokens,
+                deadline_ms=deadline_ms,
+                on_budget=on_budget,
+                truncate=truncate,
+            )
+
+        return _answer_all(model, answer, files, jsonl, as_json)
+
+
+@click.command()
+@_common
+@click.option(
+    "--labels",
+    metavar="A,B,C",
+    help="Labels to choose from, or @FILE with one a line. Default: those of the model's card.",
+)
+def classify(
+    *,
+    name: str,
+    files: tuple[str, ...],
+    jsonl: bool,
+    as_json: bool,
+    deadline_ms: int | None,
+    truncate: Literal["middle"] | None,
+    threads: int | None,
+    gpu_layers: int | None,
+    labels: str | None,
+) -> int:
+    """Put texts into one of several labels, with the model NAME (or a .gguf file).
+
+    \b
+    edgeslm classify smollm2-135m mail.txt --labels billing,refund,shipping
+    edgeslm classify smollm2-135m --jsonl mails.jsonl --labels @labels.txt > out.jsonl
+
+    Each FILE is one input; without one, or with -, it is stdin. Each input has one JSON line
+    on stdout with label, confidence and the probability of every label; on a terminal, bars.
+    One that cannot be answered has an error in its place, and the exit code is 4 at the end.
+    """
+    from edgeslm.load import load
+
+    files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
+    names = None if labels is None else _label_names(labels)
+    with load(name, threads=threads, gpu_layers=gpu_layers) as model:
+        classifier = model.classifier(names)
+
+        def answer(text: str) -> Result:
+            return classifier(text, deadline_ms=deadline_ms, truncate=truncate)
+
+        return _answer_all(model, answer, files, jsonl, as_json)
+
+
+def _inputs(files: tuple[str, ...], example: str) -> tuple[str, ...]:
+    if not files and sys.stdin.isatty():
+        raise click.UsageError(
+            f"name a FILE, or pipe a text in; for example:\n  edgeslm {example}\n"
+            "To type the text yourself, give - as the FILE."
+        )
+    return files or ("-",)
+
+
+def _label_names(labels: str) -> list[str]:
+    if not labels.startswith("@"):
+        return [name.strip() for name in labels.split(",")]
+    path = Path(labels[1:])
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_LABEL_BYTES + 1)
+        if len(data) > _MAX_LABEL_BYTES:
+            raise LabelError(f"{path}: a file of labels has at most {_MAX_LABEL_BYTES:,} bytes")
+        lines = data.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise LabelError(f"{path}: {error.strerror or error}; --labels @FILE reads it") from error
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path}: not UTF-8 at byte {error.start}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _answer_all(
+    model: Model, answer: Answer, files: Sequence[str], jsonl: bool, as_json: bool
+) -> int:
+    """Answer every input and show it; the exit code."""
+    inputs = read_lines(files) if jsonl else read_files(files)
+    show = _show_table if for_people(as_json) else _show_line
+    asked = failed = 0
+    first = ""
+    with ThreadPoolExecutor(1) as worker, _progress(files, jsonl) as progress:
+        for item in inputs:
+            asked += 1
+            try:
+                result: Result | EdgeslmError = _answer_one(worker, model, answer, item)
+            except _IN_PLACE as error:
+                result = error
+                failed += 1
+                first = first or f"{item.place}: {error}"
+            show(item, result)
+            progress(item, asked, failed)
+    if failed:
+        of = f"{failed:,} of {asked:,} inputs could not be answered; the first, " * (asked > 1)
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {of}{first}", err=True)
+    return InputError.exit_code if failed else 0
+
+
+def _answer_one(worker: ThreadPoolExecutor, model: Model, answer: Answer, item: Input) -> Result:
+    """Answer on another thread, so that Ctrl-C does not wait for llama.cpp to come back."""
+    if isinstance(item.text, InputError):
+        raise item.text
+    future = worker.submit(answer, item.text)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        while wait([future], timeout=0.05).not_done:  # again, as it may not have begun
+            model.cancel()
+        raise
+
+
+def _show_line(item: Input, result: Result | EdgeslmError) -> None:
+    if isinstance(result, EdgeslmError):
+        error = result.to_dict()
+        print_line({"error": {**error, "message": f"{item.place}: {error['message']}"}})
+    else:
+        print_line(result.to_dict())
+
+
+def _show_table(item: Input, result: Result | EdgeslmError) -> None:
+    from edgeslm.cli import tables
+
+    tables.show(item, result)
+
+
+@contextmanager
+def _progress(files: Sequence[str], jsonl: bool) -> Iterator[Callable[[Input, int, int], None]]:
+    """A bar over the bytes of the inputs, where a person sees stderr but not the answers."""
+    several = jsonl or len(files) > 1
+    if not several or sys.stdout.isatty() or not sys.stderr.isatty():
+        yield lambda _item, _asked, _failed: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        redirect_stdout=False,  # the answers must not go to stderr
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task("0 answered", total=total_bytes(files))
+
+        def advance(item: Input, asked: int, failed: int) -> None:
+            words = f"{asked - failed:,} answered" + (f", {failed:,} failed" if failed else "")
+            bar.update(task, advance=item.size, description=words)
+
+        yield advance

@@ -1,0 +1,64 @@
+"""What the tests of `edgeslm extract` and `classify` share: texts, scripted models, stubs."""
+
+import contextlib
+import importlib
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgeslm.load import Model
+from edgeslm.testing import ScriptedEngine
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"shop": {"type": "string", "maxLength": 20}, "total": {"type": "integer"}},
+    "required": ["shop", "total"],
+}
+ANSWER = '{"shop":"Nook","total":12}'
+LABELS = "billing,refund,shipping"
+
+
+def use(monkeypatch, make):
+    """Let the command line load what ``make`` makes."""
+    module = importlib.import_module("edgeslm.load")
+    monkeypatch.setattr(module, "load", lambda *_, **__: make())
+
+
+def stub(answer):
+    """A model whose classifier is the function ``answer``."""
+    return contextlib.nullcontext(SimpleNamespace(classifier=lambda _: answer))
+
+
+def jsonl(*texts):
+    return "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder to work in, with a schema and three texts."""
+    monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    Path("schema.json").write_text(json.dumps(SCHEMA))
+    for name in "abc":
+        Path(f"{name}.txt").write_text(f"{name}: at Nook I paid 12")
+    return tmp_path
+
+
+@pytest.fixture
+def reader(work, monkeypatch):
+    """A model that reads ANSWER out of every text."""
+    use(monkeypatch, lambda: Model(ScriptedEngine(ANSWER, sharpness=40.0)))
+
+
+@pytest.fixture
+def sorter(work, monkeypatch):
+    """A model that finds the label standing in the text."""
+
+    def script(prompt):
+        return re.search("billing|refund|shipping", prompt.rpartition("user\n")[2])[0]
+
+    use(monkeypatch, lambda: Model(ScriptedEngine(script)))
