@@ -68,6 +68,7 @@ def _head(run: Run) -> str:
 
 def _receipts(r: Receipts) -> str:
     errors = ", ".join(f"{n} {name}" for name, n in r.errors.items()) or "none"
+    cut = r.n - sum(r.errors.values()) - r.complete
     rows = [
         f"| {field} | {_estimate(r.model.fields[field])} | {_estimate(r.rules.fields[field])} |"
         for field in FIELDS
@@ -76,8 +77,8 @@ def _receipts(r: Receipts) -> str:
         [
             f"## {r.n} scanned receipts, four fields",
             "",
-            f"Valid answers: **{r.valid} of {r.n}** ({r.complete} complete, the others closed at "
-            f"the token budget). Errors: {errors}; tracebacks: {r.tracebacks}.",
+            f"Valid answers: **{r.valid} of {r.n}**, {cut} of them closed at the token budget. "
+            f"Errors: {errors}; tracebacks: {r.tracebacks}.",
             "",
             "Valid is not true. The model is a general one of 135M parameters that was never",
             "trained for this; the regular expressions were written on other receipts, many from",
@@ -106,9 +107,12 @@ def _comparisons(comparisons: list[Comparison], setting: Setting) -> str:
             "",
             "The same file, prompt tokens, JSON Schema and token budget, greedy; contestants take",
             "turns, and their order turns around from input to input. Each holds the fixed part of",
-            f"the prompt before the clock starts. “{TUNED}”: edgeslm's threads, flash attention.",
-            f"Its defaults here: {setting.peer_defaults}. The answers differ: the peer's grammar",
-            "leaves spaces free, edgeslm's does not, and with that the model says other things.",
+            f"the prompt before the clock starts. “{TUNED}” has edgeslm's threads, flash",
+            "attention, and JSON without spaces, as edgeslm writes it, since with other spaces the",
+            "model says other things at other length. Its defaults here:",
+            f"{setting.peer_defaults}. “Same” counts the answers with the value of edgeslm's; they",
+            "can differ, as edgeslm feeds keys and signs as the tokens its tokenizer makes",
+            "of them, the peer as those that the model likes.",
             *(line for comparison in comparisons for line in ("", *_comparison(comparison))),
         ]
     )
@@ -121,7 +125,8 @@ def _comparison(c: Comparison) -> list[str]:
     rows = [
         f"| {side.name} | {_seconds(side.ms)} | "
         f"{_ratio(c.ratios[side.name]) if side.name in c.ratios else '1'} | "
-        f"{side.output_tokens:.0f} | {side.decodes:.0f} | {side.valid} of {c.n} |"
+        f"{side.output_tokens:.0f} | {side.ms_per_token:.1f} ms | {side.decodes:.0f} | "
+        f"{side.valid} of {c.n} | {side.same} of {c.n} |"
         for side in c.sides
     ]
     return [
@@ -129,8 +134,8 @@ def _comparison(c: Comparison) -> list[str]:
         "",
         f"Inputs: {c.inputs}; at most {c.max_tokens} tokens.",
         "",
-        "| | median time | by edgeslm's | tokens | decodes | valid |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| | median time | by edgeslm's | tokens | for each | decodes | valid | same |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *rows,
         "",
         f"Aim: {aim:g} times faster than the tuned peer; {verdict} with {ratio:.2f}.",

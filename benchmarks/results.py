@@ -63,13 +63,18 @@ class Receipts(_Frozen):
 
 
 class Side(_Frozen):
-    """One contestant: medians over the inputs, and how many answers were valid."""
+    """One contestant: medians over the inputs, and how many answers were valid.
+
+    ``same`` counts the answers with the same value as edgeslm's.
+    """
 
     name: str
     ms: float
     output_tokens: float
+    ms_per_token: float
     decodes: float
     valid: int
+    same: int
 
 
 class Comparison(_Frozen):

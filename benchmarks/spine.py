@@ -130,17 +130,19 @@ def _compare(
     inputs: str,
 ) -> Comparison:
     answers = _take_turns(task, peers, texts, tick)
+    own = answers[OWN]
     sides = [
         Side(
             name=side,
             ms=median(a.ms for a in given),
             output_tokens=median(a.output_tokens for a in given),
             decodes=median(a.decodes for a in given),
+            ms_per_token=median(a.ms / a.output_tokens for a in given),
             valid=sum(task.valid(a.text) for a in given),
+            same=sum(map(_same, given, own)),
         )
         for side, given in answers.items()
     ]
-    own = answers[OWN]
     return Comparison(
         task=name,
         inputs=inputs,
@@ -154,6 +156,14 @@ def _compare(
             for peer in peers
         },
     )
+
+
+def _same(answer: Answer, other: Answer) -> bool:
+    """Whether two answers hold the same JSON value; one that is cut off equals only its like."""
+    try:
+        return bool(json.loads(answer.text) == json.loads(other.text))
+    except ValueError:
+        return answer.text == other.text
 
 
 def _take_turns(

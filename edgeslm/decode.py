@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeslm.draft import BatchCost, CopyDrafter, DraftLength
 from edgeslm.engine import Batch, Engine, Logits
 from edgeslm.errors import DeadlineError
 from edgeslm.grammar import Matcher
@@ -72,6 +73,8 @@ class Decoder:
         max_tokens: int,
         sampler: Sampler | None = None,
         measure: bool = True,
+        drafter: CopyDrafter | None = None,
+        cost: BatchCost | None = None,
     ) -> None:
         self._engine = engine
         self._matcher = matcher
@@ -80,8 +83,10 @@ class Decoder:
         self._max_tokens = max_tokens
         self._sampler = sampler
         self._measure = measure
+        self._drafter = drafter
+        self._draft_length = DraftLength(cost or BatchCost(measured=False))
         self._end = frozenset(engine.vocab.end)
-        self._out = Decoded()
+        self.out = Decoded()
         self._length = 0
 
     def run(self, row: Logits) -> Decoded:
@@ -93,47 +98,101 @@ class Decoder:
             CancelledError, EngineError.
         """
         start = time.perf_counter()
-        with contextlib.suppress(DeadlineError):
-            self._loop(row)
-        self._out.ms = (time.perf_counter() - start) * 1000
-        return self._out
+        steps = self.steps(row)
+        with contextlib.suppress(DeadlineError, StopIteration):
+            batch = next(steps)
+            while True:
+                batch = steps.send(self._engine.evaluate(batch))
+        self.out.ms = (time.perf_counter() - start) * 1000
+        return self.out
 
-    def _loop(self, row: Logits) -> None:
+    def steps(self, row: Logits) -> Generator[Batch, Logits, None]:
+        """The same, one batch at a time, so that many answers can share an evaluation.
+
+        Yields what is to be evaluated and is sent its logits; ``out`` has the answer.
+        """
         pending = self._take_forced()
+        rows, draft = row[None, :], []
         while not self._matcher.is_stopped:
-            if len(self._out.tokens) >= self._max_tokens:
+            if len(self.out.tokens) >= self._max_tokens:
                 return
             if pending:
-                row = self._evaluate(pending)
-            token = self._choose(row)
-            if token in self._end:
+                draft = self._draft(len(pending))
+                rows = yield from self._evaluate(pending, draft)
+            accepted, pending, ended = self._follow(rows, draft)
+            self._settle(draft, accepted)
+            if ended:
                 break
+        self.out.stopped = True
+
+    def _follow(self, rows: Logits, draft: list[int]) -> tuple[int, list[int], bool]:
+        """Take tokens as long as their past is evaluated: the draft is, as far as it is right.
+
+        Returns:
+            how many drafted tokens were right, the tokens behind them that are not
+            evaluated yet, and whether the answer has ended.
+        """
+        accepted = 0
+        while True:
+            token = self._choose(rows[accepted])
+            if token in self._end:
+                return accepted, [], True
             self._append([token])
-            pending = [token, *self._take_forced()]
-        self._out.stopped = True
+            step = [token, *self._take_forced()]
+            same = _common(step, draft[accepted:])
+            accepted += same
+            budget = len(self.out.tokens) < self._max_tokens
+            if same < len(step) or self._matcher.is_stopped or not budget:
+                return accepted, step[same:], False
+
+    def _settle(self, draft: list[int], accepted: int) -> None:
+        """Drop from the sequence what was drafted wrongly."""
+        if not draft:
+            return
+        self._position += accepted
+        if accepted < len(draft):
+            self._engine.truncate(self._sequence, self._position)
+        self._draft_length.judge(len(draft), accepted)
+        draft.clear()
+
+    def _draft(self, pending: int) -> list[int]:
+        if self._drafter is None:
+            return []
+        room = min(
+            self._draft_length.best(pending),
+            self._max_tokens - len(self.out.tokens),
+            self._engine.max_outputs - pending,
+        )
+        return self._drafter.propose(self.out.tokens, self._matcher, room)
 
     def _take_forced(self) -> list[int]:
         forced = self._matcher.forced()
-        forced = forced[: self._max_tokens - len(self._out.tokens)]
+        forced = forced[: self._max_tokens - len(self.out.tokens)]
         self._append(forced)
         return forced
 
     def _append(self, tokens: list[int]) -> None:
         if tokens:
             self._matcher.consume(tokens)
-            self._out.tokens += tokens
+            self.out.tokens += tokens
             pieces = self._engine.vocab.pieces
             self._length += sum(len(pieces[token]) for token in tokens)
 
-    def _evaluate(self, tokens: list[int]) -> Logits:
+    def _evaluate(self, tokens: list[int], draft: list[int]) -> Generator[Batch, Logits, Logits]:
+        """Evaluate tokens and a draft: the logits after the last token and each drafted one."""
         size = self._engine.batch_size
-        for at in range(0, len(tokens), size):
-            chunk = tokens[at : at + size]
-            rows = self._engine.evaluate(Batch.run(chunk, self._position, self._sequence))
-            self._position += len(chunk)
-            self._out.decodes += 1
-        last: Logits = rows[-1]
-        return last
+        while len(tokens) > size:
+            yield Batch.run(tokens[:size], self._position, self._sequence, wanted=0)
+            tokens = tokens[size:]
+            self._position += size
+            self.out.decodes += 1
+        start = time.perf_counter()
+        both = tokens + draft
+        rows = yield Batch.run(both, self._position, self._sequence, wanted=1 + len(draft))
+        self._draft_length.cost.record(len(both), (time.perf_counter() - start) * 1000)
+        self._position += len(tokens)
+        self.out.decodes += 1
+        return rows
 
     def _choose(self, row: Logits) -> int:
         if not self._measure and self._sampler is None:
@@ -148,5 +207,13 @@ class Decoder:
         if self._measure and len(allowed) > 1:
             share = float(np.exp(logits - logits[index]).sum(dtype=np.float64))
             piece = len(self._engine.vocab.pieces[token])
-            self._out.choices.append(Choice(self._length, self._length + piece, 1.0 / share))
+            self.out.choices.append(Choice(self._length, self._length + piece, 1.0 / share))
         return token
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """Length of the common prefix."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

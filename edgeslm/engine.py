@@ -91,6 +91,10 @@ class Engine(Protocol):
     def max_outputs(self) -> int:
         """The most rows of one batch whose logits are read."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether a row's logits are the same bits whatever else its batch holds."""
+
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of ``text``, with no BOS and no space added in front.
 

@@ -85,7 +85,10 @@ class Model:
         task = None if self.card is None else self.card.task
         if task is None or isinstance(task, ClassifyTask):
             if schema is None:
-                raise CardError("this model has no card with a schema; give extractor() one")
+                raise CardError(
+                    "this model has no card with a schema; give one: extractor(schema), or "
+                    "--schema FILE on the command line"
+                )
             style, max_tokens = Style(), extract.DEFAULT_MAX_TOKENS
             spec = prompt
         else:
@@ -117,7 +120,10 @@ class Model:
             specs = _label_specs(labels)
             return Classifier(self._session, specs, prompt or classify.default_prompt(specs))
         if self.card is None or not isinstance(self.card.task, ClassifyTask):
-            raise CardError("this model has no card with labels; give classifier() some")
+            raise CardError(
+                "this model has no card with labels; give some: classifier(labels), or "
+                "--labels A,B,C on the command line"
+            )
         calibration = self.card.calibration
         return Classifier(
             self._session,

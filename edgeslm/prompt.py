@@ -70,29 +70,39 @@ def compile_prompt(spec: PromptSpec, tokenizer: Tokenizer) -> Prompt:
 
 
 def _render(template: str, spec: PromptSpec, vocab: Vocab) -> str:
-    def rendered(messages: list[dict[str, str]]) -> str:
-        text = render(
-            template,
-            {
-                "messages": messages,
-                "add_generation_prompt": True,
-                "bos_token": "" if vocab.bos is None else vocab.control.get(vocab.bos, ""),
-                "eos_token": vocab.control.get(vocab.end[0], "") if vocab.end else "",
-                "enable_thinking": False,
-                "tools": None,
-            },
-        )
-        if text.count(_TEXT) != 1 or text.count(_SYSTEM) != (1 if spec.system else 0):
-            raise ModelFileError("the model's chat template drops or doubles the text it is given")
-        return text
-
     user = {"role": "user", "content": _TEXT}
-    if not spec.system:
-        return rendered([user])
     try:
-        return rendered([{"role": "system", "content": _SYSTEM}, user])
-    except TemplateRefusedError:
-        return rendered([{"role": "user", "content": f"{_SYSTEM}\n\n{_TEXT}"}])
+        if not spec.system:
+            return _render_messages(template, [user], vocab)
+        try:
+            system = {"role": "system", "content": _SYSTEM}
+            return _render_messages(template, [system, user], vocab)
+        except TemplateRefusedError:
+            user["content"] = f"{_SYSTEM}\n\n{_TEXT}"
+            return _render_messages(template, [user], vocab)
+    except TemplateRefusedError as error:
+        raise ModelFileError(
+            f"the model's chat template refuses a single message of the user: {error}. Use a model "
+            "made for chat, or set another template in its metadata"
+        ) from error
+
+
+def _render_messages(template: str, messages: list[dict[str, str]], vocab: Vocab) -> str:
+    text = render(
+        template,
+        {
+            "messages": messages,
+            "add_generation_prompt": True,
+            "bos_token": "" if vocab.bos is None else vocab.control.get(vocab.bos, ""),
+            "eos_token": vocab.control.get(vocab.end[0], "") if vocab.end else "",
+            "enable_thinking": False,
+            "tools": None,
+        },
+    )
+    systems = sum(_SYSTEM in message["content"] for message in messages)
+    if text.count(_TEXT) != 1 or text.count(_SYSTEM) != systems:
+        raise ModelFileError("the model's chat template drops or doubles the text it is given")
+    return text
 
 
 def _segments(

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from edgeslm.draft import BatchCost
 from edgeslm.engine import Batch, Engine, Logits
 from edgeslm.errors import DeadlineError, EngineError
 from edgeslm.grammar import GrammarTokenizer
@@ -51,10 +52,18 @@ class Session:
         self._lock = threading.Lock()
         self._prefixes: OrderedDict[tuple[int, ...], int] = OrderedDict()
         self._closed = False
+        self.batch_cost = BatchCost(measured=engine.steady)
 
     @cached_property
     def grammar_tokenizer(self) -> GrammarTokenizer:
         return GrammarTokenizer(self.engine)
+
+    @cached_property
+    def string_closers(self) -> tuple[int, ...]:
+        """Tokens that begin with a quotation mark, the longest first."""
+        pieces = self.engine.vocab.pieces
+        found = [token for token, piece in enumerate(pieces) if piece[:1] == b'"']
+        return tuple(sorted(found, key=lambda token: -len(pieces[token])))
 
     @contextmanager
     def request(self, deadline_ms: float | None) -> Iterator[None]:

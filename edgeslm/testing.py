@@ -35,6 +35,7 @@ class ScriptedEngine:
     """
 
     chat_template: str | None = CHATML
+    steady = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from edgeslm.machine import describe, show_bytes
 HERE = Path(__file__).resolve().parent
 RECEIPTS = ("receipt-1.txt", "receipt-2.txt")
 SENTENCES = "support.jsonl"
-LABELS = ("payment", "delivery", "return")
+LABELS = ("return", "payment", "delivery")
 
 
 class Receipt(BaseModel):

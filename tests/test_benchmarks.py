@@ -36,6 +36,7 @@ from benchmarks.results import (
     Side,
     StartUp,
 )
+from edgeslm.errors import EngineError
 
 ROOT = Path(__file__).resolve().parent.parent
 TRUE = {"company": "A B SDN BHD", "date": "05/06/2018", "address": "1 JALAN X", "total": "RM 9.50"}
@@ -249,9 +250,19 @@ def estimate(value):
 def made_up_run(*, valid=2, ratio=2.0):
     scores = score([TRUE, None], [TRUE, TRUE])
     sides = [
-        Side(name=OWN, ms=1500, output_tokens=60, decodes=40, valid=valid),
-        Side(name=TUNED, ms=1500 * ratio, output_tokens=70, decodes=70, valid=1),
-        Side(name=DEFAULTS, ms=4000, output_tokens=70, decodes=70, valid=1),
+        Side(name=OWN, ms=1500, output_tokens=60, ms_per_token=25, decodes=40, valid=valid, same=2),
+        Side(
+            name=TUNED,
+            ms=1500 * ratio,
+            output_tokens=70,
+            ms_per_token=50,
+            decodes=70,
+            valid=1,
+            same=1,
+        ),
+        Side(
+            name=DEFAULTS, ms=4000, output_tokens=70, ms_per_token=50, decodes=70, valid=1, same=1
+        ),
     ]
     ratios = {TUNED: estimate(ratio), DEFAULTS: estimate(2.67)}
     return Run(
@@ -298,11 +309,15 @@ def made_up_run(*, valid=2, ratio=2.0):
 
 
 def test_page_says_what_was_found():
-    page = report.page(made_up_run())
-    assert "Valid answers: **2 of 2** (1 complete" in page
+    run = made_up_run()
+    receipts = run.receipts.model_copy(update={"n": 4, "valid": 3, "complete": 2})
+    page = report.page(run.model_copy(update={"receipts": receipts}))
+    assert "Valid answers: **3 of 4**, 1 of them closed at the token budget." in page
     assert "Errors: 1 OutputInvalidError; tracebacks: 0." in page
     assert "median 1.50 s, p95 2.50 s; 62% of all time is prefill" in page
-    assert f"| {TUNED} | 3.00 s | 2.00 × [1.90, 2.10] | 70 | 70 | 1 of 2 |" in page
+    assert (
+        f"| {TUNED} | 3.00 s | 2.00 × [1.90, 2.10] | 70 | 50.0 ms | 70 | 1 of 2 | 1 of 2 |" in page
+    )
     assert "Aim: 1.5 times faster than the tuned peer; reached with 2.00." in page
     assert "Aim: 3 times faster than the tuned peer; missed with 2.00." in page
     assert "`import edgeslm`: 12.5 ms [12.4, 12.6]" in page
@@ -343,6 +358,18 @@ def test_a_run_survives_its_json():
 def test_the_page_is_that_of_the_kept_results(path):
     run = Run.model_validate_json(path.read_text(encoding="utf-8"))
     assert report.page(run) == (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+
+
+# --- the peer -------------------------------------------------------------------
+
+
+def test_the_tuned_peer_may_write_no_spaces():
+    from benchmarks.peer import without_spaces
+
+    grammar = 'root ::= "{" space a "}" space\nspace ::= " "?\na ::= "x" space'
+    assert without_spaces(grammar) == grammar.replace('" "?', '""')
+    with pytest.raises(EngineError, match="no rule for spaces"):
+        without_spaces("root ::= x")
 
 
 # --- the command ----------------------------------------------------------------

@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -177,11 +178,11 @@ HOSTILE = {
     "mutate": "{{ messages.append(1) }}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "recursive loop": "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-    "deep parentheses": "{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}",
-    "deep lists": "{{ " + "[" * 50_000 + "]" * 50_000 + " }}",
-    "deep blocks": "{% if 1 %}" * 20_000 + "{% endif %}" * 20_000,
-    "deep unary": "{{ " + "not " * 60_000 + "1 }}",
-    "deep sum": "{{ " + "1+" * 100_000 + "1 }}",
+    "deep parentheses": "{{ " + "(" * 30_000 + "1" + ")" * 30_000 + " }}",
+    "deep lists": "{{ " + "[" * 30_000 + "]" * 30_000 + " }}",
+    "deep minus": "{{ " + "-" * 60_000 + "1 }}",
+    "deep unary": "{{ " + "not " * 16_000 + "1 }}",
+    "deep sum": "{{ " + "1+" * 32_000 + "1 }}",
     "long output": "{% for a in range(90000) %}{{ 'x' * 999 }}{% endfor %}",
     "lipsum": "{{ lipsum(n=99999) }}",
     "unclosed": "{% for a in messages %}",
@@ -190,26 +191,140 @@ HOSTILE = {
     "constant folding": "{{ 'x' * 999999 * 999999 }}",
     "nested comprehension by filters": "{{ range(99999) | map('string') | map('length') | list }}"
     * 100,
+    "block set": "{% set a %}{% for b in range(90000) %}{{ 'x' * 900000 }}{% endfor %}{% endset %}",
+    "block set of words": "{% set a %}{% for b in range(90000) %}"
+    + "x" * 60_000
+    + "{% endfor %}{% endset %}",
+    "macro": "{% macro f() %}{% for b in range(90000) %}"
+    + "x" * 60_000
+    + "{% endfor %}{% endmacro %}{{ f() | length }}",
+    "doubled by a set block": "{% set n = namespace(t='x' * 1000) %}{% for a in range(60) %}"
+    "{% set b %}{{ n.t }}{{ n.t }}{% endset %}{% set n.t = b %}{% endfor %}{{ n.t | length }}",
+    "tree of lists": "{% set n = namespace(t=[1]) %}{% for a in range(60) %}"
+    "{% set n.t = [n.t, n.t] %}{% endfor %}{{ n.t }}",
+    "tree to text": "{% set n = namespace(t=[1]) %}{% for a in range(60) %}"
+    "{% set n.t = [n.t, n.t] %}{% endfor %}{{ n.t | string | length }}",
+    "tree to JSON": "{% set n = namespace(t=[1]) %}{% for a in range(60) %}"
+    "{% set n.t = {'a': n.t, 'b': n.t} %}{% endfor %}{{ n.t | tojson | length }}",
+    "trees compared": "{% set n = namespace(a=[1], b=[1]) %}{% for a in range(60) %}"
+    "{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }}",
+    "tree hashed": "{% set n = namespace(t=(1,)) %}{% for a in range(60) %}"
+    "{% set n.t = (n.t, n.t) %}{% endfor %}{{ {n.t: 1} | length }}",
+    "namespace printed": "{% set n = namespace(t=[1]) %}{% for a in range(60) %}"
+    "{% set n.t = [n.t, n.t] %}{% endfor %}{{ n }}",
+    "namespace of itself": "{% set n = namespace() %}{% set n.a = n %}{{ n }}{{ n | string }}",
+    "tree of names": "{% set a0 = [1] %}"
+    + "".join(f"{{% set a{n + 1} = [a{n}, a{n}] %}}" for n in range(60))
+    + "{{ a60 == a59 }}",
+    "tree of namespaces": "{% set a0 = namespace(x='x' * 900000) %}"
+    + "".join(f"{{% set a{n + 1} = namespace(x=a{n}, y=a{n}) %}}" for n in range(60))
+    + "{{ a60 }}",
+    "slow search": "{% set t = 'x' * 900000 %}{% for a in range(9999) %}{{ 'y' in t }}{% endfor %}",
+    "slow method": "{% set t = 'x' * 900000 %}{% for a in range(90000) %}{{ t.upper() | length }}"
+    "{% endfor %}",
+    "constant work": "{{ 'x'" + "|replace('x', 'xx')" * 19 + "|upper|lower" * 1500 + "}}",
+    "bytes": "{{ 'x'.encode() * 999999999 }}",
+    "to_bytes": "{{ (1).to_bytes(1999999999, 'big') }}",
+    "blocks too deep for Python": "{% for a in [1] %}" * 30 + "{% endfor %}" * 30,
+    "ifs too deep for Python": "{% if 1 %}" * 2500 + "{% endif %}" * 2500,
+    "sum": "{{ range(90000) | map('string') | sum(start='') }}",
     "unique": "{{ range(99999) | list | unique | list | length }}" * 100,
 }
 
 
-def outcome(template: str) -> str:
-    try:
-        text = rendered(template, USER)
-    except ModelFileError:
-        return "refused"
-    except TemplateRefusedError:
-        return "raised"
-    return f"rendered {len(text)}"
+#: these do no harm: they render to next to nothing
+HARMLESS = {"range to list", "globals"}
 
 
-def limited_outcome(name: str) -> tuple[str, float]:
-    """Run in a child of bounded memory: what escapes the sandbox must not take the tests along."""
+def outcomes(names: list[str]) -> dict[str, tuple[str, float]]:
+    """name -> (outcome, seconds of processor time); run in a child that may be killed."""
     if sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+        resource.setrlimit(resource.RLIMIT_CPU, (90, 90))
+    return {name: outcome(HOSTILE[name]) for name in names}
+
+
+def outcome(template: str) -> tuple[str, float]:
     start = time.process_time()
-    return outcome(HOSTILE[name]), time.process_time() - start
+    try:
+        result = f"rendered {len(rendered(template, USER))}"
+    except ModelFileError:
+        result = "refused"
+    except (MemoryError, TemplateRefusedError) as error:
+        result = repr(error)
+    return result, time.process_time() - start
+
+
+@pytest.fixture(scope="module")
+def hostile_outcomes() -> dict[str, tuple[str, float]]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(outcomes, list(HOSTILE)).result()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_templates_end_soon(
+    hostile_outcomes: dict[str, tuple[str, float]], name: str
+) -> None:
+    result, seconds = hostile_outcomes[name]
+    assert seconds < 2
+    if name in HARMLESS:
+        assert result.startswith("rendered ")
+        assert int(result.split()[1]) <= 1000
+    else:
+        assert result == "refused"
+
+
+ORDINARY = {
+    "{% for name, value in {'a': 1, 'b': [2, 3]}.items() %}{{ name }}{{ value }};{% endfor %}": (
+        "a1;b[2, 3];"
+    ),
+    "{% set a, b = 1, (2, 3) %}{{ a ~ b[1] ~ 'x' }}": "13x",
+    "{% macro f(x, y='!') %}<{{ x }}{{ y }}>{% endmacro %}{{ f(1) }}{{ f(2, y='?') }}": "<1!><2?>",
+    "{% set t %}{{ messages[0].role }}: {{ messages[0]['content'][:2] }}{% endset %}"
+    "{{ t | upper }}": ("USER: HI"),
+    "{{ {'q': '<é>&', 'n': [1, none, true]} | tojson }}": '{"q": "<é>&", "n": [1, null, true]}',
+    "{{ ['a', 'b'] | join(', ') }}{{ '-'.join(['c', 'd']) }}": "a, bc-d",
+    "{{ 'a b'.split()[-1].strip('b') or 'none' }}{{ ' x '.strip() * 3 }}": "nonexxx",
+    "{% set ns = namespace(found=false) %}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% set ns.found = true %}{% break %}{% endif %}{% endfor %}{{ ns.found }}": "True",
+    "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content')"
+    " | list | length }}": ("1"),
+    "{{ messages[0].missing is defined }}{{ tools is none }}": "FalseTrue",
+    "{{ 'a-b'.replace('-', '+') }}{{ 'a-b' | replace('-', '++') }}": "a+ba++b",
+}
+
+
+@pytest.mark.parametrize("template", ORDINARY)
+def test_what_chat_templates_use_works(template: str) -> None:
+    assert rendered(template, USER) == ORDINARY[template]
+
+
+def test_the_trace_function_of_others_comes_back() -> None:
+    seen = []
+
+    def trace(frame: Any, event: str, argument: Any) -> None:
+        seen.append(event)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        rendered(CHATML, USER)
+        assert sys.gettrace() is trace
+        with pytest.raises(ModelFileError):
+            rendered(HOSTILE["nested loops"], USER)
+        assert sys.gettrace() is trace
+    finally:
+        sys.settrace(before)
+    assert seen
+
+
+def test_threads_have_budgets_of_their_own() -> None:
+    before = threading.gettrace()
+    with ThreadPoolExecutor(8) as pool:
+        hostile = [pool.submit(outcome, HOSTILE["nested loops"]) for _ in range(4)]
+        good = [pool.submit(rendered, CHATML, SYSTEM, USER) for _ in range(40)]
+    assert {future.result()[0] for future in hostile} == {"refused"}
+    assert {future.result() for future in good} == {FAMILIES["chatml"][1]}
+    assert threading.gettrace() is before

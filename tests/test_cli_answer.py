@@ -1,4 +1,4 @@
-"""`edgeslm extract` and `edgeslm classify`: order, errors in their place, exit codes, tables."""
+"""`edgeslm extract` and `edgeslm classify`: order, errors in their place, exit codes."""
 
 import importlib
 import io
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cli_help import LABELS, SCHEMA, jsonl, stub, use
+from cli_help import LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_gguf import write_tiny_gguf
@@ -21,6 +21,8 @@ from edgeslm.errors import EngineError, InputError
 from edgeslm.load import Model
 from edgeslm.result import Classification, Timing
 from edgeslm.testing import ScriptedEngine
+
+__all__ = ["reader", "sorter", "work"]  # fixtures
 
 
 @pytest.fixture
@@ -211,6 +213,12 @@ def test_a_text_that_is_too_long_is_refused_or_loses_its_middle(work, run, monke
     assert lines[0]["error"]["tokens"] > lines[0]["error"]["limit"] == 512
     code, lines, _ = run(*arguments, "--truncate", "middle", stdin=stdin)
     assert (code, [line["label"] for line in lines]) == (0, ["refund", "refund"])
+
+
+def test_five_megabytes_are_an_error_in_their_place(work, tiny_model, run):
+    Path("large.txt").write_text("at Nook I paid 12\n" * 280_000)
+    code, lines, _ = run("classify", tiny_model, "large.txt", "a.txt", "--labels", "yes,no")
+    assert (code, error_types(lines)) == (4, ["InputTooLongError", None])
 
 
 def test_labels_come_from_a_file(sorter, run):

@@ -15,7 +15,7 @@ __all__ = ["reader", "sorter", "work"]  # fixtures
 
 
 @pytest.fixture
-def table(run, capsys, monkeypatch):
+def table(capsys, monkeypatch):
     """Run as on a terminal: exit code and what stdout shows."""
     monkeypatch.setattr(edgeslm.cli.answer, "for_people", lambda as_json: not as_json)
 

@@ -25,6 +25,7 @@ machine
 card
 gguf_header gguf_format
 gguf_file
+gguf_guard
 schema_source
 schema_keywords
 schema_leaves
@@ -57,6 +58,8 @@ store
 load
 doctor
 cli.__init__
+cli.inputs
+cli.tables
 cli.answer cli.doctor cli.models cli.schema cli.show
 __main__
 __init__

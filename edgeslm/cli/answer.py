@@ -195,37 +195,44 @@ def _answer_all(
 ) -> int:
     """Answer every input and show it; the exit code."""
     inputs = read_lines(files) if jsonl else read_files(files)
-    show = _show_table if for_people(as_json) else _show_line
+    people = for_people(as_json)
+    show = _show_table if people else _show_line
     asked = failed = 0
     first = ""
-    with ThreadPoolExecutor(1) as worker, _progress(files, jsonl) as progress:
+    with _worker(model) as worker, _progress(files, jsonl) as progress:
         for item in inputs:
             asked += 1
             try:
-                result: Result | EdgeslmError = _answer_one(worker, model, answer, item)
+                result: Result | EdgeslmError = _answer_one(worker, answer, item)
             except _IN_PLACE as error:
                 result = error
                 failed += 1
                 first = first or f"{item.place}: {error}"
             show(item, result)
             progress(item, asked, failed)
-    if failed:
+    if failed and (asked > 1 or not people):  # the one table has said it
         of = f"{failed:,} of {asked:,} inputs could not be answered; the first, " * (asked > 1)
         click.echo(f"{click.style('error', fg='red', bold=True)}: {of}{first}", err=True)
     return InputError.exit_code if failed else 0
 
 
-def _answer_one(worker: ThreadPoolExecutor, model: Model, answer: Answer, item: Input) -> Result:
-    """Answer on another thread, so that Ctrl-C does not wait for llama.cpp to come back."""
+@contextmanager
+def _worker(model: Model) -> Iterator[ThreadPoolExecutor]:
+    """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back."""
+    with ThreadPoolExecutor(1) as worker:
+        try:
+            yield worker
+        except KeyboardInterrupt:
+            idle = worker.submit(int)  # done when the answer at work is
+            while wait([idle], timeout=0.05).not_done:  # again: one that begins forgets a cancel
+                model.cancel()
+            raise
+
+
+def _answer_one(worker: ThreadPoolExecutor, answer: Answer, item: Input) -> Result:
     if isinstance(item.text, InputError):
         raise item.text
-    future = worker.submit(answer, item.text)
-    try:
-        return future.result()
-    except KeyboardInterrupt:
-        while wait([future], timeout=0.05).not_done:  # again, as it may not have begun
-            model.cancel()
-        raise
+    return worker.submit(answer, item.text).result()
 
 
 def _show_line(item: Input, result: Result | EdgeslmError) -> None:

@@ -30,10 +30,15 @@ from edgeslm.gguf_guard import refuse_fatal
 BATCH_SIZE = 512
 #: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the
 #: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and
-#: Q8_0 do not depend on the shape of the batch (but for single rows past 512 cells).
+#: Q8_0 do not depend on the shape of the batch.
 MAX_OUTPUTS = 63
 #: sequences of a context: a label for each row of logits, and prefixes
 MAX_SEQUENCES = 80
+_COMPANION = MAX_SEQUENCES
+#: half the cells from which on a single row's attention is split between threads
+_SPLIT_CELLS = 128
+#: weights whose products do not depend on the number of rows, as measured on x86
+_STEADY_TYPES = {"Q4_0", "Q4_1", "Q8_0"}
 #: flash attention works in blocks of this many cells
 CELL_BLOCK = 256
 #: llama_decode's codes for "no room" and "invalid batch"
@@ -87,13 +92,15 @@ class LlamaEngine:
         self._refuse_recurrent()
         self._arrays = BatchArrays(BATCH_SIZE, MAX_SEQUENCES)
         self._open_context(context_size)
-        self._space_prefix = self._text_tokens("a", False) != self._text_tokens("\na", False)[-1:]
 
     # --- loading ---------------------------------------------------------------
 
     def _load(self, gpu_layers: int | None) -> Any:
         parameters = llama_cpp.llama_model_default_params()
-        parameters.n_gpu_layers = gpu_layers if gpu_layers is not None else self._layers_that_fit()
+        self._gpu_layers = gpu_layers if gpu_layers is not None else self._layers_that_fit()
+        parameters.n_gpu_layers = self._gpu_layers
+        overrides = _no_space_prefix()
+        parameters.kv_overrides = overrides
         log.errors = []
         model = llama_cpp.llama_model_load_from_file(os.fsencode(self._path), parameters)
         if not model:
@@ -125,8 +132,8 @@ class LlamaEngine:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = cells
         parameters.n_batch = parameters.n_ubatch = BATCH_SIZE
-        parameters.n_seq_max = MAX_SEQUENCES
-        parameters.n_outputs_max = MAX_SEQUENCES  # llama.cpp wants one for each
+        parameters.n_seq_max = MAX_SEQUENCES + 1  # and the companion
+        parameters.n_outputs_max = MAX_SEQUENCES + 1  # llama.cpp wants one for each
         parameters.n_outputs_max_per_seq = 0
         parameters.n_threads = parameters.n_threads_batch = self._threads
         parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -140,6 +147,7 @@ class LlamaEngine:
             raise EngineError(f"{self._path}: no context of {cells} cells: {log.reason()}")
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._cells = cells
+        self._lengths: dict[int, int] = {}
 
     # --- facts -----------------------------------------------------------------
 
@@ -162,6 +170,12 @@ class LlamaEngine:
     @property
     def max_outputs(self) -> int:
         return MAX_OUTPUTS
+
+    @property
+    def steady(self) -> bool:
+        on_gpu = llama_cpp.llama_supports_gpu_offload() and self._gpu_layers != 0
+        types = {tensor.type_name for tensor in self.info.tensors if len(tensor.shape) > 1}
+        return not on_gpu and types <= _STEADY_TYPES
 
     @property
     def chat_template(self) -> str | None:
@@ -210,20 +224,6 @@ class LlamaEngine:
     # --- tokens ----------------------------------------------------------------
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        if not text:
-            return []
-        if not self._space_prefix:
-            return self._text_tokens(text, special)
-        # SentencePiece puts a space before the first word; behind a line break it does not
-        mark = self._text_tokens("\n", False)
-        tokens = self._text_tokens("\n" + text, special)
-        if tokens[: len(mark)] != mark:
-            raise EngineError(
-                "this tokenizer joins a line break with what follows; the text cannot be split"
-            )
-        return tokens[len(mark) :]
-
-    def _text_tokens(self, text: str, special: bool) -> list[int]:
         self._check_open()
         data = text.encode()
         room = len(data) + 8
@@ -246,14 +246,34 @@ class LlamaEngine:
         self._stop.check()
         if len(batch.tokens) > BATCH_SIZE or sum(batch.wanted) > MAX_OUTPUTS:
             raise EngineError(f"a batch holds at most {BATCH_SIZE} rows and {MAX_OUTPUTS} outputs")
-        self._arrays.fill(batch)
-        log.errors = []
-        code = llama_cpp.llama_decode(self._context, self._arrays.struct)
+        code = self._decode(batch)
         if code not in (0, *_NOTHING_DONE):
             self._undo(batch)
         if code != 0:
             self._explain(code, batch)
         return self._rows(sum(batch.wanted))
+
+    def _decode(self, batch: Batch) -> int:
+        """Decode, a single row in company: alone, past 256 cells, it would round otherwise.
+
+        With more than one thread flash attention then splits the cells between them, so
+        that the same token had other logits in a batch of one than in a batch of two.
+        """
+        alone = len(batch.tokens) == 1 and self._threads > 1 and self._filled > _SPLIT_CELLS
+        self._arrays.fill(_in_company(batch) if alone else batch)
+        log.errors = []
+        code: int = llama_cpp.llama_decode(self._context, self._arrays.struct)
+        if alone:
+            llama_cpp.llama_memory_seq_rm(self._memory, _COMPANION, -1, -1)
+        for position, sequences in zip(batch.positions, batch.sequences, strict=True):
+            for sequence in sequences:
+                self._lengths[sequence] = position + 1
+        return code
+
+    @property
+    def _filled(self) -> int:
+        """Cells in use, at least: shared ones count for each of their sequences."""
+        return sum(self._lengths.values())
 
     def _undo(self, batch: Batch) -> None:
         first: dict[int, int] = {}
@@ -286,11 +306,13 @@ class LlamaEngine:
 
     def fork(self, source: int, target: int) -> None:
         self._check_open()
+        self._lengths[target] = self._lengths.get(source, 0)
         llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def truncate(self, sequence: int, length: int) -> None:
         self._check_open()
+        self._lengths[sequence] = min(length, self._lengths.get(sequence, 0))
         if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
             raise EngineError(f"this model cannot be rolled back to position {length}")
 
@@ -345,6 +367,28 @@ class LlamaEngine:
     def _check_open(self) -> None:
         if self._context is None:
             raise EngineError("the model is closed")
+
+
+def _in_company(batch: Batch) -> Batch:
+    """The batch's one row, and a row of no account beside it."""
+    return Batch(
+        tokens=[*batch.tokens, batch.tokens[0]],
+        positions=[*batch.positions, 0],
+        sequences=[*batch.sequences, (_COMPANION,)],
+        wanted=[*batch.wanted, False],
+    )
+
+
+def _no_space_prefix() -> Any:
+    """Overrides of metadata: SentencePiece puts no space before a text or behind control tokens.
+
+    The prompt's parts are tokenized one by one, and an answer does not begin with a space.
+    """
+    overrides: Any = (llama_cpp.llama_model_kv_override * 2)()  # a key of no characters ends them
+    overrides[0].tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_BOOL
+    overrides[0].key = b"tokenizer.ggml.add_space_prefix"
+    overrides[0].value.val_bool = False
+    return overrides
 
 
 def _checksum(state: bytes) -> bytes:
