@@ -42,11 +42,11 @@ grammar
 engines.__init__ engines.probe
 engines.llama_library
 engines.llama
+draft
 session
 closing
 decode
 labels
-calibrate
 evidence
 extract
 classify
@@ -76,8 +76,9 @@ PUBLIC = [
     "Extractor",
     "Field",
     "Model",
+    "PromptSpec",
     "Timing",
-    "__version__",
+    "errors",
     "load",
 ]
 
