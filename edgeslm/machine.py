@@ -29,7 +29,7 @@ _MAX_THREADS = 8
 #: libgomp's busy waits before a thread sleeps. On 2 cores a decode took 5.5 ms (p95 6.9) with it,
 #: 6.3 (7.3) with libgomp's own default and 24.7 (32) with passive waiting; libgomp's default
 #: spins so long that busy neighbours push the slowest decodes to 277 ms.
-_GOMP_SPINCOUNT = "10000"
+_GOMP_SPINCOUNT = "1000"
 _PROBE_TIMEOUT_S = 120
 #: the exit status of a Windows process that met an unknown instruction
 _STATUS_ILLEGAL_INSTRUCTION = 0xC000001D

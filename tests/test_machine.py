@@ -77,7 +77,7 @@ def test_openmp_spins_a_bounded_time_unless_the_user_says_otherwise(monkeypatch)
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     machine.prepare_openmp()
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "77")
     machine.prepare_openmp()
     assert os.environ["GOMP_SPINCOUNT"] == "77"
