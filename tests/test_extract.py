@@ -18,7 +18,7 @@ from scripted import extractor_for
 from edgeslm import errors
 from edgeslm.card import Card
 from edgeslm.extract import default_prompt
-from edgeslm.load import Model
+from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 
 
