@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +11,8 @@ if TYPE_CHECKING:
     from edgeslm.classify import Classifier as Classifier
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.extract import Extractor as Extractor
-    from edgeslm.load import Model as Model
-    from edgeslm.load import load as load
+    from edgeslm.model import Model as Model
+    from edgeslm.model import load as load
     from edgeslm.result import Classification as Classification
     from edgeslm.result import Extraction as Extraction
     from edgeslm.result import Field as Field
@@ -29,10 +27,10 @@ _PUBLIC = {
     "Extraction": "edgeslm.result",
     "Extractor": "edgeslm.extract",
     "Field": "edgeslm.result",
-    "Model": "edgeslm.load",
+    "Model": "edgeslm.model",
     "PromptSpec": "edgeslm.card",
     "Timing": "edgeslm.result",
-    "load": "edgeslm.load",
+    "load": "edgeslm.model",
 }
 
 __all__ = [*_PUBLIC, "errors"]  # noqa: PLE0604  the keys are strings
@@ -50,14 +48,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """Keeps `edgeslm.load` the function: importing a submodule would put the module there."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _PUBLIC or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -22,12 +22,15 @@ Sampler = Callable[[Logits], int]
 class Choice:
     """A token where the grammar left a choice: its bytes' place and its probability.
 
-    ``probability`` is renormalised over the allowed tokens.
+    ``probability`` is renormalised over the allowed tokens. ``index`` is the token's
+    place in the answer, ``options`` how many tokens could have stood there.
     """
 
     start: int
     end: int
     probability: float
+    index: int = 0
+    options: int = 2
 
 
 @dataclass(slots=True)
@@ -79,7 +82,7 @@ class Decoder:
         self._engine = engine
         self._matcher = matcher
         self._sequence = sequence
-        self._position = position
+        self._begin = self._position = position
         self._max_tokens = max_tokens
         self._sampler = sampler
         self._measure = measure
@@ -88,6 +91,9 @@ class Decoder:
         self._end = frozenset(engine.vocab.end)
         self.out = Decoded()
         self._length = 0
+        self._first_row: Logits | None = None
+        #: tokens that were tried at a place of the answer and led to an invalid value
+        self._refused: dict[int, set[int]] = {}
 
     def run(self, row: Logits) -> Decoded:
         """Decode from the logits after the prompt's last token.
@@ -98,13 +104,41 @@ class Decoder:
             CancelledError, EngineError.
         """
         start = time.perf_counter()
+        if self._first_row is None:
+            self._first_row = row.copy()
         steps = self.steps(row)
         with contextlib.suppress(DeadlineError, StopIteration):
             batch = next(steps)
             while True:
                 batch = steps.send(self._engine.evaluate(batch))
-        self.out.ms = (time.perf_counter() - start) * 1000
+        self.out.ms += (time.perf_counter() - start) * 1000
         return self.out
+
+    def back_off(self, choice: Choice) -> Logits:
+        """Go back to a choice and refuse what was taken there; ``run`` goes on from the logits.
+
+        Only after ``run`` has returned, with one of its choices.
+        """
+        out, index = self.out, choice.index
+        self._refused = {i: kept for i, kept in self._refused.items() if i <= index}
+        self._refused.setdefault(index, set()).add(out.tokens[index])
+        self._matcher.rollback(len(out.tokens) - index)
+        del out.tokens[index:]
+        out.choices = [other for other in out.choices if other.index < index]
+        out.stopped = False
+        self._length = choice.start
+        if index == 0:
+            assert self._first_row is not None
+            self._engine.truncate(self._sequence, self._begin)
+            self._position = self._begin
+            return self._first_row
+        last = self._begin + index - 1
+        self._engine.truncate(self._sequence, last)
+        rows = self._engine.evaluate(Batch.run([out.tokens[-1]], last, self._sequence))
+        self._position = last + 1
+        out.decodes += 1
+        row: Logits = rows[-1]
+        return row
 
     def steps(self, row: Logits) -> Generator[Batch, Logits, None]:
         """The same, one batch at a time, so that many answers can share an evaluation.
@@ -195,20 +229,34 @@ class Decoder:
         return rows
 
     def _choose(self, row: Logits) -> int:
-        if not self._measure and self._sampler is None:
+        index = len(self.out.tokens)
+        refused = self._refused.get(index)
+        if not self._measure and self._sampler is None and not refused:
             token = int(row.argmax())
             if self._matcher.accepts(token):
                 return token
-        mask = self._matcher.mask()
-        allowed = np.flatnonzero(mask)
+        allowed = np.flatnonzero(self._matcher.mask())
+        options = len(allowed)
+        if refused:
+            allowed = allowed[~np.isin(allowed, list(refused))]
         logits = row[allowed]
-        index = int(logits.argmax()) if self._sampler is None else self._sampler(logits)
-        token = int(allowed[index])
-        if self._measure and len(allowed) > 1:
-            share = float(np.exp(logits - logits[index]).sum(dtype=np.float64))
-            piece = len(self._engine.vocab.pieces[token])
-            self.out.choices.append(Choice(self._length, self._length + piece, 1.0 / share))
+        best = int(logits.argmax()) if self._sampler is None else self._sampler(logits)
+        token = int(allowed[best])
+        if self._measure and options > 1:
+            share = float(np.exp(logits - logits[best]).sum(dtype=np.float64))
+            end = self._length + len(self._engine.vocab.pieces[token])
+            self.out.choices.append(Choice(self._length, end, 1.0 / share, index, options))
         return token
+
+    def open_choices(self) -> list[Choice]:
+        """Choices where something is left to take, the least sure one first."""
+        found = [
+            choice
+            for choice in self.out.choices
+            if choice.index < len(self.out.tokens)
+            and choice.options > 1 + len(self._refused.get(choice.index, ()))
+        ]
+        return sorted(found, key=lambda choice: choice.probability)
 
 
 def _common(a: list[int], b: list[int]) -> int:

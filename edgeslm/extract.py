@@ -21,9 +21,12 @@ from edgeslm.session import WORK, Prefilled, Session
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]
+OnInvalid = Literal["retry", "raise"]
 
 #: tokens of an answer, if neither the card nor the caller says otherwise
 DEFAULT_MAX_TOKENS = 512
+#: how often an answer that breaks a rule outside the grammar is taken back in part
+MAX_RETRIES = 8
 
 
 class Extractor(Generic[T]):
@@ -57,6 +60,7 @@ class Extractor(Generic[T]):
         max_tokens: int | None = None,
         deadline_ms: float | None = None,
         on_budget: OnBudget = "close",
+        on_invalid: OnInvalid = "retry",
         truncate: Truncate = None,
         temperature: float = 0.0,
         seed: int = 0,
@@ -70,6 +74,10 @@ class Extractor(Generic[T]):
             on_budget: what happens when a budget ends: ``"close"`` completes the JSON
                 validly, flags it ``complete=False`` and gives the fields that were cut or
                 filled a confidence of 0; ``"raise"`` raises.
+            on_invalid: what happens when the value breaks a rule that no grammar holds, such
+                as ``uniqueItems`` or a validator of the class: ``"retry"`` goes back to the
+                least sure token, takes the next best there and decodes on, within the
+                budget and MAX_RETRIES times at most; ``"raise"`` raises at once.
             truncate: ``"middle"`` drops the middle of a text that does not fit.
             temperature: 0 takes the likeliest token; above it, sampling seeded by ``seed``.
             exact: decode without copy drafts. With Q4_0, Q4_1 and Q8_0 on a CPU the answer
@@ -93,7 +101,7 @@ class Extractor(Generic[T]):
                 room = engine.max_context
                 tokens = fit_text(engine.tokenize(text), self._prompt, room, budget, truncate)
                 prefilled = self._session.prefill(self._prompt, tokens, budget)
-                decoded = Decoder(
+                decoder = Decoder(
                     engine,
                     matcher,
                     sequence=WORK,
@@ -102,7 +110,10 @@ class Extractor(Generic[T]):
                     sampler=seeded_sampler(temperature, seed) if temperature > 0 else None,
                     drafter=None if exact else self._drafter(tokens),
                     cost=self._session.batch_cost,
-                ).run(prefilled.row)
+                )
+                decoded = decoder.run(prefilled.row)
+                if on_invalid == "retry":
+                    self._retry(decoder)
         except DeadlineError:
             if on_budget == "raise":
                 raise
@@ -119,6 +130,23 @@ class Extractor(Generic[T]):
             decodes=decoded.decodes,
         )
         return Extraction(value, answer, decoded.stopped, found, timing)
+
+    def _retry(self, decoder: Decoder) -> None:
+        """Go back to the least sure token until the value keeps all rules, or give up."""
+        for _ in range(MAX_RETRIES):
+            if not decoder.out.stopped or self._is_valid(decoder.out):
+                return
+            choices = decoder.open_choices()
+            if not choices:
+                return
+            decoder.run(decoder.back_off(choices[0]))
+
+    def _is_valid(self, decoded: Decoded) -> bool:
+        try:
+            self._read(self._session.engine.detokenize(decoded.tokens).decode())
+        except OutputInvalidError:
+            return False
+        return True
 
     def _drafter(self, text: list[int]) -> CopyDrafter:
         return CopyDrafter(text, self._session.string_closers)

@@ -26,9 +26,8 @@ _log = logging.getLogger(__name__)
 
 #: more threads mostly wait for each other in the small matrices of the models edgeslm is for
 _MAX_THREADS = 8
-#: libgomp's busy waits before a thread sleeps. On 2 cores a decode took 5.5 ms (p95 6.9) with it,
-#: 6.3 (7.3) with libgomp's own default and 24.7 (32) with passive waiting; libgomp's default
-#: spins so long that busy neighbours push the slowest decodes to 277 ms.
+#: libgomp's busy waits before a thread sleeps: as fast as its own default when the machine is idle,
+#: with half the tail when it is not (benchmarks/LOG.md)
 _GOMP_SPINCOUNT = "1000"
 _PROBE_TIMEOUT_S = 120
 #: the exit status of a Windows process that met an unknown instruction

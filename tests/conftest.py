@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from filelock import FileLock
 from tiny_gguf import write_tiny_gguf
 
+from benchmarks.models import requantized
 from edgeslm.errors import EdgeslmError
 from edgeslm.store import Store
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:  # the library is loaded only by tests that need it
 
 REAL_NAME = "smollm2-135m"
 CACHE = Path(__file__).parent.parent / ".cache" / "requantized"
-# numbers of llama.h's enum llama_ftype
-FILE_TYPES = {"Q4_0": 2, "Q4_K_M": 15}
 
 
 @pytest.fixture(scope="session")
@@ -46,30 +43,11 @@ def engine(tiny_model: Path) -> Iterator[LlamaEngine]:
     opened.close()
 
 
-@pytest.fixture(scope="session", params=FILE_TYPES)
+@pytest.fixture(scope="session", params=["Q4_0", "Q4_K_M"])
 def real_model(request: pytest.FixtureRequest) -> Path:
     """The pulled model, quantized again; skips where it was not pulled."""
     try:
         source = Store().resolve(REAL_NAME)
     except EdgeslmError as error:
         pytest.skip(f"needs the real model: {error}")
-    # the store names a file by its hash
-    target = CACHE / f"{source.stem}-{request.param}.gguf"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        if not target.exists():
-            _requantize(source, target, FILE_TYPES[request.param])
-    return target
-
-
-def _requantize(source: Path, target: Path, file_type: int) -> None:
-    from edgeslm.engines.llama_library import llama_cpp  # its log goes to `logging`
-
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = file_type
-    parameters.allow_requantize = True
-    parameters.nthread = os.cpu_count() or 1
-    aside = target.with_suffix(".part")
-    code = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(aside), parameters)
-    assert code == 0, f"llama.cpp cannot quantize {source}"
-    aside.replace(target)
+    return requantized(source, request.param, CACHE)

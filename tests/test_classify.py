@@ -6,7 +6,7 @@ import pytest
 
 from edgeslm import errors
 from edgeslm.card import Card
-from edgeslm.load import Model
+from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 
 

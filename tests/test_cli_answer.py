@@ -18,7 +18,7 @@ from tiny_gguf import write_tiny_gguf
 from edgeslm.card import Card
 from edgeslm.cli import inputs, main
 from edgeslm.errors import EngineError, InputError
-from edgeslm.load import Model
+from edgeslm.model import Model
 from edgeslm.result import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 
@@ -229,7 +229,7 @@ def test_labels_come_from_a_file(sorter, run):
 
 
 def test_loading_options_reach_the_loader(sorter, work, run, monkeypatch):
-    module = importlib.import_module("edgeslm.load")
+    module = importlib.import_module("edgeslm.model")
     model, asked = module.load(), {}
     monkeypatch.setattr(module, "load", lambda name, **more: asked.update(more, name=name) or model)
     run("classify", "m", "--labels", LABELS, "--threads", "3", "--gpu-layers", "0", stdin=b"refund")

@@ -32,7 +32,7 @@ def answer(text, **_):
     return Classification("yes", 1.0, {"yes": 1.0}, Timing(0, 0, 0, 0, 0, 0, 0))
 
 model = types.SimpleNamespace(classifier=lambda _: answer, cancel=cancelled.set)
-load = importlib.import_module("edgeslm.load")
+load = importlib.import_module("edgeslm.model")
 load.load = lambda *_, **__: contextlib.nullcontext(model)
 main(["classify", "m", "--jsonl"])
 """

@@ -10,7 +10,7 @@ import pytest
 
 import edgeslm
 from edgeslm.cli import main as edgeslm_main
-from edgeslm.load import Model
+from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 from examples import demo
 

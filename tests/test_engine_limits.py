@@ -15,8 +15,8 @@ from tiny_gguf import write_tiny_gguf
 
 from edgeslm import machine
 from edgeslm.engine import Batch
-from edgeslm.engines import llama
-from edgeslm.engines.llama import BATCH_SIZE, LlamaEngine, layers_that_fit
+from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama_memory import BATCH_SIZE, layers_that_fit, need
 from edgeslm.errors import CancelledError, DeadlineError, EngineError, ResourceError
 from edgeslm.gguf_file import read_gguf
 
@@ -153,7 +153,7 @@ def allocated(caplog: pytest.LogCaptureFixture) -> float:
 def check_need(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG", "edgeslm.llama"):
         LlamaEngine(path, context_size=2048, threads=1).close()
-    estimate = llama._need(read_gguf(path), 2048).total
+    estimate = need(read_gguf(path), 2048).total
     assert 0.9 * allocated(caplog) <= estimate <= 1.6 * allocated(caplog)
 
 
@@ -178,5 +178,5 @@ def test_layers_go_to_the_gpu_as_far_as_its_memory_goes(
     tmp_path: Path, share: float, layers: int
 ) -> None:
     info = read_gguf(write_tiny_gguf(tmp_path / "model.gguf", n_layer=4))
-    need = llama._need(info, 2048).total
-    assert layers_that_fit(info, int(need * share)) == layers
+    wanted = need(info, 2048).total
+    assert layers_that_fit(info, int(wanted * share)) == layers

@@ -18,7 +18,7 @@ from scripted import extractor_for
 from edgeslm import errors
 from edgeslm.card import Card
 from edgeslm.extract import default_prompt
-from edgeslm.load import Model
+from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 
 
@@ -192,7 +192,7 @@ def test_validators_of_the_class_have_the_last_word():
 
     read, _ = extractor_for('{"a":1,"b":2,"total":4}', Sum)
     with pytest.raises(errors.OutputInvalidError, match="the sum is wrong") as caught:
-        read("x")
+        read("x", on_invalid="raise")
     assert caught.value.json == '{"a":1,"b":2,"total":4}'
 
 

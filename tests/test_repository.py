@@ -41,6 +41,7 @@ testing
 grammar
 engines.__init__ engines.probe
 engines.llama_library
+engines.llama_memory engines.llama_vocab
 engines.llama
 draft
 session
@@ -55,7 +56,7 @@ transfer
 wheel
 fetch
 store
-load
+model
 doctor
 cli.__init__
 cli.inputs

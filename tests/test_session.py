@@ -19,7 +19,7 @@ from edgeslm.engine import Batch, Logits
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import CancelledError, DeadlineError, EngineError
 from edgeslm.grammar import Grammar, GrammarTokenizer
-from edgeslm.load import Model
+from edgeslm.model import Model
 from edgeslm.prompt import Prompt
 from edgeslm.schema import compile_schema
 from edgeslm.session import PREFIX_SLOTS, WORK, Session

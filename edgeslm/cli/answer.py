@@ -18,7 +18,7 @@ from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, Re
 from edgeslm.result import Classification, Extraction
 
 if TYPE_CHECKING:
-    from edgeslm.load import Model
+    from edgeslm.model import Model
 
 Result = Extraction[Any] | Classification
 Answer = Callable[[str], Result]
@@ -103,7 +103,7 @@ def extract(
     on stdout with value, complete, fields and timing; on a terminal, a table. One that
     cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.load import load
+    from edgeslm.model import load
 
     files = _inputs(files, "extract smollm2-135m receipt.txt --schema receipt.schema.json")
     schema = None if schema_file is None else read_schema(schema_file)
@@ -151,7 +151,7 @@ def classify(
     on stdout with label, confidence and the probability of every label; on a terminal, bars.
     One that cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.load import load
+    from edgeslm.model import load
 
     files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
     names = None if labels is None else _label_names(labels)

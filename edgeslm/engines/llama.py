@@ -14,26 +14,24 @@ import numpy as np
 
 from edgeslm import machine
 from edgeslm.engine import Batch, Logits, Vocab
-from edgeslm.engines.llama_library import (
-    BatchArrays,
-    StopFlag,
+from edgeslm.engines.llama_library import BatchArrays, StopFlag, llama_cpp, log
+from edgeslm.engines.llama_memory import (
+    BATCH_SIZE,
+    DEFAULT_CONTEXT,
+    MAX_SEQUENCES,
     free_gpu_memory,
-    llama_cpp,
-    log,
-    logger,
+    layers_that_fit,
+    need,
 )
+from edgeslm.engines.llama_vocab import read_vocab
 from edgeslm.errors import EngineError, ModelFileError
-from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
+from edgeslm.gguf_file import read_gguf
 from edgeslm.gguf_guard import refuse_fatal
 
-#: rows of one batch
-BATCH_SIZE = 512
 #: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the
 #: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and
 #: Q8_0 do not depend on the shape of the batch.
 MAX_OUTPUTS = 63
-#: sequences of a context: a label for each row of logits, and prefixes
-MAX_SEQUENCES = 80
 _COMPANION = MAX_SEQUENCES
 #: half the cells from which on a single row's attention is split between threads
 _SPLIT_CELLS = 128
@@ -45,8 +43,6 @@ CELL_BLOCK = 256
 _NOTHING_DONE = (1, -1)
 #: in front of a saved state
 _CHECKSUM_BYTES = 32
-#: the context a model starts with, if the caller names none
-DEFAULT_CONTEXT = 2048
 
 
 class LlamaEngine:
@@ -86,7 +82,7 @@ class LlamaEngine:
         self._threads = threads or machine.default_threads()
         limit = self.info.context_length
         self._max_context = min(max_context or limit, limit)
-        machine.check_fit(_need(self.info, context_size), machine.available_memory(), path.name)
+        machine.check_fit(need(self.info, context_size), machine.available_memory(), path.name)
         self._model = self._load(gpu_layers)
         self._vocab_pointer = llama_cpp.llama_model_get_vocab(self._model)
         self._refuse_recurrent()
@@ -184,42 +180,7 @@ class LlamaEngine:
     @cached_property
     def vocab(self) -> Vocab:
         self._check_open()
-        pointer = self._vocab_pointer
-        size = llama_cpp.llama_vocab_n_tokens(pointer)
-        control = {
-            t: self._piece(t, special=True).decode("utf-8", "replace")
-            for t in range(size)
-            if llama_cpp.llama_vocab_is_control(pointer, t)
-        }
-        bos = llama_cpp.llama_vocab_bos(pointer)
-        return Vocab(
-            pieces=tuple(b"" if t in control else self._piece(t) for t in range(size)),
-            control=control,
-            bos=bos if llama_cpp.llama_vocab_get_add_bos(pointer) and bos >= 0 else None,
-            end=self._end_tokens(control),
-        )
-
-    def _end_tokens(self, control: dict[int, str]) -> tuple[int, ...]:
-        """Tokens that end an answer, that of the chat template first.
-
-        Where the file names no end of turn, llama.cpp takes any control token that looks
-        like one: of SmolLM2's `<|im_end|>` and `<|endoftext|>` the one that is not used.
-        """
-        pointer = self._vocab_pointer
-        named = [llama_cpp.llama_vocab_eos(pointer), llama_cpp.llama_vocab_eot(pointer)]
-        found = [t for t in sorted(control) if llama_cpp.llama_vocab_is_eog(pointer, t)]
-        end = dict.fromkeys(t for t in (*named, *found) if t >= 0)
-        template = self.chat_template or ""
-        return tuple(sorted(end, key=lambda t: control.get(t, "") not in template))
-
-    def _piece(self, token: int, special: bool = False) -> bytes:
-        size = 256
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            n = llama_cpp.llama_token_to_piece(self._vocab_pointer, token, buffer, size, 0, special)
-            if n >= 0:
-                return buffer.raw[:n]
-            size = -n
+        return read_vocab(self._vocab_pointer, self.chat_template)
 
     # --- tokens ----------------------------------------------------------------
 
@@ -341,7 +302,7 @@ class LlamaEngine:
         if context_size <= self._cells:
             return
         self._check_open()
-        more = _need(self.info, context_size).kv - _need(self.info, self._cells).kv
+        more = need(self.info, context_size).kv - need(self.info, self._cells).kv
         machine.check_fit(machine.Need(0, more, 0), machine.available_memory(), self._path.name)
         llama_cpp.llama_free(self._context)
         self._context = None
@@ -394,31 +355,3 @@ def _no_space_prefix() -> Any:
 def _checksum(state: bytes) -> bytes:
     """llama.cpp aborts on some damaged states and takes others for good."""
     return hashlib.sha256(state).digest()
-
-
-def _need(info: GGUFInfo, cells: int) -> machine.Need:
-    """Memory to hold a model on this machine, in bytes; the compute buffer is an upper bound.
-
-    llama.cpp repacks weights of some types into a copy that suits the processor. The copy
-    takes the place of the file's pages, which the system then drops when it needs them.
-    """
-    widest = max((max(t.shape) for t in info.tensors if t.name.startswith("blk.")), default=0)
-    floats = BATCH_SIZE * (3 * widest + cells) + 2 * MAX_SEQUENCES * info.vocab_size
-    compute = 4 * floats
-    return machine.Need(info.tensor_bytes, kv_bytes(info, cells), compute)
-
-
-def layers_that_fit(info: GGUFInfo, free: int) -> int:
-    """Layers to put on a GPU with ``free`` bytes; -1 for all. Warns where not all fit.
-
-    A fifth of the memory stays free: a CUDA allocation that fails ends the process.
-    """
-    need = _need(info, min(info.context_length, DEFAULT_CONTEXT)).total
-    if need <= free * 0.8:
-        return -1
-    layers = int(info.n_layer * free * 0.8 / need)
-    logger.warning(
-        "the GPU has %.0f MB free and all of %s needs %.0f MB: %d of %d layers go there",
-        free / 1e6, info.path.name, need / 1e6, layers, info.n_layer,
-    )  # fmt: skip
-    return layers

@@ -1,4 +1,4 @@
-"""llama.cpp's library as the engine uses it: loading, log, abort flag, batch memory, GPU memory."""
+"""llama.cpp's library as the engine uses it: loading, log, abort flag, batch arrays."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ machine.prepare_openmp()
 machine.check_build()
 
 import llama_cpp  # noqa: E402  the two calls above must come before the library is loaded
+from llama_cpp._ggml import libggml  # noqa: E402
 
-__all__ = ["BatchArrays", "StopFlag", "free_gpu_memory", "llama_cpp", "log", "logger"]
+__all__ = ["BatchArrays", "StopFlag", "libggml", "llama_cpp", "log", "logger"]
 
 logger = logging.getLogger("edgeslm.llama")
 logger.addHandler(logging.NullHandler())  # or `logging` would print warnings to stderr by itself
@@ -146,22 +147,3 @@ class BatchArrays:
             self.counts[i] = len(sequences)
             self.ids[i, : len(sequences)] = sequences
         self.struct.n_tokens = n
-
-
-def free_gpu_memory() -> int:
-    """Free bytes of the first GPU that the build supports, 0 if there is none."""
-    from llama_cpp._ggml import libggml
-
-    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    libggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    size_p = ctypes.POINTER(ctypes.c_size_t)
-    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_p, size_p]
-    for i in range(libggml.ggml_backend_dev_count()):
-        device = libggml.ggml_backend_dev_get(i)
-        if libggml.ggml_backend_dev_type(device) == 1:  # GGML_BACKEND_DEVICE_TYPE_GPU
-            free, total = ctypes.c_size_t(), ctypes.c_size_t()
-            libggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-            return free.value
-    return 0
