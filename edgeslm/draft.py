@@ -12,29 +12,28 @@ MAX_DRAFT = 24
 _FIRST_GUESS = 0.8
 #: tokens of the longest match that is looked for
 _LONGEST_MATCH = 4
-#: a single token that stands in more places of the prompt than this says too little
+#: a single token that stands in more places of the text than this says too little
 _MAX_PLACES = 3
 
 
 class CopyDrafter:
-    """Drafts the continuation of the longest recent match of the output within the prompt.
+    """Drafts what followed the longest match of the last tokens, in the text or in the answer.
 
     Prompt lookup decoding (Saxena 2023; Yang et al., arXiv:2304.04487), trimmed by the grammar.
 
     Args:
-        prompt: the tokens that an answer copies from.
+        text: the tokens that an answer copies from.
         closers: tokens that end a JSON string, the longest first.
     """
 
-    def __init__(self, prompt: Sequence[int], closers: Sequence[int]) -> None:
-        self._prompt = list(prompt)
+    def __init__(self, text: Sequence[int], closers: Sequence[int]) -> None:
         self._closers = closers
+        self._text_length = len(text)
+        self._tokens: list[int] = []
+        #: the places behind each run of up to _LONGEST_MATCH tokens
         self._places: dict[tuple[int, ...], list[int]] = {}
-        for size in range(1, _LONGEST_MATCH + 1):
-            for end in range(size, len(self._prompt)):
-                gram = tuple(self._prompt[end - size : end])
-                self._places.setdefault(gram, []).append(end)
         self._last = 0
+        self._learn(text)
 
     def propose(self, output: Sequence[int], matcher: Matcher, limit: int) -> list[int]:
         """Up to ``limit`` tokens that may follow ``output``; the matcher stands behind it.
@@ -42,26 +41,47 @@ class CopyDrafter:
         Where the copy ends because the grammar forbids what follows (a line break, say),
         the string is closed and what the grammar forces then is drafted, too.
         """
+        self._follow(output)
         limit = min(limit, MAX_DRAFT)
         start = self._match(output) if limit > 0 else None
         if start is None:
             return []
-        copied = self._prompt[start : start + limit]
-        length = matcher.valid_prefix(copied)
-        draft = copied[:length]
-        if draft and length < limit:
-            draft += self._close(draft, matcher)[: limit - length]
+        copied = self._tokens[start : start + limit]
+        draft = copied[: matcher.valid_prefix(copied)]
+        if draft and len(draft) < limit:
+            draft += self._close(draft, matcher)[: limit - len(draft)]
         return draft
+
+    def _follow(self, output: Sequence[int]) -> None:
+        """Learn what the answer has grown by; forget what was taken back."""
+        known = len(self._tokens) - self._text_length
+        if known > len(output):
+            text = self._tokens[: self._text_length]
+            self._tokens, self._places, known = [], {}, 0
+            self._learn(text)
+        self._learn(output[known:])
+
+    def _learn(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            # the last token has nothing behind it yet: its places are those before it
+            self._tokens.append(token)
+            end = len(self._tokens) - 1
+            for size in range(1, min(_LONGEST_MATCH, end) + 1):
+                self._places.setdefault(tuple(self._tokens[end - size : end]), []).append(end)
 
     def _match(self, output: Sequence[int]) -> int | None:
         for size in range(min(_LONGEST_MATCH, len(output)), 0, -1):
-            places = self._places.get(tuple(output[-size:]))
+            places = self._places.get(tuple(output[-size:]), [])
+            if size == 1:
+                places = [place for place in places if place < self._text_length]
             if places and (size > 1 or len(places) <= _MAX_PLACES):
-                return self._nearest(places)
+                return self._choose(places)
         return None
 
-    def _nearest(self, places: list[int]) -> int:
-        """The place after the last copy, since fields mostly follow the text's order."""
+    def _choose(self, places: list[int]) -> int:
+        """In the text the place after the last copy, as fields mostly follow its order."""
+        if places[-1] >= self._text_length:
+            return places[-1]
         place = next((place for place in places if place >= self._last), places[0])
         self._last = place
         return place
