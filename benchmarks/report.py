@@ -154,7 +154,8 @@ def _start_up(s: StartUp) -> str:
             f"bare interpreter, median of {value.n}. Aim: {IMPORT_AIM_MS} ms; {verdict}.",
             "",
             "Cold start to the first answer on a short text, with the interpreter's own, the model "
-            f"in the file cache: {_seconds(s.cold_start.value)}, median of {s.cold_start.n}.",
+            "in the file cache and no prompt saved: "
+            f"{_seconds(s.cold_start.value)}, median of {s.cold_start.n}.",
             f"Of it: {parts}.",
         ]
     )

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import report, spine, start_up
+from benchmarks import contention, report, spine, start_up
 from benchmarks.models import requantized
 from benchmarks.peer import Peer, describe_defaults
 from benchmarks.receipts import ROOT, SCORED, data_file, read_receipts
@@ -151,9 +151,14 @@ def _keep(run: Run, note: str) -> None:
 @click.command()
 @click.option("--quick", is_flag=True, help="A few inputs, to see that it works; nothing is kept.")
 @click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
+@click.option("--contention", "busy", is_flag=True, help="Run benchmarks.contention instead.")
 @click.option("--note", default="No change noted.", help="What this run is to show, for LOG.md.")
-def main(quick: bool, model: str, note: str) -> None:
+@click.pass_context
+def main(context: click.Context, quick: bool, model: str, busy: bool, note: str) -> None:
     """Measure edgeslm beside llama-cpp-python's own interface. Takes some 10 minutes."""
+    if busy:
+        context.invoke(contention.main, model=model)
+        return
     console = Console(stderr=True)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > machine.usable_cores() / 2:

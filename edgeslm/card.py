@@ -32,12 +32,13 @@ class Style(_Closed):
 
 
 class ExtractTask(_Closed):
-    """Text in, one JSON value out."""
+    """Text in, one JSON value out; ``grounded`` ones take their values from the text alone."""
 
     kind: Literal["extract"] = "extract"
     json_schema: dict[str, Any]
     style: Style = Style()
     max_tokens: int = Field(default=512, ge=1, le=65536)
+    grounded: bool = False
 
 
 class LabelSpec(_Closed):

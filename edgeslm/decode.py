@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ Sampler = Callable[[Logits], int]
 class Choice:
     """A token where the grammar left a choice: its bytes' place and its probability.
 
-    ``probability`` is renormalised over the allowed tokens. ``index`` is the token's
-    place in the answer, ``options`` how many tokens could have stood there.
+    ``probability`` is renormalised over the allowed tokens, ``allowed`` is their share of
+    the whole vocabulary's. ``index`` is the token's place in the answer, ``options`` how
+    many tokens could have stood there.
     """
 
     start: int
@@ -31,6 +33,7 @@ class Choice:
     probability: float
     index: int = 0
     options: int = 2
+    allowed: float = 1.0
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class Decoder:
         self.out = Decoded()
         self._length = 0
         self._first_row: Logits | None = None
+        self._scratch = np.empty(engine.vocab.size if measure else 0, np.float32)
         #: tokens that were tried at a place of the answer and led to an invalid value
         self._refused: dict[int, set[int]] = {}
 
@@ -119,14 +123,30 @@ class Decoder:
 
         Only after ``run`` has returned, with one of its choices.
         """
-        out, index = self.out, choice.index
+        index = choice.index
         self._refused = {i: kept for i, kept in self._refused.items() if i <= index}
-        self._refused.setdefault(index, set()).add(out.tokens[index])
+        self._refused.setdefault(index, set()).add(self.out.tokens[index])
+        return self._rewind(index, choice.start)
+
+    @property
+    def measures(self) -> bool:
+        """Whether choices are kept, which going back to one needs."""
+        return self._measure
+
+    def start_over(self) -> Logits:
+        """Go back to the beginning, to measure choices that were not measured."""
+        self._measure = True
+        self._scratch = np.empty(self._engine.vocab.size, np.float32)
+        return self._rewind(0, 0)
+
+    def _rewind(self, index: int, length: int) -> Logits:
+        """Take back all tokens from ``index`` on, before which the answer has ``length`` bytes."""
+        out = self.out
         self._matcher.rollback(len(out.tokens) - index)
         del out.tokens[index:]
         out.choices = [other for other in out.choices if other.index < index]
         out.stopped = False
-        self._length = choice.start
+        self._length = length
         if index == 0:
             assert self._first_row is not None
             self._engine.truncate(self._sequence, self._begin)
@@ -244,9 +264,18 @@ class Decoder:
         token = int(allowed[best])
         if self._measure and options > 1:
             share = float(np.exp(logits - logits[best]).sum(dtype=np.float64))
+            top = row.max()
+            inside = share * math.exp(float(logits[best]) - float(top))
+            mass = min(1.0, inside / self._mass(row, top))
             end = self._length + len(self._engine.vocab.pieces[token])
-            self.out.choices.append(Choice(self._length, end, 1.0 / share, index, options))
+            self.out.choices.append(Choice(self._length, end, 1.0 / share, index, options, mass))
         return token
+
+    def _mass(self, row: Logits, top: np.float32) -> float:
+        """The sum of exp(row - top), in one pass over memory that is allocated once."""
+        np.subtract(row, top, out=self._scratch)
+        np.exp(self._scratch, out=self._scratch)
+        return float(self._scratch.sum())
 
     def open_choices(self) -> list[Choice]:
         """Choices where something is left to take, the least sure one first."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from edgeslm import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.machine import Build, Machine
+from edgeslm.prefix_cache import prefix_folder, prefix_limit, used_bytes
 from edgeslm.registry import Registry, registry_files, user_registry
 from edgeslm.store import Store
 
@@ -68,6 +69,8 @@ class Report:
     openmp: Mapping[str, str | None]
     store: Path
     disk_free: int | None
+    prefix_cache: Path
+    prefix_cache_bytes: int
     models: tuple[StoredModel, ...]
     registries: tuple[Path, ...]
     user_registry: Path
@@ -82,7 +85,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values; paths become text."""
         data = asdict(self)
-        for name in ("store", "user_registry"):
+        for name in ("store", "prefix_cache", "user_registry"):
             data[name] = str(data[name])
         data["registries"] = [str(path) for path in self.registries]
         for model in data["models"]:
@@ -99,6 +102,7 @@ def examine() -> Report:
     store = Store()
     models = _stored(store)
     registries = _registries(findings)
+    _judge_prefix_cache(findings)
     disk_free = _disk_free(store.root)
     openmp = {name: os.environ.get(name) for name in _OPENMP}
     findings += judge_machine(facts, openmp)
@@ -112,6 +116,8 @@ def examine() -> Report:
         openmp=openmp,
         store=store.root,
         disk_free=disk_free,
+        prefix_cache=prefix_folder(),
+        prefix_cache_bytes=used_bytes(prefix_folder()),
         models=models,
         registries=registries,
         user_registry=user_registry(),
@@ -215,6 +221,13 @@ def _registries(findings: list[Finding]) -> tuple[Path, ...]:
     except EdgeslmError as error:
         findings.append(_problem("registry", error))
     return tuple(registry_files())
+
+
+def _judge_prefix_cache(findings: list[Finding]) -> None:
+    try:
+        prefix_limit()
+    except EdgeslmError as error:
+        findings.append(_problem("prefix cache", error))
 
 
 def _variable(name: str) -> str | None:

@@ -60,6 +60,10 @@ class SchemaError(EdgeslmError):
         return {**super().to_dict(), "path": self.path, "keyword": self.keyword}
 
 
+class EmptySchemaError(SchemaError):
+    """A schema that no value satisfies, such as ``false`` or bounds that exclude each other."""
+
+
 class LabelError(EdgeslmError):
     """A label set that cannot be classified into: empty, doubled, or too long."""
 
@@ -113,6 +117,10 @@ class OutputInvalidError(OutputError):
 
     def to_dict(self) -> dict[str, object]:
         return {**super().to_dict(), "json": self.json}
+
+
+class CalibrationError(EdgeslmError):
+    """A sample that nothing can be fitted on: too small, wrong shapes, numbers out of range."""
 
 
 class DeadlineError(OutputError):

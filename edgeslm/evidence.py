@@ -7,14 +7,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from edgeslm.decode import Choice
 from edgeslm.result import Field
 
 _NAME = re.compile(r"[A-Za-z_\u0080-\ud7ff\ue000-\U0010ffff][\w\u0080-\ud7ff\ue000-\U0010ffff]*\Z")
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:[ ,.'’]\d{3})+|\d+)(?:[.,]\d+)?|-?[.,]\d+")
+# a minus behind a letter or digit is a hyphen: 10-20, INV-7
+_NUMBER = re.compile(
+    r"(?:(?<!\w)-)?(?:\d{1,3}(?:(?P<group>[ ,.'’])\d{3})(?:(?P=group)\d{3})*(?!\d)|\d+)(?:[.,]\d+)?"
+    r"|(?:(?<!\w)-)?[.,]\d+"
+)
+_GROUPED = re.compile(r"-?[1-9]\d{0,2}(?:[.,]\d{3})+\Z")
 _DATE = re.compile(
     r"(?<!\d)(?:(?P<y>\d{4})[-/. ](?P<m>\d{1,2})[-/. ](?P<d>\d{1,2})"
     r"|(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})"
@@ -95,7 +100,7 @@ def _segment(name: str) -> str:
 
 
 def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -> dict[str, Field]:
-    """Confidence and span of every leaf of an answer.
+    """Confidence, span and disagreement of every leaf of an answer.
 
     Args:
         answer: the whole JSON text; ``choices`` place tokens by its UTF-8 bytes.
@@ -112,11 +117,12 @@ def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -
         if cut is not None and reach > cut:
             result[leaf.path] = Field(0.0, None)
             continue
-        confidence = 1.0
+        confidence = allowed = 1.0
         for choice in choices:
             if choice.start < reach and choice.end > start:
                 confidence *= choice.probability
-        result[leaf.path] = Field(confidence, finder.find(leaf.value))
+                allowed *= choice.allowed
+        result[leaf.path] = Field(confidence, finder.find(leaf.value), 1.0 - allowed)
     return result
 
 
@@ -180,24 +186,40 @@ class SpanFinder:
         return None if at < 0 else (places[at], places[at + len(needle) - 1] + 1)
 
     def _find_number(self, value: Decimal) -> tuple[int, int] | None:
-        for match in _NUMBER.finditer(self._text):
-            if value in set(_readings(match.group())):
-                return match.span()
+        for span, readings in numbers(self._text):
+            if value in readings:
+                return span
         return None
 
     def _find_date(self, value: str) -> tuple[int, int] | None:
         wanted = date.fromisoformat(value) if _is_date(value) else None
-        for match in _DATE.finditer(self._text):
-            if wanted in set(_dates(match.groupdict())):
-                return match.span()
+        for span, readings in dates(self._text):
+            if wanted in readings:
+                return span
         return None
+
+
+def numbers(text: str) -> Iterator[tuple[tuple[int, int], tuple[Decimal, ...]]]:
+    """Where numbers stand, as half-open code-point offsets, and what each can mean."""
+    for match in _NUMBER.finditer(text):
+        yield match.span(), tuple(_readings(match.group()))
+        if " " in match.group():  # 2 125.00 can be two numbers of a table
+            for part in re.finditer(r"[^ ]+", match.group()):
+                start = match.start() + part.start()
+                yield (start, start + len(part.group())), tuple(_readings(part.group()))
+
+
+def dates(text: str) -> Iterator[tuple[tuple[int, int], tuple[date, ...]]]:
+    """Where dates stand in any usual spelling, and what each can mean: day or month first."""
+    for match in _DATE.finditer(text):
+        yield match.span(), tuple(_dates(match.groupdict()))
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
     folded: list[str] = []
     places: list[int] = []
     for i, character in enumerate(text):
-        if not character.isspace():
+        if not character.isspace() and character >= " ":
             for part in character.casefold():
                 folded.append(part)
                 places.append(i)
@@ -205,13 +227,18 @@ def _fold(text: str) -> tuple[str, list[int]]:
 
 
 def _readings(written: str) -> Iterator[Decimal]:
-    """The numbers that a spelling can mean: with comma or point as the decimal mark."""
+    """The numbers that a spelling can mean: ``1,284`` is 1284 or 1.284, ``1,284.50`` is one."""
     plain = re.sub(r"[ '’]", "", written)
-    for thousands, mark in ((",", "."), (".", ",")):
-        try:
-            yield Decimal(plain.replace(thousands, "").replace(mark, "."))
-        except InvalidOperation:
-            continue
+    marks = re.sub(r"[^.,]", "", plain)
+    if not marks:
+        yield Decimal(plain)
+        return
+    grouped = len(set(marks)) == 1 and _GROUPED.match(plain)
+    if grouped:
+        yield Decimal(re.sub(r"[.,]", "", plain))
+    if not grouped or len(marks) == 1:
+        whole, _, decimals = plain.rpartition(marks[-1])
+        yield Decimal(f"{re.sub(r'[.,]', '', whole)}.{decimals}")
 
 
 def _is_date(value: str) -> bool:

@@ -13,7 +13,8 @@ from edgeslm.decode import Decoded, Decoder, seeded_sampler
 from edgeslm.draft import CopyDrafter
 from edgeslm.errors import DeadlineError, OutputInvalidError, OutputTruncatedError, SchemaError
 from edgeslm.evidence import fields
-from edgeslm.grammar import Grammar, Matcher
+from edgeslm.grammar import Grammar, Matcher, lark_matcher
+from edgeslm.grounding import ground
 from edgeslm.prompt import Truncate, check_text, compile_prompt, fit_text
 from edgeslm.result import Extraction, Timing
 from edgeslm.schema import Schema
@@ -44,8 +45,10 @@ class Extractor(Generic[T]):
         *,
         style: Style,
         max_tokens: int = DEFAULT_MAX_TOKENS,
+        grounded: bool = False,
     ) -> None:
         self.schema = schema
+        self._grounded = grounded
         self._session = session
         self._style = style
         self._max_tokens = max_tokens
@@ -65,6 +68,8 @@ class Extractor(Generic[T]):
         temperature: float = 0.0,
         seed: int = 0,
         exact: bool = False,
+        evidence: bool = True,
+        grounded: bool | None = None,
     ) -> Extraction[T]:
         """Extract from one text.
 
@@ -83,9 +88,15 @@ class Extractor(Generic[T]):
             exact: decode without copy drafts. With Q4_0, Q4_1 and Q8_0 on a CPU the answer
                 is the same; elsewhere (K- and IQ-quants, GPUs) logits depend a little on
                 the shape of a batch, and a near tie may fall otherwise.
+            evidence: False saves measuring what the model chose from; ``fields`` is empty.
+            grounded: True allows only strings, numbers and dates that stand in the text (and
+                null where the schema does), so that nothing is invented; white space and
+                the spelling of numbers and dates aside. None: as the extractor was made.
 
         Raises:
-            InputError: empty or not text. InputTooLongError: it does not fit the context.
+            InputError: empty or not text; or grounded, and the text has nothing for a field
+                that may not be null. InputTooLongError: it does not fit the context.
+            SchemaError: grounded, and the schema has objects of any names.
             OutputTruncatedError: a budget ended, with ``on_budget="raise"``.
             OutputInvalidError: the value breaks a rule that no grammar can hold.
             CancelledError: ``model.cancel()`` was called meanwhile.
@@ -94,12 +105,14 @@ class Extractor(Generic[T]):
         check_text(text)
         budget = self._max_tokens if max_tokens is None else max(1, max_tokens)
         engine = self._session.engine
-        matcher = self._grammar.matcher()
+        grounded = self._grounded if grounded is None else grounded
+        matcher: Matcher | None = None
         prefilled, decoded = Prefilled.nothing(), Decoded()
         try:
             with self._session.request(deadline_ms):
                 room = engine.max_context
                 tokens = fit_text(engine.tokenize(text), self._prompt, room, budget, truncate)
+                matcher = self._matcher(text, grounded)
                 prefilled = self._session.prefill(self._prompt, tokens, budget)
                 decoder = Decoder(
                     engine,
@@ -108,6 +121,7 @@ class Extractor(Generic[T]):
                     position=prefilled.length,
                     max_tokens=budget,
                     sampler=seeded_sampler(temperature, seed) if temperature > 0 else None,
+                    measure=evidence,
                     drafter=None if exact else self._drafter(tokens),
                     cost=self._session.batch_cost,
                 )
@@ -117,9 +131,9 @@ class Extractor(Generic[T]):
         except DeadlineError:
             if on_budget == "raise":
                 raise
-        answer, cut = self._finish(matcher, decoded, on_budget)
+        answer, cut = self._finish(matcher or self._matcher(text, grounded), decoded, on_budget)
         value = self._read(answer)
-        found = fields(answer, decoded.choices, cut, text)
+        found = fields(answer, decoded.choices, cut, text) if evidence else {}
         timing = Timing(
             prefill_ms=prefilled.ms,
             decode_ms=decoded.ms,
@@ -131,11 +145,19 @@ class Extractor(Generic[T]):
         )
         return Extraction(value, answer, decoded.stopped, found, timing)
 
+    def _matcher(self, text: str, grounded: bool) -> Matcher:
+        if not grounded:
+            return self._grammar.matcher()
+        return lark_matcher(ground(self.schema, text, self._style), self._session.grammar_tokenizer)
+
     def _retry(self, decoder: Decoder) -> None:
         """Go back to the least sure token until the value keeps all rules, or give up."""
         for _ in range(MAX_RETRIES):
             if not decoder.out.stopped or self._is_valid(decoder.out):
                 return
+            if not decoder.measures:
+                decoder.run(decoder.start_over())
+                continue
             choices = decoder.open_choices()
             if not choices:
                 return

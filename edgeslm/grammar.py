@@ -1,4 +1,4 @@
-"""A closed schema -> the tokens it allows next; the only file that imports llguidance."""
+"""A closed schema -> the tokens it allows next; masks and forced tokens come from llguidance."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from edgeslm.card import Style
 from edgeslm.engine import Engine
-from edgeslm.errors import EngineError, SchemaError
+from edgeslm.errors import EngineError, InputError, SchemaError
 from edgeslm.schema import Schema
-from edgeslm.schema_source import where
 
 R = TypeVar("R")
 
@@ -161,17 +160,13 @@ class Grammar:
     """A schema compiled for one vocabulary and one style; matchers are copies of one original.
 
     Raises:
-        SchemaError: the grammar library refuses the schema, or it is too large for it; the
-            path is that of the pattern to blame, where one is.
+        SchemaError: the grammar library refuses the schema, or it is too large for it.
     """
 
     def __init__(self, schema: Schema[Any], tokenizer: GrammarTokenizer, style: Style) -> None:
         self._size = tokenizer.vocab.size
-        _hold_patterns(schema, style)
         grammar = _grammar(schema.closed, style)
-        self._pristine = _with_stack(
-            lambda: LLMatcher(tokenizer.inner, grammar, log_level=0, limits=_LIMITS)
-        )
+        self._pristine = _compile(grammar, tokenizer)
         if self._pristine.is_error():
             raise _refusal(self._pristine.get_error())
 
@@ -180,11 +175,30 @@ class Grammar:
         return Matcher(self._pristine.deep_copy(), self._size)
 
 
+def lark_matcher(grammar: str, tokenizer: GrammarTokenizer) -> Matcher:
+    """A matcher at the beginning of a grammar in llguidance's form of Lark.
+
+    For grammars made of one text, so not kept; a page of text takes some 3 ms.
+
+    Raises:
+        InputError: the text makes the grammar too large for the grammar library.
+    """
+    inner = _compile(LLMatcher.grammar_from_lark(grammar), tokenizer)
+    if inner.is_error():
+        raise InputError(
+            f"the text is too long for a grounded answer: {_first_line(inner.get_error())}; give "
+            "a shorter one, or answer without grounded"
+        )
+    return Matcher(inner, tokenizer.vocab.size)
+
+
+def _compile(grammar: str, tokenizer: GrammarTokenizer) -> LLMatcher:
+    return _with_stack(lambda: LLMatcher(tokenizer.inner, grammar, log_level=0, limits=_LIMITS))
+
+
 def check_grammar(schema: Schema[Any], style: Style | None = None) -> None:
     """Raise SchemaError where the grammar library would refuse; needs no vocabulary."""
-    style = style or Style()
-    _hold_patterns(schema, style)
-    error = _validate(schema.closed, style)
+    error = _validate(schema.closed, style or Style())
     if error:
         raise _refusal(error)
 
@@ -219,22 +233,6 @@ def _grammar(closed: dict[str, object], style: Style) -> str:
             "whitespace_flexible": False,
         },
     )
-
-
-def _hold_patterns(schema: Schema[Any], style: Style) -> None:
-    """Refuse a pattern that llguidance cannot hold, with its place.
-
-    Each is tried alone: one that nothing matches would make its property vanish unsaid.
-    """
-    for path, keyword, leaf in schema.patterns:
-        error = _validate(leaf, style)
-        if error:
-            raise SchemaError(
-                f"{where(path)}: the pattern {leaf['pattern']!r} cannot be enforced while "
-                f"decoding: {_first_line(error)}",
-                path=path,
-                keyword=keyword,
-            )
 
 
 def _refusal(error: str) -> SchemaError:

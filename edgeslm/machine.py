@@ -222,7 +222,8 @@ def check_build() -> None:
     """
     if getattr(sys, "frozen", False):
         return  # a packaged app has no interpreter to start a child with
-    stamp = _stamp(library_files())
+    # its existence says that this library ran on this processor
+    stamp = cache_home() / "checked-builds" / build_id()
     if stamp.exists():
         return
     probe_build()
@@ -328,10 +329,15 @@ def library_files() -> list[Path]:
     return sorted(file for file in folder.glob("*") if file.is_file())
 
 
-def _stamp(library: Sequence[Path]) -> Path:
-    """The file whose existence says that this library ran on this processor."""
-    facts = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in library]
+def build_id() -> str:
+    """32 hexadecimal digits for this llama library on this processor; raises MachineError."""
+    stats = [(str(file), file.stat()) for file in library_files()]
+    facts = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     key = json.dumps([facts, processor.model_name(), processor.instruction_sets()])
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def cache_home() -> Path:
+    """``EDGESLM_HOME``, or the platform's folder for what an application can make again."""
     home = os.environ.get("EDGESLM_HOME")
-    cache = Path(home) if home else platformdirs.user_cache_path("edgeslm", appauthor=False)
-    return cache / "checked-builds" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    return Path(home) if home else platformdirs.user_cache_path("edgeslm", appauthor=False)

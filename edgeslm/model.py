@@ -10,12 +10,13 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel, ValidationError
 
 from edgeslm import classify, extract
-from edgeslm.card import Card, ClassifyTask, LabelSpec, PromptSpec, Style
+from edgeslm.card import Card, ClassifyTask, ExtractTask, LabelSpec, PromptSpec, Style
 from edgeslm.classify import Classifier
 from edgeslm.engine import Engine
 from edgeslm.errors import CardError, LabelError, SchemaError
 from edgeslm.extract import Extractor
 from edgeslm.pack import check_card
+from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
 from edgeslm.schema import compile_schema
 from edgeslm.session import Session
 from edgeslm.store import Store
@@ -44,14 +45,19 @@ def load(
         ModelNotFoundError, ModelNotPulledError: nothing to load; the message has the command.
         ModelFileError, CardError: the file cannot be read, or its card is not kept.
         ResourceError: it does not fit into memory. MachineError: this processor cannot run it.
+        EdgeslmError: EDGESLM_PREFIX_CACHE_MB is no number of megabytes.
     """
-    path = Store().resolve(name_or_path)
+    store = Store()
+    path = store.resolve(name_or_path)
+    limit = prefix_limit()
+    weights = Weights(path, store.sha256_of(path))
     from edgeslm.engines.llama import LlamaEngine
 
     engine = LlamaEngine(path, max_context=max_context, gpu_layers=gpu_layers, threads=threads)
     try:
         check_card(engine.info)
-        return Model(engine, engine.info.card)
+        saved = PrefixCache(prefix_folder(), limit, weights, engine.identity) if limit else None
+        return Model(engine, engine.info.card, saved)
     except BaseException:
         engine.close()
         raise
@@ -60,9 +66,11 @@ def load(
 class Model:
     """A loaded model. Safe to share between threads: calls take turns."""
 
-    def __init__(self, engine: Engine, card: Card | None = None) -> None:
+    def __init__(
+        self, engine: Engine, card: Card | None = None, saved: PrefixCache | None = None
+    ) -> None:
         self.card = card
-        self._session = Session(engine)
+        self._session = Session(engine, saved)
 
     @overload
     def extractor(self, schema: type[M], *, prompt: PromptSpec | None = None) -> Extractor[M]: ...
@@ -89,11 +97,12 @@ class Model:
                     "this model has no card with a schema; give one: extractor(schema), or "
                     "--schema FILE on the command line"
                 )
-            style, max_tokens = Style(), extract.DEFAULT_MAX_TOKENS
+            style, max_tokens, grounded = Style(), extract.DEFAULT_MAX_TOKENS, False
             spec = prompt
         else:
             assert self.card is not None
             style, max_tokens = task.style, task.max_tokens
+            grounded = isinstance(task, ExtractTask) and task.grounded
             spec = prompt or self.card.prompt
             schema = task.json_schema if schema is None else schema
         if not isinstance(schema, dict | type):
@@ -102,7 +111,9 @@ class Model:
             )
         compiled = compile_schema(schema)
         spec = spec or extract.default_prompt(compiled.source)
-        return Extractor(self._session, compiled, spec, style=style, max_tokens=max_tokens)
+        return Extractor(
+            self._session, compiled, spec, style=style, max_tokens=max_tokens, grounded=grounded
+        )
 
     def classifier(
         self,

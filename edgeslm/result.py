@@ -46,15 +46,19 @@ class Field:
     over the tokens where the grammar left a choice and renormalised over what it
     allowed; 0 where the budget cut or filled the leaf. ``span`` are half-open
     code-point offsets into the caller's text, None where the value is not found there.
+    ``disagreement`` (0 to 1) is the probability that the grammar took away at these
+    tokens: near 1, the model wanted to write something else, whatever its confidence.
     """
 
     confidence: float
     span: tuple[int, int] | None
+    disagreement: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "confidence": round(self.confidence, 6),
             "span": None if self.span is None else list(self.span),
+            "disagreement": round(self.disagreement, 6),
         }
 
 
@@ -64,7 +68,8 @@ class Extraction(Generic[T]):
 
     ``json`` is the exact text that was decoded; ``value`` is that text validated by
     the pydantic class, or parsed when the schema was a dict. ``fields`` maps the
-    RFC 9535 path of every leaf, such as ``$.items[0].price``, to its Field.
+    RFC 9535 path of every leaf, such as ``$.items[0].price``, to its Field; it is empty
+    for calls with ``evidence=False``.
     ``complete`` is False if a budget ended the answer and edgeslm closed it.
     """
 

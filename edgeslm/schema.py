@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar, overload
@@ -13,8 +12,9 @@ from typing import Any, Generic, TypeVar, overload
 import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 
-from edgeslm.errors import OutputInvalidError, SchemaError
+from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
 from edgeslm.schema_compile import Compiler
+from edgeslm.schema_finite import ends
 from edgeslm.schema_keywords import Constraint, How
 from edgeslm.schema_pydantic import has_decimals, json_schema
 from edgeslm.schema_source import Document, distinct, where
@@ -24,10 +24,6 @@ __all__ = ["Constraint", "How", "Schema", "certify", "compile_schema"]
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-#: bounds on what the grammar library has to go down, by recursion
-_MAX_NESTING = 150
-_MAX_DEFINITIONS = 2000
-
 
 @dataclass(frozen=True, eq=False)
 class Schema(Generic[T]):
@@ -35,15 +31,12 @@ class Schema(Generic[T]):
 
     ``source`` is the schema as given, or as pydantic describes the class; ``closed`` is what
     the grammar is built from; ``certificate`` says how each keyword is enforced.
-    ``patterns`` are the regular expressions of ``closed``, each as a schema of its own with the
-    JSON pointer and keyword of its source: the grammar library tries them one by one.
     """
 
     source: dict[str, Any]
     closed: dict[str, Any]
     certificate: tuple[Constraint, ...]
     model: type[BaseModel] | None = None
-    patterns: tuple[tuple[str, str, dict[str, Any]], ...] = field(default=(), repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,12 +111,15 @@ def compile_schema(schema: dict[str, Any], *, close_objects: bool = True) -> Sch
 def compile_schema(
     schema: type[BaseModel] | dict[str, Any], *, close_objects: bool = True
 ) -> Schema[Any]:
-    """Compile a pydantic class or a JSON Schema (2020-12 or draft 7), before any inference.
+    """Compile a pydantic class or a JSON Schema (draft 4 to 2020-12), before any inference.
 
-    With ``close_objects`` an object that names properties and does not speak of others has
-    no others. Property order is kept.
+    With ``close_objects`` the schema is read as a description of what to extract: an object
+    that names properties and does not speak of others has no others, a keyword such as
+    ``minimum`` implies its type, numbers are short, and what has no meaning is refused. Without
+    it the schema means what the standard says. Property order is kept.
 
     Raises:
+        EmptySchemaError: no value is valid.
         SchemaError: some keyword cannot be enforced, or no value can be valid; ``path`` is
             its JSON pointer and ``keyword`` its name.
     """
@@ -133,17 +129,18 @@ def compile_schema(
     closed = compiler.run()
     refused = compiler.certificate.refused
     if refused is not None:
-        raise SchemaError(
+        kind = EmptySchemaError if compiler.empty else SchemaError
+        raise kind(
             f"{where(refused.path, refused.keyword)}: {refused.note}",
             path=refused.path,
             keyword=refused.keyword or None,
         )
-    _ends(closed)
+    closed = ends(closed, strict=close_objects)
     constraints = compiler.certificate.constraints
     if model is not None:
         note = f"{model.__name__} and its validators read the finished value"
         constraints += (Constraint("", "pydantic", "check", note),)
-    return Schema(document.root, closed, constraints, model, tuple(compiler.patterns))
+    return Schema(document.root, closed, constraints, model)
 
 
 def certify(
@@ -177,79 +174,3 @@ def _parse(text: str, number: type[Decimal | float]) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def _ends(closed: dict[str, Any]) -> None:
-    """Refuse definitions that need themselves without end, or that nest too deep to compile."""
-    definitions: dict[str, Any] = closed.get("$defs", {})
-    if len(definitions) > _MAX_DEFINITIONS:
-        raise SchemaError(f"schema: more than {_MAX_DEFINITIONS} definitions are in use", path="")
-    finite: set[str] = set()
-    grown = True
-    while grown:
-        grown = False
-        for name, node in definitions.items():
-            if name not in finite and _finite(node, finite):
-                finite.add(name)
-                grown = True
-    endless = [name for name in definitions if name not in finite]
-    if endless or not _finite(closed, finite):
-        raise SchemaError(
-            f"schema: {', '.join(endless)}: each value needs another one inside it, without end; "
-            "make the property optional or allow null",
-            path="",
-            keyword="$ref",
-        )
-    if _nesting(closed) > _MAX_NESTING:
-        raise SchemaError(f"schema: definitions nest more than {_MAX_NESTING} deep", path="")
-
-
-def _nesting(closed: dict[str, Any]) -> int:
-    """How deep a compiler that follows every definition once, as it meets it, goes down."""
-    definitions: dict[str, Any] = closed.get("$defs", {})
-    seen: set[str] = set()
-    route = [_inside(closed)]
-    deepest = 1
-    while route:
-        child = next(route[-1], None)
-        if child is None:
-            route.pop()
-            continue
-        name = child["$ref"].rpartition("/")[2] if "$ref" in child else None
-        if name is not None:
-            if name in seen:
-                continue
-            seen.add(name)
-            child = definitions[name]
-        route.append(_inside(child))
-        deepest = max(deepest, len(route))
-    return deepest
-
-
-def _inside(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The closed schemas directly inside one."""
-    found = [*node.get("anyOf", ()), *node.get("prefixItems", ())]
-    found += [node[key] for key in ("items", "additionalProperties") if key in node]
-    for key in ("properties", "patternProperties"):
-        found += node.get(key, {}).values()
-    if "$ref" in node:
-        found.append({"$ref": node["$ref"]})
-    return (child for child in found if isinstance(child, dict) and child is not node)
-
-
-def _finite(node: Any, finite: set[str]) -> bool:
-    """Whether some value of finite size is valid, given the definitions known to have one."""
-    if not isinstance(node, dict):
-        return node is not False
-    if "$ref" in node:
-        return node["$ref"].rpartition("/")[2] in finite
-    if "anyOf" in node:
-        return any(_finite(branch, finite) for branch in node["anyOf"])
-    if node.get("type") == "object":
-        needed = [node["properties"].get(name) for name in node.get("required", [])]
-        return all(child is not None and _finite(child, finite) for child in needed)
-    if node.get("type") == "array":
-        count = node.get("minItems", 0)
-        items = [*node.get("prefixItems", []), node["items"]]
-        return all(_finite(child, finite) for child in items[:count])
-    return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 from edgeslm.errors import SchemaError
+from edgeslm.schema_arrays import Arrays
 from edgeslm.schema_keywords import ANNOTATIONS, IMPLIES, Certificate
 from edgeslm.schema_leaves import (
     Closed,
@@ -17,9 +19,9 @@ from edgeslm.schema_leaves import (
     listed,
     number,
     string,
-    tightest,
     type_of,
 )
+from edgeslm.schema_negation import forbidden_types
 from edgeslm.schema_objects import Objects
 from edgeslm.schema_source import Document, where
 
@@ -29,8 +31,9 @@ Part = tuple[str, bool]
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _MAX_BRANCHES = 64
 _MAX_NODES = 20_000
-_MOST_NEEDED = 4096
-_MOST_COUNTED = 65_536
+#: schemas joined, over all places: those that refer to each other in circles join without end
+_MOST_JOINED = 10_000
+_MOST_SHARED = 1500
 
 
 class Compiler:
@@ -44,21 +47,33 @@ class Compiler:
 
     def __init__(self, document: Document, close_objects: bool) -> None:
         self.document = document
-        self.certificate = Certificate(document)
-        self.patterns: list[tuple[str, str, Closed]] = []
-        self._short = close_objects  # conformance wants every number, extraction those of texts
+        self.certificate = Certificate(document, strict=close_objects)
+        #: whether the root has no value
+        self.empty = False
+        self._strict = close_objects
         self._objects = Objects(self, close_objects)
+        self._arrays = Arrays(self, document.draft, close_objects)
         self._names: dict[tuple[Part, ...], str] = {}
-        self._queue: list[tuple[Part, ...]] = []
+        self._taken = {"any"}
+        self._numbers = itertools.count(1)
+        self._queue: deque[tuple[Part, ...]] = deque()
         self._nodes = 0
+        self._joined = 0
 
     def run(self) -> Closed:
         """The closed schema. What cannot be enforced is in the certificate as refused."""
-        root = self._settle(self.node(("",)))
+        built = self.node(("",))
+        self.empty = isinstance(built, Never)
+        settled = self._settle(built)
+        root: Closed = settled if isinstance(settled, dict) else {"type": "null"}
         definitions: Closed = {}
         while self._queue:
-            parts = self._queue.pop(0)
-            definitions[self._names[parts]] = self._settle(self._build(parts))
+            parts = self._queue.popleft()
+            built = self._build(parts)
+            if isinstance(built, Never) and not self._strict:
+                definitions[self._names[parts]] = False
+            else:
+                definitions[self._names[parts]] = self._settle(built)
         if "any" in self._names.values():
             definitions["any"] = _any_value()
         return {"$defs": definitions, **root} if definitions else root
@@ -66,15 +81,32 @@ class Compiler:
     def node(self, paths: tuple[str, ...]) -> Closed | Never:
         """The closed schema of a place that all of these schemas describe."""
         if not paths:
-            self._names[()] = "any"
-            return {"$ref": "#/$defs/any"}
+            return self.anything()
         parts, followed = self._expand((path, False) for path in paths)
         return self._shared(parts) if followed else self._build(parts)
 
-    def _settle(self, closed: Closed | Never) -> Closed:
+    @property
+    def _exhausted(self) -> bool:
+        return self._joined > _MOST_JOINED or len(self._names) > _MOST_SHARED
+
+    def _unjoined(self, parts: tuple[Part, ...]) -> Closed:
+        """Any value, where too many schemas join to follow them all."""
+        note = "too many schemas join each other; the finished value is validated"
+        for path, _ in parts:
+            for keyword in self.document.at(path):
+                if keyword in IMPLIES or keyword in ("type", "enum", "const", "anyOf", "oneOf"):
+                    self.certificate.note(path, keyword, "check", note)
+        return self.anything()
+
+    def anything(self) -> Closed:
+        """Any JSON value."""
+        self._names[()] = "any"
+        return {"$ref": "#/$defs/any"}
+
+    def _settle(self, closed: Closed | Never) -> Closed | bool:
         if isinstance(closed, Never):
             self.certificate.note(closed.path, closed.keyword or "", "refused", closed.note)
-            return {"type": "null"}
+            return False
         return closed
 
     def _expand(self, parts: Iterable[Part]) -> tuple[tuple[Part, ...], bool]:
@@ -98,7 +130,7 @@ class Compiler:
             inner += [(f"{path}/allOf/{i}", False) for i in range(len(node.get("allOf", [])))]
             pending = inner + pending
             self.certificate.survey(path)
-        bare = [part for part in found if self._adds_nothing(part[0])]
+        bare = {part for part in found if self._adds_nothing(part[0])}
         kept = [part for part in found if part not in bare] or list(found)[:1]
         return tuple(kept), followed
 
@@ -111,11 +143,13 @@ class Compiler:
 
     def _shared(self, parts: tuple[Part, ...]) -> Closed:
         if parts not in self._names:
+            if len(parts) > 1 and self._exhausted:
+                return self._unjoined(parts)
             steps = parts[0][0].split("/")
             name = steps[-1] if len(steps) > 2 and steps[-2] in ("$defs", "definitions") else "node"
-            taken = set(self._names.values()) | {"any"}
-            if name in taken or not name.isidentifier():
-                name = next(f"node{i}" for i in itertools.count(1) if f"node{i}" not in taken)
+            while name in self._taken or not name.isidentifier():
+                name = f"node{next(self._numbers)}"
+            self._taken.add(name)
             self._names[parts] = name
             self._queue.append(parts)
         return {"$ref": f"#/$defs/{self._names[parts]}"}
@@ -130,6 +164,9 @@ class Compiler:
         for path, _ in parts:
             if self.document.at(path) is False:
                 return Never(path, None, "no value is valid")
+        self._joined += len(parts) - 1
+        if len(parts) > 1 and self._exhausted:
+            return self._unjoined(parts)
         unions = self._unions(parts)
         return self._union(parts, unions) if unions else self._value(parts)
 
@@ -161,6 +198,8 @@ class Compiler:
         kept: list[Closed] = []
         lost: list[Never] = []
         for combination in itertools.product(*unions):
+            if self._exhausted:
+                return self._unjoined(parts)
             if alone:
                 branch = self.node(combination)
             else:
@@ -207,9 +246,6 @@ class Compiler:
                 by_type[name] = closed
         if values is not None:
             return enumeration(*values, by_type, self.certificate)
-        if "pattern" in by_type.get("string", {}):
-            path = next(path for path, node in nodes if "pattern" in node)
-            self.patterns.append((path, "pattern", by_type["string"]))
         if never is not None and not by_type:
             return never
         if never is not None and never.keyword is not None:
@@ -221,9 +257,9 @@ class Compiler:
         if name == "string":
             return string(nodes, self.certificate)
         if name in ("number", "integer"):
-            return number(nodes, name == "integer", self.certificate, short=self._short)
+            return number(nodes, name == "integer", self.certificate, short=self._strict)
         if name == "array":
-            return self._array(nodes)
+            return self._arrays.compile(nodes)
         if name == "object":
             return self._objects.compile(nodes)
         return {"type": name}
@@ -248,13 +284,27 @@ class Compiler:
             place = values[:2]
         if allowed is None:
             allowed = self._implied(nodes)
+        if allowed is None and any(forbidden_types(node) for _, node in nodes):
+            allowed = list(_TYPES)
         if allowed is None:
             return None
+        allowed = self._not_forbidden(allowed, nodes)
         if "number" in allowed:
             allowed = [name for name in allowed if name != "integer"]
         return allowed or Never(*place, "the types exclude one another")
 
+    def _not_forbidden(self, allowed: list[str], nodes: Conjuncts) -> list[str]:
+        for path, node in nodes:
+            forbidden = forbidden_types(node)
+            if forbidden:
+                self.certificate.note(path, "not", "check", "the mask leaves out the types")
+            allowed = [name for name in allowed if name not in forbidden]
+        return allowed
+
     def _implied(self, nodes: Conjuncts) -> list[str] | None:
+        """The types that keywords such as ``minimum`` speak of; the standard says: every type."""
+        if not self._strict:
+            return list(_TYPES) if any(IMPLIES.keys() & node.keys() for _, node in nodes) else None
         found: dict[str, None] = {}
         for path, node in nodes:
             for keyword in node:
@@ -263,53 +313,6 @@ class Compiler:
                     note = f"no type is given: read as {IMPLIES[keyword]}"
                     self.certificate.note(path, keyword, "rewrite", note)
         return list(found) or None
-
-    def _array(self, nodes: Conjuncts) -> Closed | Never:
-        low = tightest(nodes, "minItems", max) or ("", 0)
-        high = tightest(nodes, "maxItems", min)
-        if high and low[1] > high[1]:
-            return Never(low[0], "minItems", f"minItems {low[1]} is above maxItems {high[1]}")
-        if low[1] > _MOST_NEEDED:
-            note = f"more than {_MOST_NEEDED} items cannot be demanded"
-            self.certificate.note(low[0], "minItems", "refused", note)
-        limit = high[1] if high else None
-        if high and high[1] > _MOST_COUNTED:
-            limit = None
-            self.certificate.note(high[0], "maxItems", "check", "too many for a mask")
-        places = [_items(path, node, self.document.draft) for path, node in nodes]
-        prefix = self._prefix(places, limit)
-        rest = False if limit == len(prefix) else self._rest(places)
-        never = next((child for child in (*prefix, rest) if isinstance(child, Never)), None)
-        if never is not None and never.keyword is not None:
-            return never
-        possible = [child for child in prefix if not isinstance(child, Never)]
-        ends = len(possible) < len(prefix) or isinstance(rest, Never) or rest is False
-        if ends and low[1] > len(possible):
-            return never or Never(low[0], "minItems", f"there cannot be {low[1]} items")
-        closed: Closed = {"type": "array", "items": False if ends else rest}
-        if possible:
-            closed["prefixItems"] = possible
-        if low[1]:
-            closed["minItems"] = low[1]
-        if limit is not None and not ends:
-            closed["maxItems"] = limit
-        return closed
-
-    def _prefix(
-        self, places: list[tuple[list[str], str | None]], limit: int | None
-    ) -> list[Closed | Never]:
-        """The first items; the list ends with the first that can hold no value."""
-        found: list[Closed | Never] = []
-        longest = max(len(first) for first, _ in places)
-        for i in range(longest if limit is None else min(longest, limit)):
-            paths = [first[i] if i < len(first) else rest for first, rest in places]
-            found.append(self.node(tuple(path for path in paths if path)))
-            if isinstance(found[-1], Never):
-                break
-        return found
-
-    def _rest(self, places: list[tuple[list[str], str | None]]) -> Closed | Never:
-        return self.node(tuple(rest for _, rest in places if rest))
 
     def _one_of(self, path: str, branches: list[str]) -> None:
         if len(branches) <= _MAX_BRANCHES and all(
@@ -370,15 +373,6 @@ def _covered(types: list[str]) -> list[str]:
 
 def _apart(one: list[Any], other: list[Any]) -> bool:
     return not {identity(value) for value in one} & {identity(value) for value in other}
-
-
-def _items(path: str, node: dict[str, Any], draft: int) -> tuple[list[str], str | None]:
-    """Where the schemas of the first items and of the rest are."""
-    first, rest = ("items", "additionalItems") if draft == 7 else ("prefixItems", "items")
-    if draft == 7 and not isinstance(node.get("items"), list):
-        first, rest = "prefixItems", "items"
-    places = [f"{path}/{first}/{i}" for i in range(len(node.get(first, [])))]
-    return places, f"{path}/{rest}" if rest in node else None
 
 
 def _any_value() -> Closed:

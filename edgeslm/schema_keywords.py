@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeslm.schema_dialect import ignores_beside_ref, knows
 from edgeslm.schema_source import Document, children, escape
 
 How = Literal["mask", "rewrite", "check", "refused"]
@@ -12,9 +13,15 @@ _SEVERITY: tuple[How, ...] = ("mask", "rewrite", "check", "refused")
 
 #: keywords that say nothing about which values are valid
 ANNOTATIONS = frozenset({
-    "$anchor", "$comment", "$defs", "$id", "$schema", "contentEncoding", "contentMediaType",
-    "contentSchema", "default", "definitions", "deprecated", "description", "discriminator",
-    "examples", "readOnly", "title", "writeOnly",
+    "$anchor", "$comment", "$defs", "$dynamicAnchor", "$id", "$recursiveAnchor", "$schema",
+    "$vocabulary", "contentEncoding", "contentMediaType", "contentSchema", "default",
+    "definitions", "deprecated", "description", "discriminator", "examples", "id", "readOnly",
+    "title", "writeOnly",
+    # of editors, forms and code generators
+    "defaultSnippets", "deprecationMessage", "doNotSuggest", "enumDescriptions", "enumNames",
+    "errorMessage", "example", "externalDocs", "intellij", "markdownDescription",
+    "markdownEnumDescriptions", "meta:enum", "options", "patternErrorMessage", "propertyOrder",
+    "suggestSortText", "tsType", "xml",
 })  # fmt: skip
 
 #: keyword -> the type of value it constrains
@@ -35,22 +42,15 @@ _MASK = frozenset({
 
 #: keywords that only a finished value can be held against
 _CHECK = frozenset({
-    "contains", "dependencies", "dependentRequired", "dependentSchemas", "else", "if",
-    "maxContains", "minContains", "not", "then", "unevaluatedItems", "unevaluatedProperties",
-    "uniqueItems",
-})  # fmt: skip
-
-_DRAFT_7_ONLY = frozenset({"additionalItems", "dependencies"})
-_SINCE_2019 = frozenset({
-    "$anchor", "dependentRequired", "dependentSchemas", "maxContains", "minContains",
-    "prefixItems", "unevaluatedItems", "unevaluatedProperties",
+    "$dynamicRef", "$recursiveRef", "contains", "dependencies", "dependentRequired",
+    "dependentSchemas", "else", "if", "maxContains", "minContains", "not", "then",
+    "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
 })  # fmt: skip
 
 _VALIDATED = "the finished value is validated"
 _HINTS = {
     "nullable": "spell it as type: [..., 'null']",
-    "$dynamicRef": "use $ref",
-    "$recursiveRef": "use $ref",
+    "dependencies": "not a keyword since draft 2019-09: use dependentRequired or dependentSchemas",
 }
 
 
@@ -73,10 +73,15 @@ class Constraint:
 
 
 class Certificate:
-    """Collects constraints; where a keyword is met twice, the weaker enforcement is kept."""
+    """Collects constraints; where a keyword is met twice, the weaker enforcement is kept.
 
-    def __init__(self, document: Document) -> None:
+    With ``strict``, a keyword without a meaning in the schema's draft is refused, since its
+    author meant something by it; else it is an annotation, as the standard says.
+    """
+
+    def __init__(self, document: Document, strict: bool) -> None:
         self._document = document
+        self._strict = strict
         self._found: dict[tuple[str, str], Constraint] = {}
         self._surveyed: set[str] = set()
 
@@ -94,13 +99,13 @@ class Certificate:
             self._found[path, keyword] = Constraint(path, keyword, how, note)
 
     def survey(self, path: str) -> None:
-        """List every keyword of the schema at ``path``; unknown ones are refused."""
-        node = self._document.at(path)
+        """List every keyword of the schema at ``path``; what no rule stands behind, too."""
+        node = self._document.given(path)
         if path in self._surveyed or not isinstance(node, dict):
             return
         self._surveyed.add(path)
         for keyword, value in node.items():
-            how, note = self._judge(keyword, value, node)
+            how, note = self._judge(path, keyword, value, node)
             if how is not None:
                 self.note(path, keyword, how, note)
             if how == "check":
@@ -112,24 +117,36 @@ class Certificate:
         for child in children(path, self._document.at(path), (keyword,)):
             self._survey_checked(child)
 
-    def _judge(self, keyword: str, value: Any, node: dict[str, Any]) -> tuple[How | None, str]:
+    def _judge(
+        self, path: str, keyword: str, value: Any, node: dict[str, Any]
+    ) -> tuple[How | None, str]:
         """How a keyword is enforced unless something special is noted; None for annotations."""
-        old = self._document.draft == 7
         idle = keyword == "uniqueItems" and value is False
         if keyword in ANNOTATIONS or keyword.startswith("x-") or idle:
             return None, ""
-        if old and "$ref" in node and keyword != "$ref":
-            return "refused", "draft 7 ignores what stands beside $ref; put both under allOf"
-        if keyword in (_SINCE_2019 if old else _DRAFT_7_ONLY):
-            return "refused", f"not a keyword of {'draft 7' if old else 'draft 2020-12'}"
+        reason = self._ignored(keyword, node)
+        if reason:
+            return ("refused", reason) if self._strict else ("rewrite", f"{reason}: an annotation")
+        if keyword in ("$dynamicRef", "$recursiveRef") and "$ref" in self._document.at(path):
+            return "rewrite", "leads to one place only: $ref"
         if keyword in _CHECK:
             return "check", _VALIDATED
-        if keyword == "type" and {"number", "integer"}.intersection(
-            [value] if isinstance(value, str) else value
-        ):
+        types = [value] if isinstance(value, str) else value
+        if keyword == "type" and {"number", "integer"}.intersection(types):
             return "mask", "plain decimals: no exponent, no -0"
-        known = keyword in _MASK
-        return ("mask", "") if known else ("refused", _HINTS.get(keyword, "unknown keyword"))
+        return "mask", ""
+
+    def _ignored(self, keyword: str, node: dict[str, Any]) -> str:
+        """Why the schema's draft gives no meaning to a keyword; nothing where it does."""
+        number = self._document.draft
+        if ignores_beside_ref(number, node, keyword):
+            return f"draft {number} ignores what stands beside $ref; put both under allOf"
+        if not knows(number, keyword):
+            return f"not a keyword of draft {number}"
+        if keyword == "dependencies" and number > 7 and self._strict:
+            return _HINTS[keyword]
+        known = keyword in _MASK | _CHECK
+        return "" if known else _HINTS.get(keyword, "unknown keyword")
 
     def _survey_checked(self, path: str) -> None:
         """The schemas that only the validator sees: nothing in them reaches the mask."""
@@ -140,11 +157,12 @@ class Certificate:
             if place in self._surveyed or not isinstance(node, dict):
                 continue
             self._surveyed.add(place)
-            for keyword, value in node.items():
-                how, note = self._judge(keyword, value, node)
+            given = self._document.given(place)
+            for keyword, value in given.items():
+                how, note = self._judge(place, keyword, value, given)
                 if how == "refused":
                     self.note(place, keyword, how, note)
-                elif how is not None:
+                elif how is not None and keyword in node:
                     self.note(place, keyword, "check", _VALIDATED)
             pending += children(place, node)
             if "$ref" in node:

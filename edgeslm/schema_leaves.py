@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import jsonschema_rs
 
 from edgeslm.schema_keywords import Certificate
+from edgeslm.schema_negation import forbidden_values
+from edgeslm.schema_regex import EMPTY, fault, portable
 
 Closed = dict[str, Any]
 #: the schemas that hold together for one value, each with its JSON pointer
@@ -39,8 +40,6 @@ _CHECKED_FORMATS = frozenset({
     "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex",
     "relative-json-pointer", "uri-reference", "uri-template",
 })  # fmt: skip
-#: what a derivative-based regular expression cannot hold: look-around, back-references, \b
-_UNHOLDABLE = re.compile(r"\(\?(=|!|<=|<!)|\\[1-9bBk]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,15 @@ class Never:
     path: str
     keyword: str | None
     note: str
+
+
+class Places(Protocol):
+    """What arrays and objects need of the compiler that they are a part of."""
+
+    certificate: Certificate
+
+    def node(self, paths: tuple[str, ...]) -> Closed | Never:
+        """The closed schema of a place that all of these schemas describe."""
 
 
 def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
@@ -66,15 +74,33 @@ def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
         certificate.note(high[0], "maxLength", "check", "too long for a mask")
     elif high:
         closed["maxLength"] = high[1]
-    patterns = _patterns(nodes, certificate)
-    if patterns:
-        closed["pattern"] = patterns[0]
-        if patterns[1:]:
-            closed["allOf"] = [{"pattern": pattern} for pattern in patterns[1:]]
     formats = _formats(nodes, certificate)
     if formats:
         closed["format"] = formats[0]
-    return closed
+    patterns = _patterns(nodes, certificate)
+    narrowed = dict(closed)
+    if patterns:
+        narrowed["pattern"] = patterns[0]
+    if patterns[1:]:
+        narrowed["allOf"] = [{"pattern": pattern} for pattern in patterns[1:]]
+    return _together(closed, narrowed, nodes, certificate)
+
+
+def _together(
+    closed: Closed, narrowed: Closed, nodes: Conjuncts, certificate: Certificate
+) -> Closed | Never:
+    """The string with its patterns and format, as far as a mask can hold them together."""
+    keyword = "pattern" if "pattern" in narrowed else "format"
+    if keyword not in narrowed:
+        return narrowed
+    path = next(path for path, node in nodes if keyword in node)
+    reason = fault(narrowed)
+    if reason == EMPTY:
+        return Never(path, keyword, "nothing satisfies it and the other rules of the string")
+    if reason:
+        certificate.note(path, keyword, "check", "too large for a mask")
+        return closed
+    return narrowed
 
 
 def _patterns(nodes: Conjuncts, certificate: Certificate) -> list[str]:
@@ -83,18 +109,19 @@ def _patterns(nodes: Conjuncts, certificate: Certificate) -> list[str]:
         pattern = node.get("pattern")
         if pattern is None:
             continue
-        if holdable(path, "pattern", pattern, certificate) and pattern not in found:
-            found.append(pattern)
+        held = hold(path, "pattern", pattern, certificate)
+        if held is not None and held not in found:
+            found.append(held)
     return found
 
 
-def holdable(path: str, keyword: str, pattern: str, certificate: Certificate) -> bool:
-    """Whether a mask can hold a regular expression; noted as refused where it cannot."""
-    if not _UNHOLDABLE.search(pattern.replace("\\\\", "")):
-        return True
-    note = "look-around, back-references and \\b cannot be held while decoding"
-    certificate.note(path, keyword, "refused", note)
-    return False
+def hold(path: str, keyword: str, pattern: str, certificate: Certificate) -> str | None:
+    """A regular expression for the mask; None, and noted, where only a check can hold it."""
+    found = portable(pattern)
+    if found is None:
+        note = "look-around, back-references, \\b and the like: the finished value is validated"
+        certificate.note(path, keyword, "check", note)
+    return found
 
 
 def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:
@@ -254,7 +281,8 @@ def _step(nodes: Conjuncts, certificate: Certificate) -> Closed:
     numerator = math.lcm(*(step.numerator for step in steps))
     common = Fraction(numerator, math.gcd(*(step.denominator for step in steps)))
     value = common.numerator if common.denominator == 1 else float(common)
-    if Fraction(Decimal(str(value))) != common or not 1e-10 <= value <= 1e10:
+    coarse = common.numerator > 10**6 and common.denominator > 1
+    if coarse or Fraction(Decimal(str(value))) != common or not 1e-10 <= value <= 1e10:
         for path, _ in paths:
             certificate.note(path, "multipleOf", "check", "too fine or too coarse for a mask")
         return {}
@@ -286,7 +314,8 @@ def listed(nodes: Conjuncts) -> tuple[str, str, list[Any]] | None:
     for _, _, others in lists[1:]:
         allowed = {identity(other) for other in others}
         values = [value for value in values if identity(value) in allowed]
-    return path, keyword, values
+    forbidden = {identity(value) for _, node in nodes for value in forbidden_values(node)}
+    return path, keyword, [value for value in values if identity(value) not in forbidden]
 
 
 def identity(value: Any) -> str:

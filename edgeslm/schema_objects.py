@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jsonschema_rs
 
-from edgeslm.schema_keywords import ANNOTATIONS, Certificate, property_path
-from edgeslm.schema_leaves import Closed, Conjuncts, Never, holdable, tightest
+from edgeslm.schema_keywords import ANNOTATIONS, property_path
+from edgeslm.schema_leaves import Closed, Conjuncts, Never, Places, hold, tightest
+from edgeslm.schema_negation import forbidden_property
+from edgeslm.schema_regex import disjoint
 
-
-class Compiler(Protocol):
-    """What objects need of the compiler that they are a part of."""
-
-    certificate: Certificate
-    patterns: list[tuple[str, str, Closed]]
-
-    def node(self, paths: tuple[str, ...]) -> Closed | Never:
-        """The closed schema of a place that all of these schemas describe."""
+#: keywords by which properties that are not in sight here may count as evaluated
+_EVALUATE = frozenset({
+    "$dynamicRef", "$recursiveRef", "anyOf", "dependentSchemas", "else", "if", "oneOf", "then",
+})  # fmt: skip
 
 
 class Objects:
     """Emits the objects of one compiler."""
 
-    def __init__(self, compiler: Compiler, close: bool) -> None:
+    def __init__(self, compiler: Places, close: bool) -> None:
         self._compiler = compiler
         self._close = close
 
     def compile(self, nodes: Conjuncts) -> Closed | Never:
         """The closed object that all of these schemas allow."""
         names = self._names(nodes)
-        patterns = self._patterns(nodes)
-        extras = self._extras(nodes, closed=bool(names or patterns))
+        forbidden = {forbidden_property(node): path for path, node in nodes}
+        patterns = self._patterns(nodes, names)
+        if patterns is None:
+            extras: Closed | bool | Never = self._any()
+        else:
+            extras = self._extras(nodes, closed=bool(set(names) - set(forbidden) or patterns))
         if isinstance(patterns, Never) or isinstance(extras, Never):
             return patterns if isinstance(patterns, Never) else extras  # type: ignore[return-value]
         required = {name for _, node in nodes for name in node.get("required", [])}
         properties: Closed = {}
         for name in names:
+            if name in forbidden:
+                if name in required:
+                    return Never(forbidden[name], "not", f"{name!r} is required and forbidden")
+                properties[name] = False
+                continue
             child = self._compiler.node(tuple(self._schemas_of(name, nodes)))
             if not isinstance(child, Never):
                 properties[name] = child
-            elif name in required or child.keyword is not None:
+            elif name in required or self._mistake(child):
                 return child
             elif extras is not False or patterns:
                 properties[name] = False
@@ -54,11 +60,17 @@ class Objects:
         never = self._counts(nodes, closed)
         return never or closed
 
+    def _mistake(self, never: Never) -> bool:
+        """Whether an author who wants answers cannot have meant that there be no value."""
+        return self._close and never.keyword is not None
+
     def _names(self, nodes: Conjuncts) -> list[str]:
         """All property names that any part speaks of, in order of appearance."""
         found: dict[str, None] = {}
         for _, node in nodes:
             found |= dict.fromkeys(node.get("properties", {}))
+            forbidden = forbidden_property(node)
+            found |= {} if forbidden is None else {forbidden: None}
         for path, node in nodes:
             for name in node.get("required", []):
                 if name not in found:
@@ -101,38 +113,53 @@ class Objects:
             if not met and "additionalProperties" in node:
                 yield f"{path}/additionalProperties"
 
-    def _patterns(self, nodes: Conjuncts) -> Closed | Never:
-        places: dict[str, list[str]] = {}
-        certificate = self._compiler.certificate
-        for path, node in nodes:
-            for pattern in node.get("patternProperties", {}):
-                self._hold(path, "patternProperties", pattern)
-                inner = property_path(path, "patternProperties", pattern)
-                places.setdefault(pattern, []).append(inner)
-            named = self._named_by(node)
-            if isinstance(named, str):
-                certificate.note(path, "propertyNames", "rewrite", "becomes patternProperties")
-                self._hold(path, "propertyNames", named)
-                rest = [f"{path}/additionalProperties"] if "additionalProperties" in node else []
-                places.setdefault(named, []).extend(rest)
-            if len(nodes) > 1 and "patternProperties" in node:
-                note = "joined with other schemas; the finished value is validated"
-                certificate.note(path, "patternProperties", "check", note)
+    def _patterns(self, nodes: Conjuncts, names: list[str]) -> Closed | Never | None:
+        """The schemas of properties by pattern; None where no mask can hold a pattern."""
+        places: dict[str | None, list[str]] = {}
+        for path, keyword, pattern, paths in self._pattern_places(nodes):
+            held = hold(path, keyword, pattern, self._compiler.certificate)
+            places.setdefault(held, []).extend(paths)
+        held_places = {pattern: paths for pattern, paths in places.items() if pattern is not None}
+        if len(held_places) < len(places):
+            self._check_patterns(nodes)
+            return None
+        if not disjoint(tuple(held_places)):
+            self._check_patterns(nodes)
+            return {"|".join(f"(?:{pattern})" for pattern in held_places): True}
         found: Closed = {}
-        for pattern, paths in places.items():
+        for pattern, paths in held_places.items():
             child = self._compiler.node(tuple(paths))
             if isinstance(child, Never):
-                if child.keyword is not None:
+                if self._mistake(child):
                     return child
                 found[pattern] = False
+            elif any(jsonschema_rs.is_valid({"pattern": pattern}, name) for name in names):
+                # the library would join it to the named property, where it is joined already
+                self._check_patterns(nodes)
+                found[pattern] = True
             else:
                 found[pattern] = child
         return found
 
-    def _hold(self, path: str, keyword: str, pattern: str) -> None:
-        if holdable(path, keyword, pattern, self._compiler.certificate):
-            alone: Closed = {"type": "string", "pattern": pattern}
-            self._compiler.patterns.append((path, keyword, alone))
+    def _pattern_places(self, nodes: Conjuncts) -> Iterator[tuple[str, str, str, list[str]]]:
+        """Each pattern for names: its schema and keyword, itself, and the schemas of the values."""
+        for path, node in nodes:
+            for pattern in node.get("patternProperties", {}):
+                inner = property_path(path, "patternProperties", pattern)
+                yield path, "patternProperties", pattern, [inner]
+            named = self._named_by(node)
+            if isinstance(named, str):
+                note = "becomes patternProperties"
+                self._compiler.certificate.note(path, "propertyNames", "rewrite", note)
+                rest = [f"{path}/additionalProperties"] if "additionalProperties" in node else []
+                yield path, "propertyNames", named, rest
+            if len(nodes) > 1 and "patternProperties" in node:
+                self._compiler.certificate.check(path, "patternProperties")
+
+    def _check_patterns(self, nodes: Conjuncts) -> None:
+        for path, node in nodes:
+            for keyword in {"patternProperties", "propertyNames"} & node.keys():
+                self._compiler.certificate.check(path, keyword)
 
     def _extras(self, nodes: Conjuncts, closed: bool) -> Closed | bool | Never:
         """What a property that is not named may hold; False where there may be none."""
@@ -144,9 +171,11 @@ class Objects:
         if places:
             child = self._compiler.node(tuple(places))
             if isinstance(child, Never):
-                return False if child.keyword is None else child
+                return child if self._mistake(child) else False
             return child
-        if any(node.get("unevaluatedProperties") is False for _, node in nodes):
+        if any(node.get("unevaluatedProperties") is False for _, node in nodes) and (
+            self._close or not any(_EVALUATE & node.keys() for _, node in nodes)
+        ):
             return False
         if self._close and closed:
             note = "not given: the object is closed, only the named properties are written"

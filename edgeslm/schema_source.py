@@ -9,18 +9,13 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import jsonschema_rs
 
-from edgeslm.errors import SchemaError
+from edgeslm.errors import EmptySchemaError, SchemaError
+from edgeslm.schema_dialect import GUESSES, Dialect, in_one_spelling, named
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
 MAX_BITS = 1024
-
-#: the dialects that are read; a schema that names none is read as 2020-12
-_DRAFTS = {
-    "json-schema.org/draft/2020-12/schema": 2020,
-    "json-schema.org/draft-07/schema": 7,
-}
 
 #: keywords that hold one schema, a list of schemas, or a map of names to schemas
 ONE = (
@@ -72,24 +67,45 @@ class Document:
 
     def __init__(self, root: Any) -> None:
         if root is False:
-            raise SchemaError("the schema is `false`: no value is valid", path="")
+            raise EmptySchemaError("the schema is `false`: no value is valid", path="")
+        if root is True:
+            root = {}
         if not isinstance(root, dict):
             raise SchemaError(
                 f"a schema is a JSON object or a pydantic class, not {type(root).__name__}", path=""
             )
         _bounded(root)
+        dialect = _dialect(root)
+        self.draft = dialect.number
+        #: the schema, with the ``$schema`` by which every validator reads it the same way
         self.root: dict[str, Any] = root
-        self.draft = _draft(root)
-        _well_formed(root, self.draft)
+        if root.get("$schema", GUESSES[0].uri) != dialect.uri:
+            self.root = {**root, "$schema": dialect.uri}
+        self._seen: dict[str, Any] = {}
         self._bases: dict[str, str] = {}
         self._resources: dict[str, str] = {}
         self._anchors: dict[tuple[str, str], str] = {}
+        self._dynamic: dict[str, list[str]] = {}
         self._index()
+        self._lost: SchemaError | None = None
         self._no_circles()
-        _compiles(root)
+        try:
+            _compiles(self.root)
+        except SchemaError as error:
+            raise self._lost or error from None
 
     def at(self, path: str) -> Any:
-        """The value at a JSON pointer; KeyError where there is none."""
+        """The schema at a JSON pointer, in today's spelling; KeyError where there is nothing."""
+        if path not in self._seen:
+            node = self.given(path)
+            if isinstance(node, dict):
+                node = in_one_spelling(node, self.draft)
+                self._point(node)
+            self._seen[path] = node
+        return self._seen[path]
+
+    def given(self, path: str) -> Any:
+        """The value at a JSON pointer as the author wrote it; KeyError where there is none."""
         value: Any = self.root
         for step in path.split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
@@ -102,6 +118,19 @@ class Document:
             else:
                 raise KeyError(path)
         return value
+
+    def _point(self, node: dict[str, Any]) -> None:
+        """Spell a dynamic reference as ``$ref`` where it can lead to one place only."""
+        for keyword in ("$dynamicRef", "$recursiveRef"):
+            reference = node.get(keyword, "")
+            if keyword == "$recursiveRef" and reference != "#":
+                continue  # the standard knows no other
+            if reference and "$ref" not in node and len(self._meant(reference)) <= 1:
+                node["$ref"] = node.pop(keyword)
+
+    def _meant(self, reference: str) -> list[str]:
+        """The places that a dynamic reference may lead to, besides the one it names."""
+        return self._dynamic.get(unquote(urldefrag(reference).fragment), [])
 
     def target(self, path: str) -> str:
         """The JSON pointer that the ``$ref`` of the schema at ``path`` leads to."""
@@ -139,15 +168,23 @@ class Document:
             if not isinstance(node, dict):
                 continue
             identifier = node.get("$id", "")
+            if not isinstance(identifier, str):
+                identifier = ""
             if identifier.startswith("#"):  # draft 7 spells an anchor so
                 self._anchors[base, identifier[1:]] = path
             elif identifier:
                 base, _ = _split(base, identifier, path, "$id")
                 self._resources[base] = path
             self._bases[path] = base
-            if "$anchor" in node:
-                self._anchors[base, node["$anchor"]] = path
+            for keyword in ("$anchor", "$dynamicAnchor"):
+                if keyword in node:
+                    self._anchors[base, node[keyword]] = path
+            if "$dynamicAnchor" in node:
+                self._dynamic.setdefault(node["$dynamicAnchor"], []).append(path)
+            elif node.get("$recursiveAnchor") is True:
+                self._dynamic.setdefault("", []).append(path)
             pending += [(child, base) for child in children(path, node)]
+        self._seen.clear()  # only now it is known where dynamic references may lead
 
     def _no_circles(self) -> None:
         """Refuse references that come back to where they began without going into the value."""
@@ -179,7 +216,14 @@ class Document:
         node = self.at(path)
         if not isinstance(node, dict):
             return []
-        found = [self.target(path)] if "$ref" in node else []
+        found = []
+        if "$ref" in node:
+            try:
+                found.append(self.target(path))
+            except SchemaError as error:  # it matters only where it is in use
+                self._lost = self._lost or error
+        for keyword in ("$dynamicRef", "$recursiveRef"):
+            found += self._meant(node[keyword]) if keyword in node else []
         return found + children(path, node, _SAME_PLACE)
 
 
@@ -252,29 +296,37 @@ def _text_size(text: str, path: str) -> int:
         ) from None
 
 
-def _draft(root: dict[str, Any]) -> int:
-    name = root.get("$schema", "https://json-schema.org/draft/2020-12/schema")
-    bare = str(name).removeprefix("https://").removeprefix("http://").removesuffix("#")
-    if bare not in _DRAFTS:
+def _dialect(root: dict[str, Any]) -> Dialect:
+    """The draft that ``$schema`` names; without it the first one that finds no fault."""
+    name = root.get("$schema", "")
+    candidates = named(name) if isinstance(name, str) else ()
+    if not candidates:
         raise SchemaError(
-            f"schema: the draft {name!r} is not read; use 2020-12 or draft 7",
+            f"schema: the draft {name!r} is not read; use 2020-12, 2019-09 or draft 7, 6 or 4",
             path="",
             keyword="$schema",
         )
-    return _DRAFTS[bare]
+    faults = []
+    for dialect in candidates:
+        fault = _fault({**root, "$schema": dialect.uri}, dialect)
+        if fault is None:
+            return dialect
+        faults.append(fault)
+    raise faults[0]
 
 
-def _well_formed(root: dict[str, Any], draft: int) -> None:
+def _fault(root: dict[str, Any], dialect: Dialect) -> SchemaError | None:
     try:
         jsonschema_rs.meta.validate(root)
     except jsonschema_rs.ValidationError as error:
         path, keyword = _place(error.instance_path)
         hint = ""
-        if keyword == "items" and draft == 2020 and isinstance(error.instance, list):
+        if keyword == "items" and dialect.number == 2020 and isinstance(error.instance, list):
             hint = "; a list of schemas is spelled prefixItems, or name draft 7 in $schema"
-        raise SchemaError(
+        return SchemaError(
             f"{where(path, keyword)}: {error.message[:300]}{hint}", path=path, keyword=keyword
-        ) from None
+        )
+    return None
 
 
 def _compiles(root: dict[str, Any]) -> None:
@@ -291,7 +343,9 @@ def _compiles(root: dict[str, Any]) -> None:
 def _split(base: str, reference: str, path: str, keyword: str) -> tuple[str, str]:
     """The resource and the fragment that a reference means, seen from ``base``."""
     try:
-        uri, fragment = urldefrag(urljoin(base, reference) if base else reference)
+        # urljoin leaves the base of a fragment alone only where it knows the scheme
+        joined = base + reference if reference.startswith("#") else urljoin(base, reference)
+        uri, fragment = urldefrag(joined)
     except ValueError as error:
         raise SchemaError(
             f"{where(path)}: {keyword} {reference!r} is not a URI: {error}",

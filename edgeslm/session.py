@@ -16,6 +16,7 @@ from edgeslm.draft import BatchCost
 from edgeslm.engine import Batch, Engine, Logits
 from edgeslm.errors import DeadlineError, EngineError
 from edgeslm.grammar import GrammarTokenizer
+from edgeslm.prefix_cache import PrefixCache
 from edgeslm.prompt import Prompt
 
 #: sequence 0 is the request's, the next ones keep fixed prompts; labels use those after
@@ -45,10 +46,14 @@ class Prefilled:
 
 
 class Session:
-    """An engine and what requests share. Safe for many threads; requests take turns."""
+    """An engine and what requests share. Safe for many threads; requests take turns.
 
-    def __init__(self, engine: Engine) -> None:
+    ``saved`` keeps fixed prompts for later processes; None keeps them in this one alone.
+    """
+
+    def __init__(self, engine: Engine, saved: PrefixCache | None = None) -> None:
         self.engine = engine
+        self._saved = saved
         self._lock = threading.Lock()
         self._prefixes: OrderedDict[tuple[int, ...], int] = OrderedDict()
         self._closed = False
@@ -107,14 +112,34 @@ class Session:
         if not prefix:
             return 0
         slot = self._prefixes.get(prefix)
-        cached = 0 if slot is None else len(prefix)
+        cached = len(prefix)
         if slot is None:
             slot = self._free_slot()
-            self._run(list(prefix), 0, slot)
+            cached = self._fill(slot, prefix)
             self._prefixes[prefix] = slot
         self._prefixes.move_to_end(prefix)
         self.engine.fork(slot, WORK)
         return cached
+
+    def _fill(self, slot: int, prefix: tuple[int, ...]) -> int:
+        """A prefix into an empty sequence; how many of its tokens were not evaluated."""
+        if self._saved is not None and self._restore(self._saved, slot, prefix):
+            return len(prefix)
+        self._run(list(prefix), 0, slot)
+        if self._saved is not None:
+            self._saved.put(prefix, lambda: self.engine.save(slot))
+        return 0
+
+    def _restore(self, saved: PrefixCache, slot: int, prefix: tuple[int, ...]) -> bool:
+        state = saved.get(prefix)
+        if state is None:
+            return False
+        try:
+            self.engine.restore(slot, state)
+        except EngineError:
+            saved.drop(prefix)
+            return False
+        return True
 
     def _free_slot(self) -> int:
         if len(self._prefixes) == PREFIX_SLOTS:

@@ -36,6 +36,7 @@ _STATE = "state.json"
 _LOCK = "lock"
 _INCOMING = "incoming"
 _MAX_STATE_BYTES = 64 * 1024
+_DIGITS = re.compile(r"^[0-9a-f]{64}$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")
 
 
@@ -110,6 +111,12 @@ class Store:
                 f"{path} is missing or cut short; run `edgeslm pull {name}` to bring it back"
             )
         return path
+
+    def sha256_of(self, path: Path) -> str | None:
+        """The hash of a pulled version, which was verified when it got its name; else None."""
+        if path.absolute().parent.parent != self.root / "models" or not _DIGITS.match(path.stem):
+            return None
+        return path.stem
 
     def installed(self) -> tuple[Installed, ...]:
         """The pulled models, by name; one whose record is damaged counts as not pulled."""

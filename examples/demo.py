@@ -65,7 +65,7 @@ def show(name: str, console: Console) -> None:
         timings = []
         for file in RECEIPTS:
             text = (HERE / file).read_text(encoding="utf-8")
-            result = reader(text)
+            result = reader(text, grounded=True)
             title(console, f"{file}: values, and where they were read")
             console.print(indented(fields_table(result, text)))
             timings.append((file, result.timing))
@@ -137,16 +137,16 @@ def timing_table(timings: list[tuple[str, edgeslm.Timing]]) -> Table:
 def closing_words() -> str:
     return (
         "The form is always right: these are the fields, with the types and lengths of the class "
-        "Receipt in examples/demo.py, and probabilities that add up to 1. The values can be "
-        "wrong: a general model of 135 million parameters was not trained for this task, and a "
-        'low confidence or "not in the text" says so. A specialist, trained for one task, '
-        "is what edgeslm is made for."
+        "Receipt in examples/demo.py, and probabilities that add up to 1. The receipts were read "
+        "grounded: every value stands in the text. It can still be the wrong one: a general "
+        "model of 135 million parameters was not trained for this task, and a low confidence "
+        "says so. A specialist, trained for one task, is what edgeslm is made for."
     )
 
 
 def next_words(name: str) -> str:
     return (
-        f"  {command()} extract {name} YOUR.txt --schema examples/receipt.schema.json\n"
+        f"  {command()} extract {name} YOUR.txt --grounded --schema examples/receipt.schema.json\n"
         f"  {command()} classify {name} YOUR.txt --labels {','.join(LABELS)}"
     )
 

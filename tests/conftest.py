@@ -11,6 +11,7 @@ from tiny_gguf import write_tiny_gguf
 
 from benchmarks.models import requantized
 from edgeslm.errors import EdgeslmError
+from edgeslm.prefix_cache import LIMIT_VARIABLE
 from edgeslm.store import Store
 
 if TYPE_CHECKING:  # the library is loaded only by tests that need it
@@ -18,6 +19,14 @@ if TYPE_CHECKING:  # the library is loaded only by tests that need it
 
 REAL_NAME = "smollm2-135m"
 CACHE = Path(__file__).parent.parent / ".cache" / "requantized"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_saved_prefixes() -> Iterator[None]:
+    """Tests leave nothing in the user's cache, and a first answer is a first answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(LIMIT_VARIABLE, "0")
+        yield
 
 
 @pytest.fixture(scope="session")

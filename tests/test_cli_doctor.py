@@ -21,6 +21,8 @@ REPORT = library.Report(
     openmp={"GOMP_SPINCOUNT": "10000", "OMP_WAIT_POLICY": None},
     store=Path("store"),
     disk_free=5_000_000_000,
+    prefix_cache=Path("prefixes"),
+    prefix_cache_bytes=7_500_000,
     models=(library.StoredModel("smollm2-135m", Path("m.gguf"), 98_900_000),),
     registries=(Path("models.toml"),),
     user_registry=Path("config") / "models.toml",
@@ -45,6 +47,7 @@ def test_a_table_fits_80_columns_and_has_every_fact():
     assert max(map(len, text.splitlines())) <= 80
     for fact in ("Some CPU", "avx avx2 fma", "4.00 GB free of 8.00 GB", "0.3.36", "98.9 MB"):
         assert fact in text
+    assert "7.5 MB in prefixes" in text
 
 
 def test_what_the_machine_does_not_tell_is_said_to_be_not_available():

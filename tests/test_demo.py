@@ -67,7 +67,7 @@ def test_it_fits_80_columns_but_for_the_commands_to_copy(shown):
     commands = [line for line in lines if "YOUR.txt" in line]
     assert max(len(line) for line in lines if line not in commands) <= 80
     assert [re.sub(r"^.*edgeslm ", "", line) for line in commands] == [
-        "extract m YOUR.txt --schema examples/receipt.schema.json",
+        "extract m YOUR.txt --grounded --schema examples/receipt.schema.json",
         "classify m YOUR.txt --labels return,payment,delivery",
     ]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import matcher_for, prefilled
 
-from edgeslm.decode import Choice
-from edgeslm.evidence import SpanFinder, fields, leaves
+from edgeslm.decode import Choice, Decoder, seeded_sampler
+from edgeslm.evidence import SpanFinder, dates, fields, leaves, numbers
+from edgeslm.testing import ScriptedEngine
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -98,6 +101,39 @@ def test_spans(value, expected):
     assert (None if span is None else TEXT[slice(*span)]) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1,284.50", {"1284.50"}),
+        ("1.284,50", {"1284.50"}),
+        ("1,284", {"1284", "1.284"}),
+        ("1.284.567", {"1284567"}),
+        ("1.284.50", {"1284.50"}),
+        ("12.50", {"12.50"}),
+        ("0.123", {"0.123"}),
+        (".5", {"0.5"}),
+        ("-12", {"-12"}),
+        ("10-20", {"10", "20"}),
+        ("INV-7", {"7"}),
+        ("RM 2 125.00", {"2125.00", "2", "125.00"}),
+        ("8 081118", {"8", "81118"}),
+        ("1'000’000", {"1000", "0"}),
+        ("1'000'000", {"1000000"}),
+        ("none", set()),
+    ],
+)
+def test_what_a_spelling_of_numbers_can_mean(text, expected):
+    found = {reading for _, readings in numbers(text) for reading in readings}
+    assert found == {Decimal(number) for number in expected}
+
+
+def test_what_a_spelling_of_dates_can_mean():
+    found = [(text[slice(*span)], days) for text in ["on 03/04/26"] for span, days in dates(text)]
+    assert [(part, [day.isoformat() for day in days]) for part, days in found] == [
+        ("03/04/26", ["2026-04-03", "2026-03-04", "2003-04-26"])
+    ]
+
+
 def test_a_whole_word_is_preferred_to_a_part():
     text = "item 1250, total 125"
     assert SpanFinder(text).find("125") == (17, 20)
@@ -138,8 +174,54 @@ def test_confidence_is_the_product_over_a_leafs_choices():
     assert found["$.a"].span == (0, 2) and found["$.n"].span == (3, 5)
 
 
+def test_disagreement_is_what_the_grammar_took_at_a_leafs_choices():
+    answer = '{"a":"xy","b":true}'
+    choices = [
+        Choice(6, 7, 0.9, allowed=0.5),
+        Choice(7, 9, 0.9, allowed=0.8),
+        Choice(14, 18, 0.6),
+    ]
+    found = fields(answer, choices, None, "xy")
+    assert found["$.a"].disagreement == pytest.approx(1 - 0.5 * 0.8)
+    assert found["$.b"].disagreement == 0
+    assert found["$.a"].to_dict()["disagreement"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_choices_shares_are_those_of_the_softmax(seed, temperature):
+    schema = {"type": "string", "pattern": "^[a-c]{1,9}$"}
+    engine = ScriptedEngine("zz", seed=seed, sharpness=3.0)
+    row, position = prefilled(engine)
+    decoder = Decoder(
+        engine,
+        matcher_for(engine, schema),
+        sequence=0,
+        position=position,
+        max_tokens=20,
+        sampler=seeded_sampler(temperature, seed) if temperature else None,
+    )
+    rows = [row.copy()]
+    evaluate = engine.evaluate
+    engine.evaluate = lambda batch: rows.append(evaluate(batch)[-1]) or rows[-1][None, :]
+    out = decoder.run(row)
+    assert len(out.choices) > 1
+    matcher = matcher_for(engine, schema)
+    forced = len(matcher.forced())  # the quotation mark; its logits are the first that count
+    for choice in out.choices:
+        before = matcher.copy()
+        before.consume(out.tokens[: choice.index])
+        mask = before.mask()
+        logits = rows[choice.index - forced + 1].astype(float)
+        shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        assert choice.allowed == pytest.approx(shares[mask].sum(), rel=1e-4)
+        token = out.tokens[choice.index]
+        assert choice.probability == pytest.approx(shares[token] / shares[mask].sum(), rel=1e-4)
+
+
 def test_forced_leaves_are_certain():
-    assert fields('{"a":null}', [], None, "x")["$.a"].confidence == 1.0
+    found = fields('{"a":null}', [], None, "x")["$.a"]
+    assert (found.confidence, found.disagreement) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(

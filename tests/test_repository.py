@@ -23,19 +23,23 @@ result
 cgroup processor
 machine
 card
+calibrate
 gguf_header gguf_format
 gguf_file
 gguf_guard
+schema_dialect
 schema_source
 schema_keywords
+schema_negation schema_regex
 schema_leaves
-schema_objects
+schema_arrays schema_objects
 schema_compile
-schema_pydantic
+schema_finite schema_pydantic
 schema
 pack
 chat_template
 engine
+pace
 prompt
 testing
 grammar
@@ -44,15 +48,17 @@ engines.llama_library
 engines.llama_memory engines.llama_vocab
 engines.llama
 draft
+transfer
+prefix_cache
 session
 closing
 decode
 labels
 evidence
+grounding
 extract
 classify
 registry
-transfer
 wheel
 fetch
 store
@@ -87,7 +93,7 @@ PUBLIC = [
 ONLY = {
     "llama_cpp": {"edgeslm/engines/llama_library.py", "edgeslm/engines/probe.py"},
     "onnxruntime": {"edgeslm/engines/onnx.py"},
-    "llguidance": {"edgeslm/grammar.py"},
+    "llguidance": {"edgeslm/grammar.py", "edgeslm/schema_regex.py"},
     "torch": set(),
     "transformers": set(),
     "peft": set(),

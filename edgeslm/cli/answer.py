@@ -79,6 +79,12 @@ def _common(command: C) -> C:
     show_default=True,
     help="When tokens or time run out: complete the JSON and flag it, or an error in its place.",
 )
+@click.option(
+    "--grounded/--free",
+    default=None,
+    help="Let strings, numbers and dates only be ones that stand in the text, or any. "
+    "Default: as the model's card says, else free.",
+)
 def extract(
     *,
     name: str,
@@ -92,6 +98,7 @@ def extract(
     schema_file: str | None,
     max_tokens: int | None,
     on_budget: Literal["close", "raise"],
+    grounded: bool | None,
 ) -> int:
     """Read values out of texts, with the model NAME (or a .gguf file).
 
@@ -117,6 +124,7 @@ def extract(
                 deadline_ms=deadline_ms,
                 on_budget=on_budget,
                 truncate=truncate,
+                grounded=grounded,
             )
 
         return _answer_all(model, answer, files, jsonl, as_json)

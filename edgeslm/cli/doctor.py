@@ -84,6 +84,7 @@ def _storage_rows(report: Report) -> Rows:
     yield "folder", str(report.store)
     free = report.disk_free
     yield "disk", _shown(None if free is None else f"{show_bytes(free)} free")
+    yield "saved prompts", f"{show_bytes(report.prefix_cache_bytes)} in {report.prefix_cache}"
     for model in report.models:
         yield model.name, show_bytes(model.size)
     for path in report.registries:

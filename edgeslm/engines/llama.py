@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeslm.engines.llama_memory import (
     DEFAULT_CONTEXT,
     MAX_SEQUENCES,
     free_gpu_memory,
+    gpu_names,
     layers_that_fit,
     need,
 )
@@ -27,6 +29,7 @@ from edgeslm.engines.llama_vocab import read_vocab
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.gguf_file import read_gguf
 from edgeslm.gguf_guard import refuse_fatal
+from edgeslm.pace import Pace
 
 #: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the
 #: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and
@@ -53,7 +56,7 @@ class LlamaEngine:
         context_size: cells to begin with; grows to ``max_context`` by ``resize``.
         max_context: default is what the model was trained for.
         gpu_layers: None puts all on a GPU that this build supports, as far as its memory goes.
-        threads: None asks ``machine.default_threads()``.
+        threads: None takes up to ``machine.default_threads()``, fewer on a busy machine.
 
     Raises:
         ModelFileError: not a model that llama.cpp can load.
@@ -80,6 +83,7 @@ class LlamaEngine:
         self._context: Any = None
         self._stop = StopFlag()
         self._threads = threads or machine.default_threads()
+        self._pace = Pace(self._threads) if threads is None else None
         limit = self.info.context_length
         self._max_context = min(max_context or limit, limit)
         machine.check_fit(need(self.info, context_size), machine.available_memory(), path.name)
@@ -131,7 +135,7 @@ class LlamaEngine:
         parameters.n_seq_max = MAX_SEQUENCES + 1  # and the companion
         parameters.n_outputs_max = MAX_SEQUENCES + 1  # llama.cpp wants one for each
         parameters.n_outputs_max_per_seq = 0
-        parameters.n_threads = parameters.n_threads_batch = self._threads
+        parameters.n_threads = parameters.n_threads_batch = self._threads_now = self._threads
         parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True  # a partial copy of a sequence aborts the process without it
         parameters.abort_callback = self._stop.callback
@@ -167,11 +171,28 @@ class LlamaEngine:
     def max_outputs(self) -> int:
         return MAX_OUTPUTS
 
-    @property
+    @cached_property
     def steady(self) -> bool:
         on_gpu = llama_cpp.llama_supports_gpu_offload() and self._gpu_layers != 0
         types = {tensor.type_name for tensor in self.info.tensors if len(tensor.shape) > 1}
         return not on_gpu and types <= _STEADY_TYPES
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the bits of a saved state, beside the weights and the tokens.
+
+        The number of threads does not: states were bit-equal for one and two.
+        """
+        on_gpu = llama_cpp.llama_supports_gpu_offload() and self._gpu_layers != 0
+        return {
+            "engine": f"llama-cpp-python {llama_cpp.__version__}",
+            "system": llama_cpp.llama_print_system_info().decode("utf-8", "replace"),
+            "build": machine.build_id(),
+            "gpu": [self._gpu_layers, *gpu_names()] if on_gpu else [],
+            "cells": "f16",
+            "flash_attention": "auto",
+            "batch": BATCH_SIZE,
+        }
 
     @property
     def chat_template(self) -> str | None:
@@ -220,16 +241,33 @@ class LlamaEngine:
         With more than one thread flash attention then splits the cells between them, so
         that the same token had other logits in a batch of one than in a batch of two.
         """
-        alone = len(batch.tokens) == 1 and self._threads > 1 and self._filled > _SPLIT_CELLS
+        rows = len(batch.tokens)
+        self._set_threads(self._threads if self._pace is None else self._pace.threads(rows))
+        # weights that are not steady round by the company, so they keep it whatever the pace
+        threads = self._threads_now if self.steady else self._threads
+        alone = rows == 1 and threads > 1 and self._filled > _SPLIT_CELLS
         self._arrays.fill(_in_company(batch) if alone else batch)
         log.errors = []
-        code: int = llama_cpp.llama_decode(self._context, self._arrays.struct)
+        code = self._decode_arrays(rows)
         if alone:
             llama_cpp.llama_memory_seq_rm(self._memory, _COMPANION, -1, -1)
         for position, sequences in zip(batch.positions, batch.sequences, strict=True):
             for sequence in sequences:
                 self._lengths[sequence] = position + 1
         return code
+
+    def _decode_arrays(self, rows: int) -> int:
+        """Decode what the arrays hold; the pace learns how long ``rows`` took."""
+        start = time.perf_counter()
+        code: int = llama_cpp.llama_decode(self._context, self._arrays.struct)
+        if self._pace is not None and code == 0:
+            self._pace.record(rows, (time.perf_counter() - start) * 1000, self._threads_now)
+        return code
+
+    def _set_threads(self, threads: int) -> None:
+        if threads != self._threads_now:
+            llama_cpp.llama_set_n_threads(self._context, threads, threads)
+            self._threads_now = threads
 
     @property
     def _filled(self) -> int:
@@ -297,6 +335,8 @@ class LlamaEngine:
                 f"the saved state does not fit: it is another model's, or {self._cells} cells "
                 "are too few"
             )
+        last = llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)
+        self._lengths[sequence] = last + 1
 
     def resize(self, context_size: int) -> None:
         if context_size <= self._cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 
 from edgeslm import machine
 from edgeslm.engines.llama_library import libggml, logger
@@ -45,16 +46,30 @@ def layers_that_fit(info: GGUFInfo, free: int) -> int:
 
 def free_gpu_memory() -> int:
     """Free bytes of the first GPU that the build supports, 0 if there is none."""
+    size_p = ctypes.POINTER(ctypes.c_size_t)
+    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_p, size_p]
+    for device in _gpus():
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        libggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+        return free.value
+    return 0
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that the build supports, as their makers call them."""
+    libggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    libggml.ggml_backend_dev_description.restype = ctypes.c_char_p
+    names = map(libggml.ggml_backend_dev_description, _gpus())
+    return [name.decode("utf-8", "replace") for name in names]
+
+
+def _gpus() -> Iterator[int]:
+    """ggml's pointers to the GPUs."""
     libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
     libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
     libggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    size_p = ctypes.POINTER(ctypes.c_size_t)
-    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_p, size_p]
     for i in range(libggml.ggml_backend_dev_count()):
         device = libggml.ggml_backend_dev_get(i)
         if libggml.ggml_backend_dev_type(device) == 1:  # GGML_BACKEND_DEVICE_TYPE_GPU
-            free, total = ctypes.c_size_t(), ctypes.c_size_t()
-            libggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-            return free.value
-    return 0
+            yield device

@@ -1,0 +1,151 @@
+"""How long decodes and requests take while other programs keep the cores busy."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import contender
+from benchmarks.intervals import percentile
+from benchmarks.models import requantized
+from benchmarks.receipts import ROOT
+from benchmarks.results import DEFAULTS, OWN
+from edgeslm import cli, machine
+from edgeslm.errors import EdgeslmError
+from edgeslm.store import Store
+
+MODEL = "smollm2-135m"
+KIND = "Q4_0"
+EXAMPLES = ROOT / "examples"
+CACHE = ROOT / ".cache" / "requantized"
+FIXED = "edgeslm, all threads always"
+BUSY = (0, 1, 3, 6)
+#: decodes of a contestant between two requests
+DECODES = 20
+_LOOP = (
+    "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: 0"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Milliseconds of one contestant beside ``busy`` processes."""
+
+    busy: int
+    contestant: str
+    decodes: list[float]
+    requests: list[float]
+
+
+def measure(
+    model: Path, seconds: float, *, fixed: bool, busy: Sequence[int] = BUSY
+) -> Iterator[Times]:
+    """All contestants beside each number of busy processes, some ``seconds`` for each number.
+
+    ``fixed`` adds edgeslm with a thread count that does not follow the load.
+    """
+    texts = [path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.glob("receipt-*.txt"))]
+    openers = {OWN: partial(contender.open_edgeslm, model, None)}
+    if fixed:
+        threads = machine.default_threads()
+        openers[FIXED] = partial(contender.open_edgeslm, model, threads)
+    openers[DEFAULTS] = partial(contender.open_llama, model)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_worker(open_)) for name, open_ in openers.items()}
+        for worker in workers.values():
+            worker.submit(contender.time_request, texts[0]).result()  # opens it, unmeasured
+        for n in busy:
+            yield from _beside(n, workers, texts, seconds)
+
+
+def _worker(opener: Callable[[], None]) -> ProcessPoolExecutor:
+    """A contestant in its own process: the OpenMP library reads its settings once."""
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=opener)
+
+
+def _beside(
+    n: int, workers: Mapping[str, Executor], texts: Sequence[str], seconds: float
+) -> list[Times]:
+    """Take turns until the time is up; the order turns around from one round to the next."""
+    all_times = {name: Times(n, name, [], []) for name in workers}
+    with _busy_processes(n, lifetime_s=60 + 10 * seconds):
+        end = time.monotonic() + seconds
+        for i in itertools.count():
+            text = texts[i % len(texts)]
+            for name in list(workers)[:: 1 if i % 2 == 0 else -1]:
+                times, worker = all_times[name], workers[name]
+                times.requests.append(worker.submit(contender.time_request, text).result())
+                times.decodes.extend(worker.submit(contender.time_decodes, DECODES).result())
+            if time.monotonic() >= end:
+                break
+    return list(all_times.values())
+
+
+@contextmanager
+def _busy_processes(n: int, lifetime_s: float) -> Iterator[None]:
+    """``n`` endless loops, which also end by themselves should this process be killed."""
+    command = [sys.executable, "-c", _LOOP, str(lifetime_s)]
+    loops = [subprocess.Popen(command) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def table(results: Sequence[Times]) -> Table:
+    """p50 / p95 / p99 / max of every contestant; a percentile of few requests is their maximum."""
+    shown = Table("busy", "contestant", "decode, ms", "request, ms", "requests")
+    for times in results:
+        shown.add_row(
+            str(times.busy),
+            times.contestant,
+            _summary(times.decodes, 1),
+            _summary(times.requests, 0),
+            str(len(times.requests)),
+        )
+    return shown
+
+
+def _summary(values: Sequence[float], digits: int) -> str:
+    numbers = [median(values), percentile(values, 95), percentile(values, 99), max(values)]
+    return " / ".join(f"{number:.{digits}f}" for number in numbers)
+
+
+@click.command()
+@click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
+@click.option("--seconds", default=40.0, show_default=True, help="For each number of processes.")
+@click.option("--fixed", is_flag=True, help="Also with a thread count that ignores the load.")
+def main(model: str, seconds: float, fixed: bool) -> None:
+    """Measure beside 0, 1, 3 and 6 busy processes. Takes some 4 minutes."""
+    progress = Console(stderr=True)
+    try:
+        path = requantized(Store().resolve(model), KIND, CACHE)
+        results = []
+        for times in measure(path, seconds, fixed=fixed):
+            results.append(times)
+            progress.print(
+                f"beside {times.busy}: {times.contestant}, {_summary(times.requests, 0)} ms"
+            )
+    except EdgeslmError as error:
+        cli.fail(error)
+    Console().print(table(results))
+
+
+if __name__ == "__main__":
+    main()

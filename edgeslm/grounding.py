@@ -1,0 +1,320 @@
+"""Grounded answers: a grammar whose strings, numbers and dates are those of one text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Final
+
+import jsonschema_rs
+
+from edgeslm.card import Style
+from edgeslm.errors import InputError, SchemaError
+from edgeslm.evidence import dates, numbers
+from edgeslm.schema import Schema
+
+#: parts (words, numbers and marks) that a string with a pattern or format may have
+MAX_PATTERN_PARTS: Final = 16
+
+# Letters and digits are never cut within a run, but for the scripts that write no spaces.
+_PARTS = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
+    r"|[^\W\d_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff"
+    r"\U00020000-\U0003ffff]+|\d+|."
+)
+#: white space and control characters: what is one space in an answer
+_BLANK = re.compile(r"[\s\x00-\x1f]+")
+_TRIMMED = "/([^ ](.*[^ ])?)?/"
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_PLAIN = {"type", "minLength", "maxLength"}
+
+
+def ground(schema: Schema[Any], text: str, style: Style) -> str:
+    """The grammar, in llguidance's form of Lark, of the values that stand in a text.
+
+    Strings are runs of whole words of the text, where all white space is one space; a
+    string with a pattern or format has at most MAX_PATTERN_PARTS words and marks. Numbers
+    and dates are those that the text has in any spelling. Listed values, booleans and null
+    are not grounded.
+
+    Raises:
+        SchemaError: an object may hold names that the schema does not list.
+        InputError: the text holds no value for a place that must have one.
+    """
+    return _Writer(schema, text, style).grammar()
+
+
+class _Text:
+    """What one text offers: its parts, numbers and dates."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.parts: list[str] = _PARTS.findall(_BLANK.sub(" ", text).strip())
+
+    @cached_property
+    def any_run(self) -> str:
+        """The regular expression of all runs of parts, each as it stands in JSON."""
+        parts = [_json(part)[1:-1] for part in self.parts]
+        return f"%regex {_json({'substring_chunks': parts})}"
+
+    @cached_property
+    def dates(self) -> list[str]:
+        found = (day.isoformat() for _, readings in dates(self._text) for day in readings)
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def numbers(self) -> list[tuple[Decimal, str]]:
+        """Each number with its spellings: the digits of the text, and without needless zeros."""
+        found: dict[str, Decimal] = {}
+        for _, readings in numbers(self._text):
+            for reading in readings:
+                value = abs(reading) if reading == 0 else reading
+                found[f"{value:f}"] = value
+                found[_shortest(value)] = value
+        return [(value, spelled) for spelled, value in found.items()]
+
+    @cached_property
+    def short_runs(self) -> list[str]:
+        """Runs of at most MAX_PATTERN_PARTS parts that neither begin nor end with a space."""
+        found: dict[str, None] = {}
+        for start, first in enumerate(self.parts):
+            run = ""
+            for part in self.parts[start : start + MAX_PATTERN_PARTS] if first != " " else ():
+                run += part
+                if part != " ":
+                    found[run] = None
+        return list(found)
+
+    def has_run(self, low: int, high: int | None) -> bool:
+        """Whether some run has so many characters, or may be empty."""
+        if low == 0:
+            return True
+        for start, first in enumerate(self.parts):
+            length = 0
+            for part in self.parts[start:] if first != " " else ():
+                length += len(part)
+                if length >= low and part != " ":
+                    if high is None or length <= high:
+                        return True
+                    break
+        return False
+
+
+class _Writer:
+    """Writes one grammar. A place that the text has nothing for is None, and left out."""
+
+    def __init__(self, schema: Schema[Any], text: str, style: Style) -> None:
+        self._root = schema.closed
+        self._definitions = _reached(schema.closed)
+        self._text = _Text(text)
+        self._style = style
+        self._leaves: dict[str, str | None] = {}
+        self._lines: dict[str, str] = {}  # right side -> name
+        self._possible: set[str] = set()
+
+    def grammar(self) -> str:
+        self._find_possible()
+        if not self._can(self._root):
+            raise InputError(
+                f"the text holds nothing for {self._blame(self._root, '$')}, and a grounded "
+                "answer takes values only from the text; allow null there, or answer without "
+                "grounded"
+            )
+        lines = [f"start: {self._value(self._root)}"]
+        for name, node in self._definitions.items():
+            if name in self._possible:
+                lines.append(f"{self._rule_of(name)}: {self._value(node)}")
+        lines += [f"{name}: {right}" for right, name in self._lines.items()]
+        return "\n".join(lines) + "\n"
+
+    # --- what the text has something for --------------------------------------
+
+    def _find_possible(self) -> None:
+        """Definitions that some value of the text fits; those that need others come later."""
+        grown = True
+        while grown:
+            fits = {name for name, node in self._definitions.items() if self._can(node)}
+            grown = fits != self._possible
+            self._possible = fits
+
+    def _can(self, node: dict[str, Any] | bool) -> bool:
+        if isinstance(node, bool):  # where there are to be no items
+            return node
+        if "$ref" in node:
+            return _target(node) in self._possible
+        if "anyOf" in node:
+            return any(self._can(branch) for branch in node["anyOf"])
+        if node.get("type") == "object":
+            _refuse_open(node)
+            return all(self._can(node["properties"][name]) for name in node.get("required", []))
+        if node.get("type") == "array":
+            needed, first = node.get("minItems", 0), node.get("prefixItems", [])
+            items = [*first[:needed], *([node["items"]] if needed > len(first) else [])]
+            return all(self._can(child) for child in items)
+        return self._leaf(node) is not None
+
+    def _blame(self, node: dict[str, Any], path: str) -> str:
+        """The first place that keeps the whole from having a value."""
+        if "$ref" in node:
+            return self._blame(self._definitions[_target(node)], path)
+        for name in node.get("required", []):
+            if not self._can(node["properties"][name]):
+                return self._blame(node["properties"][name], f"{path}.{name}")
+        return path
+
+    # --- values ---------------------------------------------------------------
+
+    def _value(self, node: dict[str, Any]) -> str:
+        if "$ref" in node:
+            return self._rule_of(_target(node))
+        if "anyOf" in node:
+            return self._either([self._value(b) for b in node["anyOf"] if self._can(b)])
+        if node.get("type") == "object":
+            return self._object(node)
+        if node.get("type") == "array":
+            return self._array(node)
+        leaf = self._leaf(node)
+        assert leaf is not None
+        return leaf
+
+    def _object(self, node: dict[str, Any]) -> str:
+        """Members in order; ``rest`` are those to come, after none or some were written."""
+        members = [
+            (_literal(_json(name) + self._style.key_separator), child, name)
+            for name, child in node["properties"].items()
+            if self._can(child)
+        ]
+        comma = _literal(self._style.item_separator)
+        after_none = after_some = '""'
+        for key, child, name in reversed(members):
+            member = f"{key} {self._value(child)}"
+            none, some = f"{member} {after_some}", f"{comma} {member} {after_some}"
+            if name not in node.get("required", []):
+                none, some = self._either([none, after_none]), self._either([some, after_some])
+            after_none, after_some = self._rule(none), self._rule(some)
+        return self._rule(f'"{{" {after_none} "}}"')
+
+    def _array(self, node: dict[str, Any]) -> str:
+        needed: int = node.get("minItems", 0)
+        limit: int | None = node.get("maxItems")
+        first: list[str] = []
+        for child in node.get("prefixItems", []):
+            if not self._can(child):
+                break
+            first.append(self._value(child))
+        comma = _literal(self._style.item_separator)
+        rest = '""'
+        whole = len(first) == len(node.get("prefixItems", []))
+        if whole and self._can(node["items"]):
+            item = self._value(node["items"])
+            if not first and limit != 0:  # the first one has no comma
+                first.append(item)
+            low = max(0, needed - len(first))
+            if limit is None or limit > len(first):
+                high = "" if limit is None else limit - len(first)
+                rest = self._rule(f"({comma} {item}){{{low},{high}}}")
+        for i in reversed(range(len(first))):
+            rest = self._rule(f"{comma} {first[i]} {rest}" if i else f"{first[i]} {rest}")
+            rest = rest if i < needed else self._either([rest, '""'])
+        return self._rule(f'"[" {rest} "]"')
+
+    def _leaf(self, node: dict[str, Any]) -> str | None:
+        key = json.dumps(node, sort_keys=True)
+        if key not in self._leaves:
+            if node.get("type") == "string" and not set(node) - _PLAIN:
+                self._leaves[key] = self._run(node.get("minLength", 0), node.get("maxLength"))
+            else:
+                spelled = " | ".join(map(_literal, self._spellings(node)))
+                self._leaves[key] = self._terminal(spelled) if spelled else None
+        return self._leaves[key]
+
+    def _spellings(self, node: dict[str, Any]) -> Iterator[str]:
+        """The JSON texts that a leaf may have, but for strings that are any run of the text."""
+        if "enum" in node:
+            yield from (self._dump(value) for value in node["enum"])
+            return
+        kind = node["type"]
+        if kind in ("boolean", "null"):
+            yield from ("true", "false") if kind == "boolean" else ("null",)
+            return
+        valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
+        if kind == "string":
+            found = self._text.dates if node.get("format") == "date" else self._text.short_runs
+            yield from (_json(value) for value in found if valid(value))
+            return
+        for number, spelled in self._text.numbers:
+            if kind == "number" or "." not in spelled:
+                value = int(spelled) if "." not in spelled else number
+                if valid(value):
+                    yield spelled
+
+    def _run(self, low: int, high: int | None) -> str | None:
+        """A string that is a run of whole parts of the text, within bounds on its characters."""
+        if not self._text.has_run(low, high):
+            return None
+        rules = [self._terminal(self._text.any_run), _TRIMMED]
+        if low or high is not None:
+            rules.append(rf'/([^"\\]|\\.){{{low},{"" if high is None else high}}}/')
+        return self._terminal(rf'"\"" ({" & ".join(rules)}) "\""')
+
+    def _dump(self, value: Any) -> str:
+        separators = (self._style.item_separator, self._style.key_separator)
+        return json.dumps(value, ensure_ascii=False, separators=separators)
+
+    # --- lines of the grammar -------------------------------------------------
+
+    def _rule_of(self, definition: str) -> str:
+        return f"def_{list(self._definitions).index(definition)}"
+
+    def _either(self, choices: list[str]) -> str:
+        return self._rule(" | ".join(dict.fromkeys(choices)))
+
+    def _rule(self, right: str) -> str:
+        if right.isidentifier():
+            return right
+        return self._lines.setdefault(right, f"rule_{len(self._lines)}")
+
+    def _terminal(self, right: str) -> str:
+        return self._lines.setdefault(right, f"TERM_{len(self._lines)}")
+
+
+def _refuse_open(node: dict[str, Any]) -> None:
+    if node.get("additionalProperties") is not False or "patternProperties" in node:
+        raise SchemaError(
+            "schema: an object with names that the schema does not list cannot be grounded; "
+            'list its properties, and set "additionalProperties": false',
+            keyword="additionalProperties",
+        )
+
+
+def _reached(closed: dict[str, Any]) -> dict[str, Any]:
+    """The definitions in use, by name."""
+    found: dict[str, Any] = {}
+    pending: list[Any] = [{key: value for key, value in closed.items() if key != "$defs"}]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict) and "enum" not in node:
+            pending += node.values()
+            if isinstance(node.get("$ref"), str) and _target(node) not in found:
+                found[_target(node)] = closed["$defs"][_target(node)]
+                pending.append(found[_target(node)])
+    return found
+
+
+def _target(node: dict[str, Any]) -> str:
+    return str(node["$ref"]).rpartition("/")[2]
+
+
+def _literal(text: str) -> str:
+    """A text as a string of the grammar, which escapes as JSON does."""
+    return _json(text)
+
+
+def _shortest(value: Decimal) -> str:
+    spelled = f"{value:f}"
+    return spelled.rstrip("0").rstrip(".") if "." in spelled else spelled
