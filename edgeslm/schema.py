@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -37,12 +36,6 @@ class Schema(Generic[T]):
     closed: dict[str, Any]
     certificate: tuple[Constraint, ...]
     model: type[BaseModel] | None = None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The sha256 of ``closed``; equal for equal grammars."""
-        text = json.dumps(self.closed, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def read(self, json_text: str) -> T:
         """The value of a finished text, validated in full: by the schema, then by pydantic.
