@@ -48,7 +48,22 @@ def check_card(info: GGUFInfo) -> None:
         CardError: malformed, or made for another chat template.
     """
     if info.card is not None:
-        _check_template(info.card, info)
+        check_template(info.card, info.chat_template_sha256, info.path)
+
+
+def check_template(card: Card, found: str | None, path: Path) -> None:
+    """Check that a card was made for the chat template with the sha256 ``found``.
+
+    Raises:
+        CardError: it was made for another; ``path`` is the file that has this one.
+    """
+    named = card.prompt.chat_template_sha256
+    if named is not None and named != found:
+        has = f"has one with sha256 {found}" if found else "has no chat template"
+        raise CardError(
+            f"{path}: the card was made for a chat template with sha256 {named}, this file "
+            f"{has}; use the file that the card was made for, or pack a card made for this one"
+        )
 
 
 def write_card(source: Path, card: Card, target: Path) -> None:
@@ -68,7 +83,7 @@ def write_card(source: Path, card: Card, target: Path) -> None:
     text = _held_to(card, info)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        _remove_leftovers(target)
+        remove_leftovers(target)
         with source.open("rb") as reader, part.open("xb") as writer:
             header = _header(reader.read(info.layout.data), info, text)
             _check_space(target, len(header) + info.size - info.layout.data)
@@ -107,7 +122,7 @@ def _parsed(path: Path, parse: Any) -> dict[str, Any]:
 
 def _held_to(card: Card, info: GGUFInfo) -> str:
     """The JSON to write, after the card's promises were checked against the file."""
-    _check_template(card, info)
+    check_template(card, info.chat_template_sha256, info.path)
     if not isinstance(card.task, ClassifyTask):
         compile_schema(card.task.json_schema)
     prompt = card.prompt.model_copy(update={"chat_template_sha256": info.chat_template_sha256})
@@ -127,22 +142,12 @@ def _held_to(card: Card, info: GGUFInfo) -> str:
     return text
 
 
-def _check_template(card: Card, info: GGUFInfo) -> None:
-    named, found = card.prompt.chat_template_sha256, info.chat_template_sha256
-    if named is not None and named != found:
-        has = f"has one with sha256 {found}" if found else "has no chat template"
-        raise CardError(
-            f"{info.path}: the card was made for a chat template with sha256 {named}, this file "
-            f"{has}; use the file that the card was made for, or pack a card made for this one"
-        )
-
-
 def _header(raw: bytes, info: GGUFInfo, text: str) -> bytes:
     """Everything before the weights, with the card's entry new and all others as they were."""
     # The entries are copied as bytes: decoding and encoding them again, as gguf's writer does,
     # would have to guess each one's type and fails on tokens that are not UTF-8.
     layout = info.layout
-    card = _string(CARD_KEY) + struct.pack("<I", STRING) + _string(text)
+    card = gguf_string(CARD_KEY) + struct.pack("<I", STRING) + gguf_string(text)
     entries = {key: raw[start:end] for key, (start, end) in layout.entries.items()}
     entries[CARD_KEY] = card
     header = _COUNTS.pack(MAGIC, info.version, len(info.tensors), len(entries))
@@ -150,7 +155,8 @@ def _header(raw: bytes, info: GGUFInfo, text: str) -> bytes:
     return header + bytes(-len(header) % layout.alignment)
 
 
-def _string(text: str) -> bytes:
+def gguf_string(text: str) -> bytes:
+    """A string as GGUF stores it: its length in bytes, then UTF-8."""
     raw = text.encode()
     return struct.pack("<Q", len(raw)) + raw
 
@@ -185,8 +191,8 @@ def _check_space(target: Path, needed: int) -> None:
         )
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Delete what a killed process left beside the target."""
+def remove_leftovers(target: Path) -> None:
+    """Delete what a killed process left beside the target: ``.NAME.PID.part``."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.part")
     for path in target.parent.iterdir():
         found = pattern.fullmatch(path.name)

@@ -52,6 +52,7 @@ def write_tiny_gguf(
     pre: str = "gpt-2",
     chat_template: str | None = CHATML,
     quant: str = "F32",
+    tied: bool = False,
     card: Card | None = None,
     **overrides: Any,
 ) -> Path:
@@ -63,6 +64,7 @@ def write_tiny_gguf(
         pre: how the BPE splits text before merging; "smollm" never merges digits.
         quant: the type of the matrices, one that `gguf` can encode: F32, F16, BF16,
             Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0.
+        tied: the embeddings are the output weights too.
         overrides: metadata to set last, ``**{"general.name": "x"}``; None leaves a key out.
 
     Returns:
@@ -96,6 +98,8 @@ def write_tiny_gguf(
     weights = _weights(
         np.random.default_rng(seed), size, n_layer, n_embd, n_embd // n_head * n_kv, n_ff
     )
+    if tied:
+        del weights["output.weight"]
     quant_type = gguf.GGMLQuantizationType[quant]
     for name, tensor in weights.items():
         kind = quant_type if tensor.ndim > 1 else gguf.GGMLQuantizationType.F32
