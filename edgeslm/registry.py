@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgeslm.errors import ModelNotFoundError, RegistryError
 
@@ -27,12 +27,14 @@ SUFFIXES: tuple[Suffix, ...] = (".gguf", ".onnx")
 MAX_REGISTRY_BYTES = 1024 * 1024
 #: no file for a device is larger; bounds what an entry without a size can make a pull write
 MAX_MODEL_BYTES = 64 * 1024**3
+_NAME = r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$"
 # Windows cannot have a folder of such a name, whatever follows the first dot.
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")
 # Two letters at least: a single one is a Windows drive.
 _KIND = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
 _HUB = re.compile(r"^hf:([\w.-]+/[\w.-]+)/([^@\\]+?)(?:@([\w./-]+))?$", re.ASCII)
 _PYPI = re.compile(r"^pypi:([A-Za-z0-9][\w.-]*)==([A-Za-z0-9][\w.+!-]*)/([^\\]+)$", re.ASCII)
+_SHIPPED = re.compile(r"^shipped:([A-Za-z0-9][\w.-]*)$", re.ASCII)
 # Plain http carries no proof of who answers, so it is for this machine alone.
 _URL = re.compile(r"^(https://[^/\s]+|http://(localhost|127\.0\.0\.1)(:\d+)?)/\S+$")
 
@@ -69,7 +71,19 @@ class FileSource:
     path: Path
 
 
-Source = HubSource | PypiSource | UrlSource | FileSource
+@dataclass(frozen=True, slots=True)
+class ShippedSource:
+    """A file that edgeslm itself brings along."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, in a checkout and in a wheel."""
+        return Path(__file__).resolve().parent / "specialists" / self.name
+
+
+Source = HubSource | PypiSource | UrlSource | FileSource | ShippedSource
 
 
 def parse_source(text: str, *, folder: Path | None = None) -> Source:
@@ -95,10 +109,14 @@ def parse_source(text: str, *, folder: Path | None = None) -> Source:
                 raise ValueError("write https://HOST/PATH/FILE.gguf (http only for localhost)")
             _model_file(text.partition("?")[0])
             return UrlSource(text)
+        case "shipped":
+            if (found := _SHIPPED.match(text)) is None:
+                raise ValueError("write shipped:NAME.gguf")
+            return ShippedSource(_model_file(found[1]))
         case "file":
             path = Path(_model_file(text.removeprefix("file:")))
             return FileSource(path if folder is None else folder / path)
-    raise ValueError(f"{kind}: is no kind of source; there are hf:, pypi:, https:, file:")
+    raise ValueError(f"{kind}: is no kind of source; there are hf:, pypi:, https:, file:, shipped:")
 
 
 def _model_file(path: str) -> str:
@@ -111,12 +129,14 @@ class Entry(BaseModel):
     """One model of a registry.
 
     ``sha256`` is 64 hexadecimal digits or "unverified"; ``size`` (exact) and
-    ``min_memory`` (an estimate) are in bytes, None where unknown.
+    ``min_memory`` (an estimate) are in bytes, None where unknown. With ``base``, the name
+    of another entry, the source is an adapter, and ``sha256`` and ``size`` are the adapter's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")]
+    name: Annotated[str, Field(pattern=_NAME)]
+    base: Annotated[str, Field(pattern=_NAME)] | None = None
     source: Annotated[str, Field(min_length=1, max_length=2000)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | Literal["unverified"]
     size: Annotated[int, Field(ge=1, le=MAX_MODEL_BYTES, strict=True)] | None = None
@@ -144,6 +164,15 @@ class Entry(BaseModel):
         parse_source(source)
         return source
 
+    @model_validator(mode="after")
+    def _is_a_known_adapter(self) -> Entry:
+        """What is assembled is known by its parts, so both must be known by their hashes."""
+        if self.base is not None and not self.verified:
+            raise ValueError("with a base, sha256 must be that of the adapter, not 'unverified'")
+        if self.base is not None and self.suffix != ".gguf":
+            raise ValueError("with a base, the source must end in .gguf")
+        return self
+
     @property
     def verified(self) -> bool:
         """Whether the registry says what the file must be."""
@@ -157,7 +186,7 @@ class Entry(BaseModel):
                 pass
             case UrlSource(url=url):
                 file = url.partition("?")[0]
-            case FileSource(path=path):
+            case FileSource(path=path) | ShippedSource(path=path):
                 file = path.name
         return ".onnx" if file.lower().endswith(".onnx") else ".gguf"
 
@@ -191,6 +220,25 @@ class Registry:
         near = difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`edgeslm models` lists all names"
         raise ModelNotFoundError(f"no model is called {name!r}; {hint}")
+
+    def base_of(self, entry: Entry) -> Entry | None:
+        """The entry of the base that this one is an adapter for; None where it is a whole model.
+
+        Raises:
+            RegistryError: no such entry, or one that cannot be a base.
+        """
+        if entry.base is None:
+            return None
+        base = self.entries.get(entry.base)
+        if base is None:
+            wrong = "which no registry has; add an entry for it"
+        elif base.base is not None:
+            wrong = "which is an adapter itself; name a whole model"
+        elif not base.verified or base.suffix != ".gguf":
+            wrong = "which is no .gguf file with a sha256; give its entry one"
+        else:
+            return base
+        raise RegistryError(f"{entry.name}: its base is {entry.base!r}, {wrong}")
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())

@@ -15,53 +15,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from edgeslm.errors import (
-    EdgeslmError,
-    HashMismatchError,
-    ModelNotFoundError,
-    ModelNotPulledError,
-    PullError,
+from edgeslm.errors import ModelNotFoundError, ModelNotPulledError, PullError
+from edgeslm.incoming import Assembler, bring
+from edgeslm.registry import SUFFIXES, Entry, Registry
+from edgeslm.transfer import Progress, file_sha256, megabytes, silent
+from edgeslm.versions import (
+    LOCK,
+    STATE,
+    State,
+    Version,
+    has_size,
+    kept,
+    read_state,
+    sweep,
+    write_state,
 )
-from edgeslm.registry import SUFFIXES, Entry, FileSource, Registry, Suffix, parse_source
-from edgeslm.transfer import Progress, file_sha256, megabytes, publish, silent
 
 #: the folder that holds everything edgeslm keeps on a device
 HOME_VARIABLE = "EDGESLM_HOME"
-_STATE = "state.json"
-_LOCK = "lock"
-_INCOMING = "incoming"
-_MAX_STATE_BYTES = 64 * 1024
 _DIGITS = re.compile(r"^[0-9a-f]{64}$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")
-
-
-class Version(BaseModel):
-    """One verified file: its hash, bytes, ending, and the source it came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size: Annotated[int, Field(ge=1)]
-    suffix: Suffix
-    source: str
-
-    @property
-    def file_name(self) -> str:
-        """The name of the file in the model's folder."""
-        return self.sha256 + self.suffix
-
-
-class _State(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    current: Version
-    previous: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +83,7 @@ class Store:
                 f"{name} is not on this device yet; run `edgeslm pull {name}`"
             )
         path = self._folder(name) / state.current.file_name
-        if not _has_size(path, state.current.size):
+        if not has_size(path, state.current.size):
             raise ModelNotPulledError(
                 f"{path} is missing or cut short; run `edgeslm pull {name}` to bring it back"
             )
@@ -136,36 +113,45 @@ class Store:
         from_file: Path | None = None,
         accept_new: bool = False,
         progress: Progress = silent,
+        assembler: Assembler | None = None,
         verify_hook: Callable[[Path], None] | None = None,
     ) -> Path:
         """Make the entry's file the current version, keeping the one before for ``rollback``.
 
         Nothing is fetched if a file with the right hash is here. ``from_file`` is used in
         place of the source. For an unverified entry the first file is trusted and its hash
-        pinned; ``accept_new`` fetches anew and pins what comes. ``verify_hook`` may refuse
-        the file, with an EdgeslmError, before it gets its name.
+        pinned; ``accept_new`` fetches anew and pins what comes. With ``assembler`` the file
+        is an adapter, and the version is what it makes of it; nothing happens if one made
+        from the same adapter and base is here. ``verify_hook`` may refuse the version, with
+        an EdgeslmError, before it gets its name.
 
         Raises:
             HashMismatchError: what arrived is not what the registry names or was pinned.
             PullError: it did not arrive, or could not be kept; what was there is untouched.
         """
+        if (entry.base is None) != (assembler is None):
+            raise ValueError(f"{entry.name}: an adapter needs an assembler: see edgeslm.install")
         with self._changing(entry.name, progress) as folder:
             state = self._state_to_replace(entry, accept_new)
             wanted = _wanted_hash(entry, state, accept_new)
-            version = None if wanted is None else _found(folder, entry, wanted, progress)
+            if assembler is None:
+                version = None if wanted is None else _found(folder, entry, wanted, progress)
+            else:
+                version = _found_assembled(folder, entry, assembler, state, progress)
             if version is None:
-                version = _bring(
+                version = bring(
                     folder,
                     entry,
                     wanted=wanted,
                     from_file=from_file,
+                    assembler=assembler,
                     progress=progress,
                     verify_hook=verify_hook,
                 )
             if state is None or state.current != version:
-                state = _State(current=version, previous=_kept(folder, state, version))
-                _write_state(folder, state)
-            _sweep(folder, state)
+                state = State(current=version, previous=kept(folder, state, version))
+                write_state(folder, state)
+            sweep(folder, state)
             return folder / version.file_name
 
     def rollback(self, name: str) -> Path:
@@ -175,43 +161,38 @@ class Store:
             ModelNotFoundError: nothing of this name was pulled.
             PullError: there is no version before, or its file is damaged.
         """
-        if not _NAME.match(name) or not (self._folder(name) / _STATE).is_file():
+        if not _NAME.match(name) or not (self._folder(name) / STATE).is_file():
             raise ModelNotFoundError(f"nothing called {name!r} was pulled; see `edgeslm models`")
         with self._changing(name, silent) as folder:
             state = self._read(name)
             if state is None or state.previous is None:
                 raise PullError(f"{name} has no version before the current one")
             path = folder / state.previous.file_name
-            if not _has_size(path, state.previous.size) or (
-                file_sha256(path) != state.previous.sha256
-            ):
+            if not state.previous.is_whole(folder, silent):
                 raise PullError(f"{path} is missing or damaged; the current version stays")
-            _write_state(folder, _State(current=state.previous, previous=state.current))
+            write_state(folder, State(current=state.previous, previous=state.current))
             return path
 
     def _folder(self, name: str) -> Path:
         return self.root / "models" / name
 
-    def _read(self, name: str) -> _State | None:
-        path = self._folder(name) / _STATE
+    def _read(self, name: str) -> State | None:
+        folder = self._folder(name)
         try:
-            with path.open("rb") as file:
-                return _State.model_validate_json(file.read(_MAX_STATE_BYTES))
-        except FileNotFoundError:
-            return None
+            return read_state(folder)
         except (OSError, ValidationError) as error:
             raise ModelNotPulledError(
-                f"{path} cannot be read or is damaged; run `edgeslm pull {name}`"
+                f"{folder / STATE} cannot be read or is damaged; run `edgeslm pull {name}`"
             ) from error
 
-    def _state_to_replace(self, entry: Entry, accept_new: bool) -> _State | None:
+    def _state_to_replace(self, entry: Entry, accept_new: bool) -> State | None:
         try:
             return self._read(entry.name)
         except ModelNotPulledError as error:
             if entry.verified or accept_new:
                 return None
             raise PullError(
-                f"{self._folder(entry.name) / _STATE} is damaged, and with it the hash that was "
+                f"{self._folder(entry.name) / STATE} is damaged, and with it the hash that was "
                 f"pinned; to trust the source anew: `edgeslm pull --accept-new {entry.name}`"
             ) from error
 
@@ -221,7 +202,7 @@ class Store:
         folder = self._folder(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _held(folder / _LOCK, progress):
+            with _held(folder / LOCK, progress):
                 yield folder
         except PullError as error:
             raise type(error)(f"{name}: {error}") from error.__cause__
@@ -253,16 +234,12 @@ def _is_path(text: str) -> bool:
     return "/" in text or os.sep in text or text.lower().endswith(SUFFIXES)
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
 def _free_bytes(folder: Path) -> int:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free
 
 
-def _wanted_hash(entry: Entry, state: _State | None, accept_new: bool) -> str | None:
+def _wanted_hash(entry: Entry, state: State | None, accept_new: bool) -> str | None:
     """What the file must be: by the registry, or as pinned when this source was first pulled."""
     if entry.verified:
         return entry.sha256
@@ -281,92 +258,11 @@ def _found(folder: Path, entry: Entry, wanted: str, progress: Progress) -> Versi
     return Version(sha256=wanted, size=size, suffix=entry.suffix, source=entry.source)
 
 
-def _bring(
-    folder: Path,
-    entry: Entry,
-    *,
-    wanted: str | None,
-    from_file: Path | None,
-    progress: Progress,
-    verify_hook: Callable[[Path], None] | None,
-) -> Version:
-    """Fetch, verify, and only then name a version file."""
-    from edgeslm.fetch import discard, fetch  # so that inference loads no network library
-
-    incoming = folder / _INCOMING
-    incoming.mkdir(exist_ok=True)
-    part = incoming / f"part{entry.suffix}"
-    source = parse_source(entry.source) if from_file is None else FileSource(from_file)
-    if from_file is not None:
-        discard(part)
-    announced = fetch(source, part, size=entry.size, progress=progress)
-    try:
-        size = part.stat().st_size
-        if size == 0 or size != (entry.size or size):
-            raise PullError(f"{size} bytes arrived, {entry.size or 'more'} were expected")
-        sha256 = file_sha256(part, progress)
-        _require_hash(entry, sha256, wanted, announced)
-        if verify_hook is not None:
-            verify_hook(part)
-    except PullError:
-        discard(part)
-        raise
-    except EdgeslmError as error:
-        discard(part)
-        raise PullError(f"what arrived is refused and was discarded: {error}") from error
-    version = Version(sha256=sha256, size=size, suffix=entry.suffix, source=entry.source)
-    publish(part, folder / version.file_name)
-    return version
-
-
-def _require_hash(entry: Entry, sha256: str, wanted: str | None, announced: str | None) -> None:
-    if wanted is not None and sha256 != wanted:
-        if entry.verified:
-            reason = f"the registry names {wanted}; pull again, and if it stays so, do not trust it"
-        else:
-            reason = (
-                f"{wanted} was pinned at the first pull; if the publisher is known to have "
-                f"replaced it: `edgeslm pull --accept-new {entry.name}`"
-            )
-        raise HashMismatchError(f"what arrived has sha256 {sha256}, {reason}; it was discarded")
-    if announced is not None and sha256 != announced:
-        raise HashMismatchError(
-            f"what arrived has sha256 {sha256}, the source announced {announced}; it was "
-            "discarded: pull again"
-        )
-
-
-def _kept(folder: Path, state: _State | None, version: Version) -> Version | None:
-    """Which version stays for a rollback: the one that was current, if it is another and whole."""
-    if state is None:
-        return None
-    candidates = (state.current, state.previous)
-    return next(
-        (
-            kept
-            for kept in candidates
-            if kept
-            and kept.sha256 != version.sha256
-            and _has_size(folder / kept.file_name, kept.size)
-        ),
-        None,
-    )
-
-
-def _write_state(folder: Path, state: _State) -> None:
-    aside = folder / f"{_STATE}.new"
-    aside.write_text(state.model_dump_json(), encoding="utf-8")
-    publish(aside, folder / _STATE)
-
-
-def _sweep(folder: Path, state: _State) -> None:
-    """Remove what no version needs: older files, and what killed pulls left."""
-    versions = (state.current, state.previous)
-    wanted = {_STATE, _LOCK, *(version.file_name for version in versions if version)}
-    for path in folder.iterdir():
-        if path.name not in wanted:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with suppress(OSError):  # open elsewhere on Windows: the next pull removes it
-                    path.unlink()
+def _found_assembled(
+    folder: Path, entry: Entry, assembler: Assembler, state: State | None, progress: Progress
+) -> Version | None:
+    """The version that was assembled from these parts, if its file is here and whole."""
+    parts = assembler.parts(entry)
+    versions = () if state is None else (state.current, state.previous)
+    made = (version for version in versions if version and version.parts == parts)
+    return next((version for version in made if version.is_whole(folder, progress)), None)

@@ -1,4 +1,4 @@
-"""`edgeslm doctor` as people and as programs see it."""
+"""`edgeslm doctor` as people and as programs see it, also the self-tests of models."""
 
 import dataclasses
 import io
@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from tiny_gguf import write_tiny_gguf
 
 from edgeslm import doctor as library
+from edgeslm.card import Card
 from edgeslm.cli import cli
 from edgeslm.cli import doctor as command
+from edgeslm.model import load
+from edgeslm.pack import write_card
 from tests.test_doctor import BUILD, HERE
 
 REPORT = library.Report(
@@ -81,3 +85,74 @@ def test_a_problem_is_the_exit_code(monkeypatch):
     report = dataclasses.replace(REPORT, findings=(problem,))
     monkeypatch.setattr(command, "examine", lambda: report)
     assert CliRunner().invoke(cli, ["doctor"], standalone_mode=False).return_value == 11
+
+
+# --- the self-tests of models ---------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """Writes a classifier with examples, the first with the right label and others without."""
+    monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
+
+    def write(name: str, *right: bool) -> str:
+        data = {
+            "name": name,
+            "licence": "MIT",
+            "task": {"kind": "classify", "labels": ["billing", "refund"]},
+        }
+        path = write_tiny_gguf(tmp_path / f"{name}.gguf", card=Card.from_dict(data, where=name))
+        with load(path) as loaded:
+            label = loaded.classifier()("money").label
+        labels = [label if good else {"billing": "refund"}.get(label, "billing") for good in right]
+        examples = [{"input": "money", "expected": label} for label in labels]
+        write_card(path, Card.from_dict({**data, "examples": examples}, where=name), path)
+        return str(path)
+
+    return write
+
+
+def doctor(*arguments: str) -> tuple[int, list[dict], str]:
+    """Exit code, the JSON lines of stdout, and stderr."""
+    done = CliRunner().invoke(cli, ["doctor", *arguments], standalone_mode=False)
+    assert done.exception is None
+    return done.return_value, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_models_that_keep_their_promises(model):
+    good, bare = model("good", True, True), model("bare")
+    code, lines, _ = doctor(good, bare, good)
+    assert code == 0
+    assert [(line["name"], line["passed"]) for line in lines] == [(good, True), (bare, True)]
+    assert [len(line["examples"]) for line in lines] == [2, 0]
+    first = lines[0]["examples"][0]
+    assert (first["example"], first["answered"]) == (1, first["expected"])
+    assert first["ms"] > 0
+
+
+def test_a_broken_promise_exits_6_and_names_the_example(model):
+    code, (line,), _ = doctor(model("bad", True, False))
+    assert (code, line["passed"]) == (6, False)
+    assert [test["passed"] for test in line["examples"]] == [True, False]
+
+
+def test_a_model_that_is_not_here_does_not_stop_the_others(model):
+    good = model("good", True)
+    code, (missing, tested), err = doctor("no-such-model", good)
+    assert code == 12
+    assert missing["error"]["type"] == "ModelNotFoundError"
+    assert tested["passed"]
+    assert "no-such-model" in err
+
+
+def test_people_see_a_table_of_examples(model, monkeypatch):
+    monkeypatch.setattr(command, "for_people", lambda _json=False: True)
+    monkeypatch.setenv("COLUMNS", "300")
+    bad, bare = model("bad", True, False), model("bare")
+    done = CliRunner().invoke(cli, ["doctor", bad, bare], standalone_mode=False)
+    title, first, second, empty = done.output.splitlines()
+    assert title.strip() == f"{bad}: 1 of 2 self-tests passed"
+    assert first.split()[:2] == ["1", "OK"]
+    assert second.split()[:2] == ["2", "FAILED"]
+    assert "expected" in second and "answered" in second
+    assert empty.strip() == f"{bare}: its card has no examples"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,9 +69,19 @@ def test_models_are_a_table_for_people(home, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["models"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "size", "licence", "min.", "memory", "pulled"]
+    assert lines[0].split() == ["name", "made", "of", "size", "licence", "min.", "memory", "pulled"]
     demo = next(line for line in lines if line.startswith("smollm2-135m"))
-    assert demo.split() == ["smollm2-135m", "98.4", "MB", "Apache-2.0", "350.0", "MB", "no"]
+    assert demo.split() == [
+        "smollm2-135m",
+        "one",
+        "file",
+        "98.4",
+        "MB",
+        "Apache-2.0",
+        "350.0",
+        "MB",
+        "no",
+    ]
 
 
 def test_a_pulled_model_that_left_the_registry_is_still_listed(home, capsys, monkeypatch):
@@ -157,6 +169,49 @@ def test_rollback_without_a_version_before_is_an_error(home, capsys):
     assert run(capsys, "pull", "tiny", "--rollback")[0] == 12
     run(capsys, "pull", "tiny")
     assert run(capsys, "pull", "tiny", "--rollback")[0] == 13
+
+
+@pytest.fixture
+def reader(home, monkeypatch):
+    """A further entry `reader`, an adapter for `tiny`, assembled by copying the base."""
+    adapter = home / "reader.gguf"
+    adapter.write_bytes(b"adapter")
+    sha256 = hashlib.sha256(b"adapter").hexdigest()
+    with (home / "models.toml").open("a") as file:
+        file.write(
+            '[[model]]\nname = "reader"\nbase = "tiny"\nsource = "file:reader.gguf"\n'
+            f'sha256 = "{sha256}"\nsize = 7\nlicence = "MIT"\n'
+        )
+
+    def assemble(base, _adapter, target, *, progress):
+        return Path(shutil.copy(base, target))
+
+    monkeypatch.setattr(command, "install", functools.partial(command.install, assemble=assemble))
+    return sha256
+
+
+def test_a_specialist_is_listed_as_base_and_adapter(home, reader, capsys):
+    row = listed(capsys)["reader"]
+    assert (row["made_of"], row["base"], row["pulled"]) == ("base + adapter", "tiny", "no")
+    assert (row["size"], row["sha256"]) == (None, None), "not those of the adapter"
+    code, (line,), err = run(capsys, "pull", "reader")
+    assert code == 0
+    assert "reader: base tiny: copying" in err
+    rows = listed(capsys)
+    assert rows["reader"]["pulled"] == rows["tiny"]["pulled"] == "yes"
+    assert rows["reader"]["path"] == line["path"]
+    assert rows["reader"]["size"] == (home / "tiny.gguf").stat().st_size
+
+
+@pytest.mark.parametrize("part", ["adapter", "base"])
+def test_a_specialist_whose_parts_the_registry_has_moved_on_from_is_told(
+    home, reader, capsys, part
+):
+    run(capsys, "pull", "reader")
+    base = hashlib.sha256((home / "tiny.gguf").read_bytes()).hexdigest()
+    toml = home / "models.toml"
+    toml.write_text(toml.read_text().replace({"adapter": reader, "base": base}[part], "1" * 64))
+    assert listed(capsys)["reader"]["pulled"] == "another version"
 
 
 @pytest.mark.parametrize(

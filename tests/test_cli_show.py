@@ -123,8 +123,33 @@ def test_the_table_of_an_extractor_has_its_fields_and_scores(
             "name": "reader",
             "licence": "mit",
             "task": {"kind": "extract", "json_schema": {"type": "object", "properties": fields}},
-            "scores": [{"metric": "F1", "value": 0.9, "n": 300, "gold": "receipts"}],
-            "provenance": {"base": "SmolLM2-135M"},
+            "scores": [
+                {
+                    "metric": "F1",
+                    "value": 0.9,
+                    "interval": [0.85, 0.94],
+                    "n": 1300,
+                    "gold": "receipts",
+                    "by_category": {
+                        f"field_{number}": {"n": 10, "value": number / 10, "lower": 0.0}
+                        for number in (3, 1, 2, 0)
+                    },
+                    "baselines": {"majority": 0.2, "TF-IDF": 0.7},
+                }
+            ],
+            "calibration": {
+                "temperature": 1.7,
+                "threshold": 0.8,
+                "ece_before": 0.12,
+                "ece_after": 0.03,
+                "n": 500,
+            },
+            "provenance": {
+                "base": "SmolLM2-135M",
+                "adapter_sha256": "a" * 64,
+                "tools": {"gguf": "0.18", "torch": "2.9"},
+            },
+            "examples": [{"input": "x", "expected": {}}],
         },
         where="card",
     )
@@ -132,8 +157,17 @@ def test_the_table_of_an_extractor_has_its_fields_and_scores(
     out = " ".join(capsys.readouterr().out.split())
     assert "extract JSON with the fields field_0, field_1," in out
     assert "field_7 and 2 more" in out
-    assert "F1 0.900 on receipts (n=300)" in out
+    assert "F1 0.900 [0.850, 0.940] on receipts (n=1,300)" in out
+    assert "0.700 baseline: TF-IDF 0.200 baseline: majority" in out
+    worst = "0.000 field_0, at least 0.000 (n=10) 0.100 field_1, at least 0.000 (n=10)"
+    assert f"{worst} 0.200 field_2" in out
+    assert "and 1 that are no worse" in out and "0.300 field_3" not in out
+    calibrated = "temperature 1.7, threshold 0.8, ECE 0.120 without it, ECE 0.030 with it (n=500)"
+    assert f"calibration {calibrated}" in out
     assert "made from SmolLM2-135M" in out
+    assert f"adapter sha256 {'a' * 64}" in out
+    assert "tools gguf 0.18, torch 2.9" in out
+    assert "self-tests 1, run by edgeslm doctor" in out
 
 
 def test_a_file_cannot_steer_the_terminal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgeslm.registry import (
     HubSource,
     PypiSource,
     Registry,
+    ShippedSource,
     UrlSource,
     parse_source,
     read_registry,
@@ -53,6 +55,7 @@ def write(path: Path, text: str) -> Path:
         ("pypi:a-b==1.2.post1/a/b.gguf", PypiSource("a-b", "1.2.post1", "a/b.gguf")),
         ("https://h.example/p/f.gguf?x=1", UrlSource("https://h.example/p/f.gguf?x=1")),
         ("http://localhost:8000/f.gguf", UrlSource("http://localhost:8000/f.gguf")),
+        ("shipped:f-1.gguf", ShippedSource("f-1.gguf")),
         ("file:/m/f.gguf", FileSource(Path("/m/f.gguf"))),
         ("m/f.gguf", FileSource(Path("m/f.gguf"))),
         ("C:/m/f.gguf", FileSource(Path("C:/m/f.gguf"))),
@@ -70,6 +73,7 @@ def test_every_form_of_a_source_is_read(text, source):
         *("pypi:a/b.gguf", "pypi:a==1", "pypi:a==1 --index-url x/b.gguf", "pypi:-r==1/b.gguf"),
         *("http://h.example/f.gguf", "http://localhost.evil.example/f.gguf"),
         *("https:///f.gguf", "https://h.example/f.zip", "https://h.example", "HTTPS:x.gguf"),
+        *("shipped:a/b.gguf", "shipped:../b.gguf", "shipped:b.zip", "shipped:.gguf"),
         *("ftp://h.example/f.gguf", "s3:b/f.gguf", "f.zip", "file:f.bin", "a\x1b[2J.gguf"),
     ],
 )
@@ -86,6 +90,55 @@ def test_shipped_entries_are_whole_and_the_demo_model_is_verified():
     assert all(entry.min_memory and entry.description for entry in entries.values())
     unpinned = [entry for entry in entries.values() if not entry.verified]
     assert all(isinstance(parse_source(entry.source), HubSource) for entry in unpinned)
+
+
+def test_what_the_registry_says_is_shipped_is_there_and_on_a_known_base():
+    loaded = Registry({e.name: e for e in read_registry(registry._shipped_registry())})
+    for entry in loaded:
+        source = parse_source(entry.source)
+        assert loaded.base_of(entry) is not None or entry.base is None
+        if isinstance(source, ShippedSource):
+            data = source.path.read_bytes()
+            assert (hashlib.sha256(data).hexdigest(), len(data)) == (entry.sha256, entry.size)
+
+
+ADAPTER = {"name": "a", "base": "b", "source": "a.gguf", "sha256": "0" * 64, "licence": "MIT"}
+BASE = {"name": "b", "source": "b.gguf", "sha256": "1" * 64, "licence": "MIT"}
+
+
+def test_an_adapter_has_the_base_that_it_names():
+    adapter, base = Entry(**ADAPTER), Entry(**BASE)
+    known = Registry({"a": adapter, "b": base})
+    assert known.base_of(adapter) == base
+    assert known.base_of(base) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sha256": "unverified"}, "that of the adapter"),
+        ({"source": "a.onnx"}, r"end in \.gguf"),
+        ({"base": "../b"}, "base"),
+    ],
+)
+def test_an_adapter_is_a_gguf_known_by_its_hash(changes, words):
+    with pytest.raises(ValueError, match=words):
+        Entry(**{**ADAPTER, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "c"}, "no registry has"),
+        ({"base": "c"}, "adapter itself"),
+        ({"sha256": "unverified"}, "sha256"),
+        ({"source": "b.onnx"}, "no .gguf"),
+    ],
+)
+def test_what_can_be_no_base_is_refused(changes, words):
+    adapter, base = Entry(**ADAPTER), Entry(**{**BASE, **changes})
+    with pytest.raises(RegistryError, match=f"a: .*'b'.*{words}"):
+        Registry({"a": adapter, base.name: base}).base_of(adapter)
 
 
 def test_the_wheel_carries_the_registry():

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tiny_gguf import write_tiny_gguf
 
+from edgeslm.incoming import Assembler
 from edgeslm.registry import UNVERIFIED, Entry
 from edgeslm.store import Store
 
@@ -40,7 +43,7 @@ _FILE_CALLS = {
 }
 
 
-def _pull_and_die(store: Store, wanted: Entry, step: int) -> bool:
+def _pull_and_die(store: Store, wanted: Entry, step: int, **how: Any) -> bool:
     """In a forked child, kill -9 before the `step`-th call that changes files; True if it was."""
     child = os.fork()
     if child == 0:
@@ -54,7 +57,7 @@ def _pull_and_die(store: Store, wanted: Entry, step: int) -> bool:
 
         sys.setprofile(hook)
         try:
-            store.pull(wanted)
+            store.pull(wanted, **how)
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -82,6 +85,34 @@ def test_killed_before_any_change_of_a_file_the_store_is_old_or_new(tmp_path):
     assert contents == {OLD, NEW}
 
 
+def _on_base(adapter: Path, target: Path) -> None:
+    target.write_bytes(OLD + adapter.read_bytes())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+def test_killed_while_base_and_adapter_become_one_the_store_is_old_or_new(tmp_path):
+    assembler = Assembler("0" * 64, _on_base)
+    first, second = (
+        write_entry(tmp_path, data).model_copy(update={"base": "b"}) for data in (b"a1", b"a22")
+    )
+    contents = set()
+    step = 0
+    while True:
+        step += 1
+        store = Store(tmp_path / f"home{step}")
+        store.pull(first, assembler=assembler)
+        if not _pull_and_die(store, second, step, assembler=assembler):
+            break
+        contents.add(store.resolve("m").read_bytes())
+        assert store.pull(second, assembler=assembler).read_bytes() == OLD + b"a22"
+        names = {version_name(OLD + b"a1"), version_name(OLD + b"a22")}
+        assert folder_names(store) == {"state.json", "lock", *names}
+        assert store.rollback("m").read_bytes() == OLD + b"a1"
+        shutil.rmtree(store.root)
+    assert step > 20, "fewer calls than a pull makes: the hook does not see them"
+    assert contents == {OLD + b"a1", OLD + b"a22"}
+
+
 _TWO = """
 import sys
 from pathlib import Path
@@ -106,3 +137,46 @@ def test_two_pulls_at_once_do_not_harm_each_other(tmp_path):
         assert out.split() == [str(store.resolve("m")).encode()] * 5
     assert store.resolve("m").read_bytes() == OLD
     assert folder_names(store) == {"state.json", "lock", version_name(OLD)}
+
+
+_TWO_INSTALLS = """
+import sys, time
+from pathlib import Path
+from edgeslm.install import install
+from edgeslm.registry import Registry, read_registry
+from edgeslm.store import Store
+
+def assemble(base, adapter, target, *, progress):
+    with Path(sys.argv[3]).open("a") as counted:
+        counted.write("x")
+    time.sleep(0.5)
+    target.write_bytes(base.read_bytes())
+    return target
+
+registry = Registry({entry.name: entry for entry in read_registry(Path(sys.argv[2]))})
+print(install("m", store=Store(Path(sys.argv[1])), registry=registry, assemble=assemble))
+"""
+
+
+def test_two_pulls_at_once_pull_the_base_once_and_assemble_once(tmp_path):
+    base = write_tiny_gguf(tmp_path / "base.gguf")
+    adapter = write_entry(tmp_path, b"adapter")
+    toml = tmp_path / "models.toml"
+    hashed = hashlib.sha256(base.read_bytes()).hexdigest()
+    toml.write_text(
+        f'[[model]]\nname = "b"\nsource = "base.gguf"\nsha256 = "{hashed}"\nlicence = "MIT"\n'
+        f'[[model]]\nname = "m"\nbase = "b"\nsource = "{len(b"adapter")}.gguf"\n'
+        f'sha256 = "{adapter.sha256}"\nlicence = "MIT"\n'
+    )
+    counted = tmp_path / "counted"
+    store = Store(tmp_path / "home")
+    command = [sys.executable, "-c", _TWO_INSTALLS, str(store.root), str(toml), str(counted)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err.decode()
+        assert out.split() == [str(store.resolve("m")).encode()]
+    assert counted.read_text() == "x"
+    assert store.resolve("m").read_bytes() == base.read_bytes()

@@ -1,8 +1,9 @@
-"""`edgeslm doctor`: what this machine is, and what is wrong with it."""
+"""`edgeslm doctor`: what is wrong with this machine, and whether models keep their promises."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -11,7 +12,11 @@ from rich.text import Text
 
 from edgeslm.cli import for_people, print_line
 from edgeslm.doctor import Finding, Report, examine
+from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.machine import Build, Machine, show_bytes
+
+if TYPE_CHECKING:  # it loads the inference library
+    from edgeslm.selftest import SelfTest
 
 _STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 #: in the order in which findings are shown
@@ -20,19 +25,61 @@ Rows = Iterable[tuple[str, str]]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON, also on a terminal.")
-def doctor(as_json: bool) -> int:
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Lines of JSON, also on a terminal.")
+def doctor(names: tuple[str, ...], as_json: bool) -> int:
     """Show what this machine is, what is installed, and what is wrong.
 
+    With NAMEs, pulled models or paths of .gguf files, answer the examples of their cards
+    instead, and compare.
+
     Exits with 0 if nothing is a problem (a warning is none), else with the exit code of
-    the error that the problem would cause.
+    the error that the problem would cause: 6 for an example with another answer.
     """
+    if names:
+        codes = [_self_test(name, for_people(as_json)) for name in dict.fromkeys(names)]
+        return next((code for code in codes if code), 0)
     report = examine()
     if for_people(as_json):
         _show(report, Console(highlight=False))
     else:
         print_line(report.to_dict())
     return report.exit_code
+
+
+def _self_test(name: str, people: bool) -> int:
+    """Run and show the self-tests of one model; returns its exit code."""
+    from edgeslm.selftest import self_test_of
+
+    try:
+        tests = self_test_of(name)
+    except EdgeslmError as error:
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {name}: {error}", err=True)
+        if not people:
+            print_line({"name": name, "error": error.to_dict()})
+        return error.exit_code
+    passed = all(test.passed for test in tests)
+    if people:
+        _show_tests(name, tests, Console(highlight=False))
+    else:
+        examples = [test.to_dict() for test in tests]
+        print_line({"name": name, "passed": passed, "examples": examples})
+    return 0 if passed else CardError.exit_code
+
+
+def _show_tests(name: str, tests: Sequence[SelfTest], console: Console) -> None:
+    good = sum(test.passed for test in tests)
+    counted = f"{good} of {len(tests)} self-tests passed" if tests else "its card has no examples"
+    console.print(Text(f"{name}: {counted}", style="bold"))
+    table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for test in tests:
+        mark = Text("OK", style="green") if test.passed else Text("FAILED", style="bold red")
+        answer = test.outcome()
+        table.add_row(f"  {test.number}", mark, f"{test.ms:,.0f} ms", Text(answer))
+    console.print(table)
 
 
 def _show(report: Report, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rich.text import Text
 
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import EdgeslmError, PullError
+from edgeslm.install import install
 from edgeslm.registry import Entry, Registry
 from edgeslm.store import Installed, Store
 from edgeslm.transfer import Progress, megabytes
@@ -37,17 +38,19 @@ def models(as_json: bool) -> None:
     or into files that EDGESLM_MODELS names.
     """
     installed = {model.name: model for model in Store().installed()}
-    entries = {entry.name: entry for entry in Registry.load()}
+    entries = Registry.load().entries
     names = [*entries, *(name for name in installed if name not in entries)]
-    rows = [_row(name, entries.get(name), installed.get(name)) for name in names]
+    rows = [_row(name, entries, installed.get(name)) for name in names]
     if not for_people(as_json):
         for row in rows:
             print_line(row)
         return
-    table = Table("name", "size", "licence", "min. memory", "pulled", box=None, pad_edge=False)
+    columns = ("name", "made of", "size", "licence", "min. memory", "pulled")
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         size, memory = (_bytes_for_people(row[key]) for key in ("size", "min_memory"))
-        cells = (row["name"], size, row["licence"] or "not in the registry", memory, row["pulled"])
+        licence = row["licence"] or "not in the registry"
+        cells = (row["name"], row["made_of"], size, licence, memory, row["pulled"])
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 
@@ -68,7 +71,11 @@ def models(as_json: bool) -> None:
     help="For a model without a known hash: fetch anew, and trust and pin what comes.",
 )
 def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_new: bool) -> None:
-    """Download models, verify them, and make them current.
+    """Download models, verify and try them, and make them current.
+
+    A model that is a base and an adapter is assembled here into one file; the base is
+    pulled first where it is not here. If the card of a model has examples, it must
+    answer them as promised, or what was there stays.
 
     An interrupted download goes on where it stopped, if its source can. The version
     before is kept for --rollback. With several NAMEs, one that fails does not stop
@@ -92,21 +99,8 @@ def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_
 
 
 def _pull(name: str, from_file: Path | None, accept_new: bool) -> Path:
-    entry = Registry.load().get(name)
     with _progress(name) as progress:
-        return Store().pull(
-            entry,
-            from_file=from_file,
-            accept_new=accept_new,
-            progress=progress,
-            verify_hook=_readable_gguf if entry.suffix == ".gguf" else None,
-        )
-
-
-def _readable_gguf(path: Path) -> None:
-    from edgeslm.gguf_file import read_gguf
-
-    read_gguf(path)
+        return install(name, from_file=from_file, accept_new=accept_new, progress=progress)
 
 
 def _report(name: str, path: Path) -> None:
@@ -123,27 +117,36 @@ def _report_failure(name: str, error: EdgeslmError) -> None:
         print_line({"name": name, "error": error.to_dict()})
 
 
-def _row(name: str, entry: Entry | None, model: Installed | None) -> dict[str, Any]:
+def _row(name: str, entries: Mapping[str, Entry], model: Installed | None) -> dict[str, Any]:
+    """One model; ``size`` and ``sha256`` are of the model file, None before it is assembled."""
+    entry = entries.get(name)
+    known = None if entry is None or entry.base else entry
+    assembled = bool(entry.base if entry else model and model.current.parts)
+    current = "yes" if entry is None or model is None else _pulled(entry, entries, model)
     return {
         "name": name,
-        "size": model.current.size if model else entry.size if entry else None,
+        "made_of": "base + adapter" if assembled else "one file",
+        "base": entry.base if entry else None,
+        "size": model.current.size if model else known.size if known else None,
         "licence": entry.licence if entry else None,
         "min_memory": entry.min_memory if entry else None,
-        "pulled": _pulled(entry, model),
+        "pulled": current if model else "no",
         "path": str(model.path) if model else None,
-        "sha256": model.current.sha256 if model else entry.sha256 if entry else None,
+        "sha256": model.current.sha256 if model else known.sha256 if known else None,
         "source": entry.source if entry else model.current.source if model else None,
         "description": entry.description if entry else "",
     }
 
 
-def _pulled(entry: Entry | None, model: Installed | None) -> str:
-    """ "no", "yes", or "another version": the registry has moved on, or it was rolled back."""
-    if model is None:
-        return "no"
-    if entry is not None and entry.verified and entry.sha256 != model.current.sha256:
-        return "another version"
-    return "yes"
+def _pulled(entry: Entry, entries: Mapping[str, Entry], model: Installed) -> str:
+    """ "yes", or "another version": the registry has moved on, or it was rolled back."""
+    here: tuple[str, ...] = (model.current.sha256,)
+    named: tuple[str, ...] = (entry.sha256,)
+    if model.current.parts is not None:
+        here = (model.current.parts.adapter_sha256, model.current.parts.base_sha256)
+    if entry.base is not None and entry.base in entries:
+        named += (entries[entry.base].sha256,)
+    return "another version" if entry.verified and here != named else "yes"
 
 
 def _bytes_for_people(count: int | None) -> str:

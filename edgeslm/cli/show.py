@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.card import Card, ClassifyTask
+from edgeslm.card import Calibration, Card, ClassifyTask, Provenance, Score
 from edgeslm.cli import for_people, print_line, printable
 from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
 
@@ -18,6 +19,8 @@ from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
 _CONTEXT = 2048
 #: labels and fields that the table names before it says how many more there are
 _NAMED = 8
+#: labels or fields of a score that the table names, the worst ones
+_WORST = 3
 
 
 @click.command()
@@ -139,16 +142,50 @@ def _card_rows(card: Card) -> dict[str, str]:
         "description": card.description,
         "task": _task_summary(card),
         "system prompt": card.prompt.system or "",
-        "calibration": f"temperature {card.calibration.temperature:g}" if card.calibration else "",
-        "scores": "\n".join(
-            f"{score.metric} {score.value:.3f} on {score.gold} (n={score.n})"
-            for score in card.scores
-        ),
-        "made from": card.provenance.base or "",
-        "base sha256": card.provenance.base_sha256 or "",
-        "data": ", ".join(card.provenance.sources),
+        "calibration": _calibration_summary(card.calibration) if card.calibration else "",
+        "scores": "\n".join(line for score in card.scores for line in _score_lines(score)),
+        "self-tests": f"{len(card.examples)}, run by edgeslm doctor" if card.examples else "",
+        **_provenance_rows(card.provenance),
     }
     return {key: value for key, value in rows.items() if value}
+
+
+def _calibration_summary(calibration: Calibration) -> str:
+    parts = [f"temperature {calibration.temperature:g}"]
+    if calibration.threshold is not None:
+        parts.append(f"threshold {calibration.threshold:g}")
+    if calibration.ece_before is not None:
+        parts.append(f"ECE {calibration.ece_before:.3f} without it")
+    if calibration.ece_after is not None:
+        parts.append(f"ECE {calibration.ece_after:.3f} with it")
+    return ", ".join(parts) + (f" (n={calibration.n:,})" if calibration.n else "")
+
+
+def _score_lines(score: Score) -> Iterator[str]:
+    """The score with its 95 % interval, then what it beats, and where it is worst."""
+    low_high = score.interval
+    interval = f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""
+    yield f"{score.metric} {score.value:.3f}{interval} on {score.gold} (n={score.n:,})"
+    for name, value in sorted(score.baselines.items(), key=lambda item: -item[1]):
+        yield f"  {value:.3f} baseline: {name}"
+    worst = sorted(score.by_category.items(), key=lambda item: item[1].value)
+    for name, category in worst[:_WORST]:
+        bound = "" if category.lower is None else f", at least {category.lower:.3f}"
+        yield f"  {category.value:.3f} {name}{bound} (n={category.n:,})"
+    if len(worst) > _WORST:
+        yield f"  and {len(worst) - _WORST} that are no worse"
+
+
+def _provenance_rows(made: Provenance) -> dict[str, str]:
+    return {
+        "made from": made.base or "",
+        "base sha256": made.base_sha256 or "",
+        "adapter sha256": made.adapter_sha256 or "",
+        "recipe sha256": made.recipe_sha256 or "",
+        "data sha256": made.data_sha256 or "",
+        "data": ", ".join(made.sources),
+        "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),
+    }
 
 
 def _task_summary(card: Card) -> str:

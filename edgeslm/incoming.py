@@ -1,0 +1,127 @@
+"""A version on its way into the store: fetched aside, verified, assembled, tried, then named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeslm.errors import (
+    EdgeslmError,
+    HashMismatchError,
+    MachineError,
+    PullError,
+    ResourceError,
+)
+from edgeslm.registry import Entry, FileSource, parse_source
+from edgeslm.transfer import Progress, file_sha256, publish
+from edgeslm.versions import Parts, Version
+
+_INCOMING = "incoming"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """How an adapter becomes a whole model.
+
+    ``make(adapter, target)`` writes the model that the adapter and the file of
+    ``base_sha256`` are together, or raises an EdgeslmError.
+    """
+
+    base_sha256: str
+    make: Callable[[Path, Path], None]
+
+    def parts(self, entry: Entry) -> Parts:
+        """What the entry's assembled file is made from."""
+        return Parts(adapter_sha256=entry.sha256, base_sha256=self.base_sha256)
+
+
+def bring(
+    folder: Path,
+    entry: Entry,
+    *,
+    wanted: str | None,
+    from_file: Path | None,
+    assembler: Assembler | None,
+    progress: Progress,
+    verify_hook: Callable[[Path], None] | None,
+) -> Version:
+    """Fetch, verify, assemble where the entry is an adapter, and only then name a version file.
+
+    ``wanted`` is the sha256 of what is fetched, None where any is taken.
+
+    Raises:
+        HashMismatchError: what arrived is not what the registry names or was pinned.
+        PullError: it did not arrive, could not be assembled, or ``verify_hook`` refused it.
+    """
+    from edgeslm.fetch import discard  # so that inference loads no network library
+
+    incoming = folder / _INCOMING
+    incoming.mkdir(exist_ok=True)
+    part = incoming / f"part{entry.suffix}"
+    whole = part if assembler is None else incoming / f"assembled{entry.suffix}"
+    sha256 = _fetch_verified(part, entry, wanted=wanted, from_file=from_file, progress=progress)
+    try:
+        if assembler is not None:
+            assembler.make(part, whole)
+            sha256 = file_sha256(whole, progress)
+        if verify_hook is not None:
+            verify_hook(whole)
+        version = Version(
+            sha256=sha256,
+            size=whole.stat().st_size,
+            suffix=entry.suffix,
+            source=entry.source,
+            parts=None if assembler is None else assembler.parts(entry),
+        )
+        publish(whole, folder / version.file_name)
+        return version
+    except PullError:
+        raise  # no room, or no base: what arrived is good, and a later pull goes on from it
+    except (MachineError, ResourceError) as error:
+        raise PullError(f"what arrived cannot be tried on this device: {error}") from error
+    except EdgeslmError as error:
+        discard(part)
+        raise PullError(f"what arrived is refused and was discarded: {error}") from error
+    finally:
+        if assembler is not None:
+            whole.unlink(missing_ok=True)
+
+
+def _fetch_verified(
+    part: Path, entry: Entry, *, wanted: str | None, from_file: Path | None, progress: Progress
+) -> str:
+    """Bring the entry's file to ``part``; returns its sha256, which is what it should be."""
+    from edgeslm.fetch import discard, fetch
+
+    source = parse_source(entry.source) if from_file is None else FileSource(from_file)
+    if from_file is not None:
+        discard(part)
+    announced = fetch(source, part, size=entry.size, progress=progress)
+    try:
+        size = part.stat().st_size
+        if size == 0 or size != (entry.size or size):
+            raise PullError(f"{size} bytes arrived, {entry.size or 'more'} were expected")
+        sha256 = file_sha256(part, progress)
+        _require_hash(entry, sha256, wanted, announced)
+    except PullError:
+        discard(part)
+        raise
+    return sha256
+
+
+def _require_hash(entry: Entry, sha256: str, wanted: str | None, announced: str | None) -> None:
+    if wanted is not None and sha256 != wanted:
+        if entry.verified:
+            reason = f"the registry names {wanted}; pull again, and if it stays so, do not trust it"
+        else:
+            reason = (
+                f"{wanted} was pinned at the first pull; if the publisher is known to have "
+                f"replaced it: `edgeslm pull --accept-new {entry.name}`"
+            )
+        raise HashMismatchError(f"what arrived has sha256 {sha256}, {reason}; it was discarded")
+    if announced is not None and sha256 != announced:
+        raise HashMismatchError(
+            f"what arrived has sha256 {sha256}, the source announced {announced}; it was "
+            "discarded: pull again"
+        )

@@ -1,0 +1,122 @@
+"""Installs a model by name: pulled, assembled from base and adapter where it is both, and tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from edgeslm.errors import CardError, PullError
+from edgeslm.incoming import Assembler
+from edgeslm.registry import Entry, Registry
+from edgeslm.store import Store
+from edgeslm.transfer import Progress, silent
+
+
+class Assemble(Protocol):
+    """Writes the model that a base and an adapter are together, whole or not at all."""
+
+    def __call__(self, base: Path, adapter: Path, target: Path, *, progress: Progress) -> Path: ...
+
+
+def _assemble(base: Path, adapter: Path, target: Path, *, progress: Progress) -> Path:
+    from edgeslm.assemble import assemble  # here, for it loads numpy
+
+    return assemble(base, adapter, target, progress=progress)
+
+
+def install(
+    name: str,
+    *,
+    store: Store | None = None,
+    registry: Registry | None = None,
+    from_file: Path | None = None,
+    accept_new: bool = False,
+    progress: Progress = silent,
+    assemble: Assemble = _assemble,
+) -> Path:
+    """Make the model of this name current, after it passed the self-test of its card.
+
+    ``from_file`` and ``accept_new`` are as for ``Store.pull``; for an adapter, they speak
+    of the adapter. Its base is pulled where it is not here. Does nothing, and asks for no
+    network, where the model is here as the registry names it.
+
+    Raises:
+        ModelNotFoundError: no registry has the name.
+        RegistryError: its entry names a base that is none.
+        PullError: it or its base did not arrive, could not be assembled or kept, or fails
+            its self-test; what was there is untouched.
+    """
+    store = Store() if store is None else store
+    registry = Registry.load() if registry is None else registry
+    entry = registry.get(name)
+    base = registry.base_of(entry)
+    assembler = None
+    if base is not None:
+        make = partial(_make, store=store, base=base, assemble=assemble, progress=progress)
+        assembler = Assembler(base.sha256, make)
+    return store.pull(
+        entry,
+        from_file=from_file,
+        accept_new=accept_new,
+        progress=progress,
+        assembler=assembler,
+        verify_hook=_hook(entry, progress),
+    )
+
+
+def prove(path: Path, progress: Progress = silent) -> None:
+    """Check that a GGUF is a model and gives the answers that its card's examples promise.
+
+    Raises:
+        ModelFileError, CardError: it is none, or an example has another answer.
+        ResourceError, MachineError: this device cannot run it.
+    """
+    from edgeslm.gguf_file import read_gguf
+
+    info = read_gguf(path)
+    if info.card is None or not info.card.examples:
+        return
+    from edgeslm.selftest import self_test_of
+
+    progress("running self-tests", 0, None)
+    failed = [test for test in self_test_of(path) if not test.passed]
+    if failed:
+        raise CardError(
+            f"{len(failed)} of {len(info.card.examples)} self-tests of its card fail; "
+            f"example {failed[0].number}: {failed[0].outcome()}"
+        )
+
+
+def _make(
+    adapter: Path,
+    target: Path,
+    *,
+    store: Store,
+    base: Entry,
+    assemble: Assemble,
+    progress: Progress,
+) -> None:
+    """Assemble ``target`` from the pulled base and this adapter."""
+    assemble(_pull_base(store, base, progress), adapter, target, progress=progress)
+
+
+def _pull_base(store: Store, base: Entry, progress: Progress) -> Path:
+    def of_the_base(what: str, done: int, total: int | None) -> None:
+        progress(f"base {base.name}: {what}", done, total)
+
+    try:
+        return store.pull(base, progress=of_the_base, verify_hook=_hook(base, of_the_base))
+    except PullError as error:
+        raise type(error)(
+            f"its base is not here and cannot be pulled ({error}); once "
+            f"`edgeslm pull {base.name}` works, this does too"
+        ) from error
+
+
+def _hook(entry: Entry, progress: Progress) -> Callable[[Path], None] | None:
+    """What a file must pass before it becomes current; nothing yet reads others than GGUF."""
+    if entry.suffix != ".gguf":
+        return None
+    return lambda path: prove(path, progress)

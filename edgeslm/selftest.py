@@ -1,0 +1,115 @@
+"""Self-tests: whether a model still gives the answers that the examples of its card promise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeslm.card import ClassifyTask, Example
+from edgeslm.errors import InputError, OutputError
+from edgeslm.model import Model, load
+
+#: characters of a value that a message shows
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """How one example went. ``number`` is its place in the card, from 1.
+
+    ``expected`` and ``answered`` are a JSON value, or a label; ``answered`` is None where
+    ``error`` says why there is no answer. ``ms`` is wall-clock time.
+    """
+
+    number: int
+    expected: Any
+    answered: Any
+    error: str | None
+    ms: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is the expected one."""
+        return self.error is None and self.answered == self.expected
+
+    def to_dict(self) -> dict[str, Any]:
+        """The test as JSON values."""
+        return {
+            "example": self.number,
+            "passed": self.passed,
+            "expected": self.expected,
+            "answered": self.answered,
+            "error": self.error,
+            "ms": round(self.ms, 3),
+        }
+
+    def outcome(self) -> str:
+        """The answer; or what was expected and came instead, of two objects what differs."""
+        if self.passed:
+            return _shown(self.answered)
+        if self.error is not None:
+            return f"expected {_shown(self.expected)}, got an error: {self.error}"
+        expected, answered = self.expected, self.answered
+        if isinstance(expected, dict) and isinstance(answered, dict):
+            missing = object()
+            names = [
+                name
+                for name in {**expected, **answered}
+                if expected.get(name, missing) != answered.get(name, missing)
+            ]
+            expected = {name: expected[name] for name in names if name in expected}
+            answered = {name: answered[name] for name in names if name in answered}
+        return f"expected {_shown(expected)}, answered {_shown(answered)}"
+
+
+def self_test(model: Model) -> tuple[SelfTest, ...]:
+    """Answer every example of the model's card; () where it has none.
+
+    What concerns one example alone, such as a text too long, is a failed test.
+
+    Raises:
+        EdgeslmError: what concerns all of them, such as a schema that cannot be enforced.
+    """
+    if model.card is None or not model.card.examples:
+        return ()
+    answer = _answerer(model)
+    return tuple(
+        _try(answer, number, example) for number, example in enumerate(model.card.examples, start=1)
+    )
+
+
+def self_test_of(name_or_path: str | Path) -> tuple[SelfTest, ...]:
+    """Load a model and answer the examples of its card; raises what ``load`` does."""
+    with load(name_or_path) as model:
+        return self_test(model)
+
+
+def _answerer(model: Model) -> Callable[[str], Any]:
+    import json
+
+    assert model.card is not None
+    if isinstance(model.card.task, ClassifyTask):
+        classify = model.classifier()
+        return lambda text: classify(text).label
+    extract = model.extractor()
+    return lambda text: json.loads(extract(text, evidence=False).json)
+
+
+def _try(answer: Callable[[str], Any], number: int, example: Example) -> SelfTest:
+    start = time.perf_counter()
+    answered, error = None, None
+    try:
+        answered = answer(example.input)
+    except (InputError, OutputError) as problem:
+        error = str(problem)
+    ms = (time.perf_counter() - start) * 1000
+    return SelfTest(number, example.expected, answered, error, ms)
+
+
+def _shown(value: Any) -> str:
+    # repr, for a card may hold characters that would steer a terminal
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
