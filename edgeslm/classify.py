@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from pydantic import ValidationError
 
+from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.card import LabelSpec, PromptSpec
-from edgeslm.errors import LabelError
-from edgeslm.labels import probabilities, score_labels, tokenize_labels
-from edgeslm.prompt import Truncate, check_text, compile_prompt, fit_text
+from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
+from edgeslm.labels import LabelTokens, probabilities, score_labels, tokenize_labels
+from edgeslm.prompt import Prompt, Truncate, check_text, compile_prompt, fit_text
 from edgeslm.result import Classification, Timing
-from edgeslm.session import FIRST_FREE, WORK, Session
+from edgeslm.session import WORK, Session
+from edgeslm.steps import Steps, drive
 
 
 class Classifier:
@@ -32,11 +36,10 @@ class Classifier:
     ) -> None:
         self.labels = tuple(label.name for label in labels)
         self._session = session
-        self._temperature = temperature
         with session.request(None):
-            self._prompt = compile_prompt(prompt, session.engine)
-            self._tokens = tokenize_labels([label.text for label in labels], session.engine)
-        self._reserve = sum(map(len, self._tokens))
+            compiled = compile_prompt(prompt, session.engine)
+            tokens = tokenize_labels([label.text for label in labels], session.engine)
+        self._task = _Task(session, self.labels, tokens, compiled, temperature)
 
     def __call__(
         self, text: str, *, deadline_ms: float | None = None, truncate: Truncate = None
@@ -51,39 +54,113 @@ class Classifier:
             InputError: empty or not text. InputTooLongError: it does not fit the context.
             DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
         """
+        job = _Job(self._task, text, truncate)
+        session = self._session
+        with session.request(deadline_ms):
+            session.make_room(job.prompt, job.tokens, job.reserve)
+            lease = session.leases.claim(job.sequences - 1, job.reserve)
+            try:
+                drive(session.engine, job.steps((WORK, *lease.sequences), None))
+            finally:
+                session.leases.give_back(lease)
+        return job.finish()
+
+    def map(
+        self,
+        texts: Iterable[str],
+        *,
+        width: int = DEFAULT_WIDTH,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+    ) -> Generator[Classification | EdgeslmError, None, None]:
+        """Classify many texts, several of them in one evaluation of the model.
+
+        Lazy: ``texts`` may be endless. A text that cannot be answered has its error in its
+        place. ``model.cancel()`` does so to those in progress; closing the iterator ends it.
+        Other calls take turns with it.
+
+        Args:
+            width: texts in progress together. A set of many labels fills evaluations by itself.
+            deadline_ms: budget of one text while the iterator works, from when it was taken;
+                looked at between evaluations.
+            truncate: as in a call.
+
+        Raises:
+            InputError: ``texts`` is one str, or ``width`` is less than 1.
+            EngineError: the model is closed.
+        """
+        return answer_all(
+            self._session,
+            texts,
+            lambda text: _Job(self._task, text, truncate),
+            width=width,
+            deadline_ms=deadline_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What all texts of a classifier share."""
+
+    session: Session
+    labels: tuple[str, ...]
+    label_tokens: tuple[LabelTokens, ...]
+    prompt: Prompt
+    temperature: float
+
+
+class _Job:
+    """One text to classify."""
+
+    def __init__(self, task: _Task, text: str, truncate: Truncate) -> None:
+        self._start = time.perf_counter()
+        self._task = task
+        self._text = check_text(text)
+        self._truncate = truncate
+        self.prompt = task.prompt
+        self.reserve = sum(map(len, task.label_tokens))
+        #: its own, and a fork for each label as far as there are
+        self.sequences = 1 + min(len(task.labels), task.session.leases.size - 1)
+
+    @cached_property
+    def tokens(self) -> list[int]:
+        engine = self._task.session.engine
+        tokens = engine.tokenize(self._text)
+        return fit_text(tokens, self.prompt, engine.max_context, self.reserve, self._truncate)
+
+    def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
+        session = self._task.session
+        sequence, *forks = sequences
+        self._prefilled = yield from session.fill_steps(self.prompt, self.tokens, sequence)
         start = time.perf_counter()
-        check_text(text)
-        engine = self._session.engine
-        with self._session.request(deadline_ms):
-            tokens = fit_text(
-                engine.tokenize(text), self._prompt, engine.max_context, self._reserve, truncate
-            )
-            prefilled = self._session.prefill(self._prompt, tokens, self._reserve)
-            decoding = time.perf_counter()
-            scores, decodes = score_labels(
-                engine,
-                self._tokens,
-                sequence=WORK,
-                length=prefilled.length,
-                row=prefilled.row,
-                free=FIRST_FREE,
-            )
-            decode_ms = (time.perf_counter() - decoding) * 1000
-        shares = probabilities(scores, self._temperature)
+        self._scores, self._decodes = yield from score_labels(
+            session.engine,
+            self._task.label_tokens,
+            sequence=sequence,
+            length=self._prefilled.length,
+            row=self._prefilled.row,
+            forks=forks,
+        )
+        self._decode_ms = (time.perf_counter() - start) * 1000
+
+    def finish(self, late: DeadlineError | None = None) -> Classification:
+        if late is not None:
+            raise late
+        shares = probabilities(self._scores, self._task.temperature)
         best = int(shares.argmax())
         timing = Timing(
-            prefill_ms=prefilled.ms,
-            decode_ms=decode_ms,
-            total_ms=(time.perf_counter() - start) * 1000,
-            prompt_tokens=prefilled.length,
-            cached_tokens=prefilled.cached,
-            output_tokens=len(self._tokens[best]),
-            decodes=decodes,
+            prefill_ms=self._prefilled.ms,
+            decode_ms=self._decode_ms,
+            total_ms=(time.perf_counter() - self._start) * 1000,
+            prompt_tokens=self._prefilled.length,
+            cached_tokens=self._prefilled.cached,
+            output_tokens=len(self._task.label_tokens[best]),
+            decodes=self._decodes,
         )
         return Classification(
-            label=self.labels[best],
+            label=self._task.labels[best],
             confidence=float(shares[best]),
-            probabilities=dict(zip(self.labels, shares.tolist(), strict=True)),
+            probabilities=dict(zip(self._task.labels, shares.tolist(), strict=True)),
             timing=timing,
         )
 

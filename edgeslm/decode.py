@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgeslm.draft import BatchCost, CopyDrafter, DraftLength
 from edgeslm.engine import Batch, Engine, Logits
 from edgeslm.errors import DeadlineError
 from edgeslm.grammar import Matcher
+from edgeslm.steps import Steps, drive
 
 #: logits after a position, and the tokens the grammar allows there -> the token to take
 Sampler = Callable[[Logits], int]
@@ -67,6 +68,8 @@ class Decoder:
     logit among those the grammar allows (or the sampler's). The argmax over the whole
     vocabulary is tried first, since the model usually keeps to the grammar by itself;
     the mask is computed only when the grammar refuses it, or for ``measure``.
+    ``company`` says how many other answers are decoded in the same batches; None is
+    for one that is decoded alone, whose batches are timed.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Decoder:
         measure: bool = True,
         drafter: CopyDrafter | None = None,
         cost: BatchCost | None = None,
+        company: Callable[[], int] | None = None,
     ) -> None:
         self._engine = engine
         self._matcher = matcher
@@ -91,6 +95,7 @@ class Decoder:
         self._measure = measure
         self._drafter = drafter
         self._draft_length = DraftLength(cost or BatchCost(measured=False))
+        self._company = company
         self._end = frozenset(engine.vocab.end)
         self.out = Decoded()
         self._length = 0
@@ -107,18 +112,19 @@ class Decoder:
         Raises:
             CancelledError, EngineError.
         """
+        drive(self._engine, self.steps(row))
+        return self.out
+
+    def steps(self, row: Logits) -> Steps[None]:
+        """``run`` step by step, so that many answers can share an evaluation; ``out`` has it."""
         start = time.perf_counter()
         if self._first_row is None:
             self._first_row = row.copy()
-        steps = self.steps(row)
-        with contextlib.suppress(DeadlineError, StopIteration):
-            batch = next(steps)
-            while True:
-                batch = steps.send(self._engine.evaluate(batch))
+        with contextlib.suppress(DeadlineError):
+            yield from self._decode(row)
         self.out.ms += (time.perf_counter() - start) * 1000
-        return self.out
 
-    def back_off(self, choice: Choice) -> Logits:
+    def back_off(self, choice: Choice) -> Steps[Logits]:
         """Go back to a choice and refuse what was taken there; ``run`` goes on from the logits.
 
         Only after ``run`` has returned, with one of its choices.
@@ -126,7 +132,16 @@ class Decoder:
         index = choice.index
         self._refused = {i: kept for i, kept in self._refused.items() if i <= index}
         self._refused.setdefault(index, set()).add(self.out.tokens[index])
-        return self._rewind(index, choice.start)
+        self._take_back(index, choice.start)
+        if index == 0:
+            return self._restart()
+        last = self._begin + index - 1
+        self._engine.truncate(self._sequence, last)
+        rows = yield Batch.run([self.out.tokens[-1]], last, self._sequence)
+        self._position = last + 1
+        self.out.decodes += 1
+        row: Logits = rows[-1]
+        return row
 
     @property
     def measures(self) -> bool:
@@ -137,9 +152,10 @@ class Decoder:
         """Go back to the beginning, to measure choices that were not measured."""
         self._measure = True
         self._scratch = np.empty(self._engine.vocab.size, np.float32)
-        return self._rewind(0, 0)
+        self._take_back(0, 0)
+        return self._restart()
 
-    def _rewind(self, index: int, length: int) -> Logits:
+    def _take_back(self, index: int, length: int) -> None:
         """Take back all tokens from ``index`` on, before which the answer has ``length`` bytes."""
         out = self.out
         self._matcher.rollback(len(out.tokens) - index)
@@ -147,24 +163,14 @@ class Decoder:
         out.choices = [other for other in out.choices if other.index < index]
         out.stopped = False
         self._length = length
-        if index == 0:
-            assert self._first_row is not None
-            self._engine.truncate(self._sequence, self._begin)
-            self._position = self._begin
-            return self._first_row
-        last = self._begin + index - 1
-        self._engine.truncate(self._sequence, last)
-        rows = self._engine.evaluate(Batch.run([out.tokens[-1]], last, self._sequence))
-        self._position = last + 1
-        out.decodes += 1
-        row: Logits = rows[-1]
-        return row
 
-    def steps(self, row: Logits) -> Generator[Batch, Logits, None]:
-        """The same, one batch at a time, so that many answers can share an evaluation.
+    def _restart(self) -> Logits:
+        assert self._first_row is not None
+        self._engine.truncate(self._sequence, self._begin)
+        self._position = self._begin
+        return self._first_row
 
-        Yields what is to be evaluated and is sent its logits; ``out`` has the answer.
-        """
+    def _decode(self, row: Logits) -> Steps[None]:
         pending = self._take_forced()
         rows, draft = row[None, :], []
         while not self._matcher.is_stopped:
@@ -212,10 +218,11 @@ class Decoder:
     def _draft(self, pending: int) -> list[int]:
         if self._drafter is None:
             return []
+        company = self._company() if self._company is not None else 0
         room = min(
-            self._draft_length.best(pending),
+            self._draft_length.best(pending, company),
             self._max_tokens - len(self.out.tokens),
-            self._engine.max_outputs - pending,
+            self._engine.max_outputs // (1 + company) - pending,
         )
         return self._drafter.propose(self.out.tokens, self._matcher, room)
 
@@ -232,7 +239,7 @@ class Decoder:
             pieces = self._engine.vocab.pieces
             self._length += sum(len(pieces[token]) for token in tokens)
 
-    def _evaluate(self, tokens: list[int], draft: list[int]) -> Generator[Batch, Logits, Logits]:
+    def _evaluate(self, tokens: list[int], draft: list[int]) -> Steps[Logits]:
         """Evaluate tokens and a draft: the logits after the last token and each drafted one."""
         size = self._engine.batch_size
         while len(tokens) > size:
@@ -243,7 +250,8 @@ class Decoder:
         start = time.perf_counter()
         both = tokens + draft
         rows = yield Batch.run(both, self._position, self._sequence, wanted=1 + len(draft))
-        self._draft_length.cost.record(len(both), (time.perf_counter() - start) * 1000)
+        if self._company is None:
+            self._draft_length.cost.record(len(both), (time.perf_counter() - start) * 1000)
         self._position += len(tokens)
         self.out.decodes += 1
         return rows

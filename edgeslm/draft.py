@@ -152,11 +152,15 @@ class DraftLength:
             compared = min(drafted, accepted + 1)
             self._right += 0.3 * (accepted / compared - self._right)
 
-    def best(self, pending: int) -> int:
-        """The best number of tokens to draft behind ``pending`` ones; may be 0."""
+    def best(self, pending: int, company: int = 0) -> int:
+        """The best number of tokens to draft behind ``pending`` ones; may be 0.
+
+        ``company`` other answers are decoded in the same batch, a row and a token each.
+        """
         self._right += 0.01 * (_FIRST_GUESS - self._right)  # is tried again after a while
-        best, best_rate = 0, 1.0 / self.cost.of(pending)
-        expected, chance = 1.0, 1.0
+        pending += company
+        expected, chance = 1.0 + company, 1.0
+        best, best_rate = 0, expected / self.cost.of(pending)
         for n in range(1, MAX_DRAFT + 1):
             chance *= min(self._right, 0.98)
             expected += chance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -131,6 +132,25 @@ class Engine(Protocol):
 
     def resize(self, context_size: int) -> None:
         """Make room for at least this many cells. All sequences are dropped."""
+
+    def add_adapter(self, path: Path) -> int:
+        """Load a LoRA adapter beside the model; its number for ``use_adapter``, never given twice.
+
+        Raises:
+            ModelFileError: no adapter, or not one for this model; nothing was loaded.
+        """
+
+    def remove_adapter(self, adapter: int) -> None:
+        """Free an adapter; where the model is closed, it is freed already."""
+
+    def use_adapter(self, adapter: int | None) -> None:
+        """Evaluate with this adapter from now on, with none for None.
+
+        Sequences keep what they hold: one that was begun with another adapter must not go on.
+
+        Raises:
+            EngineError: there is no such adapter, or it was removed.
+        """
 
     def arm(self, deadline: float | None) -> None:
         """Begin a request: no cancel is pending; ``deadline`` is in ``time.monotonic`` seconds."""

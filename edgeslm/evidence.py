@@ -27,6 +27,7 @@ _DATE = re.compile(
     r"|(?P<o>[A-Za-z]{3,9})[-/. ]*(?P<g>\d{1,2})(?:st|nd|rd|th)?[,. ]+(?P<h>\d{4}))(?!\d)"
 )
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905  a table
+_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?\Z", re.ASCII)
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
 
 
@@ -151,7 +152,10 @@ class SpanFinder:
             span = self._find_exact(value) or self._find_date(value)
             if span:
                 return span
-        return self._find_exact(value) or self._find_folded(value)
+        span = self._find_exact(value) or self._find_folded(value)
+        if span is None and _PLAIN_NUMBER.match(value):
+            return self._find_number(Decimal(value))
+        return span
 
     def _find_exact(self, value: str) -> tuple[int, int] | None:
         if not value.strip():

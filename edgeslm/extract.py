@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.card import PromptSpec, Style
 from edgeslm.closing import closing_tokens
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
 from edgeslm.draft import CopyDrafter
-from edgeslm.errors import DeadlineError, OutputInvalidError, OutputTruncatedError, SchemaError
+from edgeslm.errors import (
+    DeadlineError,
+    EdgeslmError,
+    OutputInvalidError,
+    OutputTruncatedError,
+    SchemaError,
+)
 from edgeslm.evidence import fields
 from edgeslm.grammar import Grammar, Matcher, lark_matcher
-from edgeslm.grounding import ground
-from edgeslm.prompt import Truncate, check_text, compile_prompt, fit_text
+from edgeslm.grounding import Grounded, ground, grounded_fields
+from edgeslm.prompt import Prompt, Truncate, check_text, compile_prompt, fit_text
 from edgeslm.result import Extraction, Timing
 from edgeslm.schema import Schema
 from edgeslm.session import WORK, Prefilled, Session
+from edgeslm.steps import Steps, drive
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]
@@ -45,16 +56,16 @@ class Extractor(Generic[T]):
         *,
         style: Style,
         max_tokens: int = DEFAULT_MAX_TOKENS,
-        grounded: bool = False,
+        grounded: Grounded = False,
     ) -> None:
         self.schema = schema
-        self._grounded = grounded
+        self._grounded = grounded_fields(schema, grounded)
         self._session = session
-        self._style = style
         self._max_tokens = max_tokens
         with session.request(None):
-            self._prompt = compile_prompt(prompt, session.engine)
-            self._grammar = Grammar(schema, session.grammar_tokenizer, style)
+            compiled = compile_prompt(prompt, session.engine)
+            grammar = Grammar(schema, session.grammar_tokenizer, style)
+        self._task = _Task(session, schema, compiled, grammar, style)
 
     def __call__(
         self,
@@ -69,7 +80,7 @@ class Extractor(Generic[T]):
         seed: int = 0,
         exact: bool = False,
         evidence: bool = True,
-        grounded: bool | None = None,
+        grounded: Grounded | None = None,
     ) -> Extraction[T]:
         """Extract from one text.
 
@@ -91,53 +102,207 @@ class Extractor(Generic[T]):
             evidence: False saves measuring what the model chose from; ``fields`` is empty.
             grounded: True allows only strings, numbers and dates that stand in the text (and
                 null where the schema does), so that nothing is invented; white space and
-                the spelling of numbers and dates aside. None: as the extractor was made.
+                the spelling of numbers and dates aside. Names of top-level fields ground
+                those alone. None: as the extractor was made.
 
         Raises:
             InputError: empty or not text; or grounded, and the text has nothing for a field
                 that may not be null. InputTooLongError: it does not fit the context.
-            SchemaError: grounded, and the schema has objects of any names.
+            SchemaError: grounded, and the schema has objects of any names, or no such field.
             OutputTruncatedError: a budget ended, with ``on_budget="raise"``.
             OutputInvalidError: the value breaks a rule that no grammar can hold.
             CancelledError: ``model.cancel()`` was called meanwhile.
         """
-        start = time.perf_counter()
-        check_text(text)
-        budget = self._max_tokens if max_tokens is None else max(1, max_tokens)
-        engine = self._session.engine
-        grounded = self._grounded if grounded is None else grounded
-        matcher: Matcher | None = None
-        prefilled, decoded = Prefilled.nothing(), Decoded()
+        options = _Options(
+            budget=self._max_tokens if max_tokens is None else max(1, max_tokens),
+            on_budget=on_budget,
+            on_invalid=on_invalid,
+            truncate=truncate,
+            temperature=temperature,
+            seed=seed,
+            exact=exact,
+            evidence=evidence,
+            grounded=self._names(grounded),
+        )
+        job, session, late = _Job(self._task, text, options), self._session, None
         try:
-            with self._session.request(deadline_ms):
-                room = engine.max_context
-                tokens = fit_text(engine.tokenize(text), self._prompt, room, budget, truncate)
-                matcher = self._matcher(text, grounded)
-                prefilled = self._session.prefill(self._prompt, tokens, budget)
-                decoder = Decoder(
-                    engine,
-                    matcher,
-                    sequence=WORK,
-                    position=prefilled.length,
-                    max_tokens=budget,
-                    sampler=seeded_sampler(temperature, seed) if temperature > 0 else None,
-                    measure=evidence,
-                    drafter=None if exact else self._drafter(tokens),
-                    cost=self._session.batch_cost,
-                )
-                decoded = decoder.run(prefilled.row)
-                if on_invalid == "retry":
-                    self._retry(decoder)
-        except DeadlineError:
-            if on_budget == "raise":
-                raise
-        answer, cut = self._finish(matcher or self._matcher(text, grounded), decoded, on_budget)
+            with session.request(deadline_ms):
+                session.make_room(job.prompt, job.tokens, job.reserve)
+                drive(session.engine, job.steps((WORK,), None))
+        except DeadlineError as error:
+            late = error
+        return job.finish(late)
+
+    def map(
+        self,
+        texts: Iterable[str],
+        *,
+        width: int = DEFAULT_WIDTH,
+        max_tokens: int | None = None,
+        deadline_ms: float | None = None,
+        on_budget: OnBudget = "close",
+        on_invalid: OnInvalid = "retry",
+        truncate: Truncate = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        exact: bool = False,
+        evidence: bool = True,
+        grounded: Grounded | None = None,
+    ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
+        """Extract from many texts, decoding several answers in one evaluation of the model.
+
+        Lazy: ``texts`` may be endless. A text that cannot be answered has its error in its
+        place. ``model.cancel()`` does so to those in progress; closing the iterator ends it.
+        Other calls take turns with it. Each answer is the one that a call gives, but for
+        rounding: llama.cpp's logits depend a little on where in its memory a text lies, so
+        that a near tie may fall otherwise.
+
+        Args:
+            width: answers in progress together, as far as the context has room for them.
+            deadline_ms: budget of one text while the iterator works, from when it was taken;
+                looked at between evaluations.
+            seed: of every text's sampling.
+
+        The other arguments are those of a call.
+
+        Raises:
+            InputError: ``texts`` is one str, or ``width`` is less than 1.
+            SchemaError: grounded, and the schema has no such field.
+            EngineError: the model is closed.
+        """
+        options = _Options(
+            budget=self._max_tokens if max_tokens is None else max(1, max_tokens),
+            on_budget=on_budget,
+            on_invalid=on_invalid,
+            truncate=truncate,
+            temperature=temperature,
+            seed=seed,
+            exact=exact,
+            evidence=evidence,
+            grounded=self._names(grounded),
+        )
+        return answer_all(
+            self._session,
+            texts,
+            lambda text: _Job(self._task, text, options),
+            width=width,
+            deadline_ms=deadline_ms,
+        )
+
+    def _names(self, grounded: Grounded | None) -> frozenset[str] | None:
+        return self._grounded if grounded is None else grounded_fields(self.schema, grounded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task(Generic[T]):
+    """What all texts of an extractor share."""
+
+    session: Session
+    schema: Schema[T]
+    prompt: Prompt
+    grammar: Grammar
+    style: Style
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The arguments of a call; ``grounded`` are names of fields, None for all."""
+
+    budget: int
+    on_budget: OnBudget
+    on_invalid: OnInvalid
+    truncate: Truncate
+    temperature: float
+    seed: int
+    exact: bool
+    evidence: bool
+    grounded: frozenset[str] | None
+
+
+class _Job(Generic[T]):
+    """One text to extract from."""
+
+    def __init__(self, task: _Task[T], text: str, options: _Options) -> None:
+        self._start = time.perf_counter()
+        self._task = task
+        self._session = task.session
+        self._text = check_text(text)
+        self._options = options
+        self._prefilled, self._decoded = Prefilled.nothing(), Decoded()
+        self.prompt = task.prompt
+        self.reserve = options.budget
+        self.sequences = 1
+
+    @cached_property
+    def tokens(self) -> list[int]:
+        engine = self._session.engine
+        tokens = engine.tokenize(self._text)
+        room, truncate = engine.max_context, self._options.truncate
+        return fit_text(tokens, self.prompt, room, self.reserve, truncate)
+
+    @cached_property
+    def _matcher(self) -> Matcher:
+        task, names = self._task, self._options.grounded
+        if names is not None and not names:
+            return task.grammar.matcher()
+        grammar = ground(task.schema, self._text, task.style, names)
+        return lark_matcher(grammar, self._session.grammar_tokenizer)
+
+    def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
+        options, session, tokens = self._options, self._session, self.tokens
+        matcher = self._matcher  # a text that has nothing to say is refused before inference
+        self._prefilled = yield from session.fill_steps(self.prompt, tokens, sequences[0])
+        sampling = options.temperature > 0
+        decoder = Decoder(
+            session.engine,
+            matcher,
+            sequence=sequences[0],
+            position=self._prefilled.length,
+            max_tokens=options.budget,
+            sampler=seeded_sampler(options.temperature, options.seed) if sampling else None,
+            measure=options.evidence,
+            drafter=None if options.exact else CopyDrafter(tokens, session.string_closers),
+            cost=session.batch_cost,
+            company=company,
+        )
+        self._decoded = decoder.out
+        yield from decoder.steps(self._prefilled.row)
+        if options.on_invalid == "retry":
+            yield from self._retry(decoder)
+
+    def _retry(self, decoder: Decoder) -> Steps[None]:
+        """Go back to the least sure token until the value keeps all rules, or give up."""
+        for _ in range(MAX_RETRIES):
+            if not decoder.out.stopped or self._is_valid():
+                return
+            if not decoder.measures:
+                yield from decoder.steps(decoder.start_over())
+                continue
+            choices = decoder.open_choices()
+            if not choices:
+                return
+            row = yield from decoder.back_off(choices[0])
+            yield from decoder.steps(row)
+
+    def _is_valid(self) -> bool:
+        try:
+            self._read(self._session.engine.detokenize(self._decoded.tokens).decode())
+        except OutputInvalidError:
+            return False
+        return True
+
+    def finish(self, late: DeadlineError | None = None) -> Extraction[T]:
+        if late is not None and self._options.on_budget == "raise":
+            raise late
+        decoded, prefilled = self._decoded, self._prefilled
+        answer, cut = self._whole()
         value = self._read(answer)
-        found = fields(answer, decoded.choices, cut, text) if evidence else {}
+        evidence = self._options.evidence
+        found = fields(answer, decoded.choices, cut, self._text) if evidence else {}
         timing = Timing(
             prefill_ms=prefilled.ms,
             decode_ms=decoded.ms,
-            total_ms=(time.perf_counter() - start) * 1000,
+            total_ms=(time.perf_counter() - self._start) * 1000,
             prompt_tokens=prefilled.length,
             cached_tokens=prefilled.cached,
             output_tokens=len(decoded.tokens),
@@ -145,54 +310,24 @@ class Extractor(Generic[T]):
         )
         return Extraction(value, answer, decoded.stopped, found, timing)
 
-    def _matcher(self, text: str, grounded: bool) -> Matcher:
-        if not grounded:
-            return self._grammar.matcher()
-        return lark_matcher(ground(self.schema, text, self._style), self._session.grammar_tokenizer)
-
-    def _retry(self, decoder: Decoder) -> None:
-        """Go back to the least sure token until the value keeps all rules, or give up."""
-        for _ in range(MAX_RETRIES):
-            if not decoder.out.stopped or self._is_valid(decoder.out):
-                return
-            if not decoder.measures:
-                decoder.run(decoder.start_over())
-                continue
-            choices = decoder.open_choices()
-            if not choices:
-                return
-            decoder.run(decoder.back_off(choices[0]))
-
-    def _is_valid(self, decoded: Decoded) -> bool:
-        try:
-            self._read(self._session.engine.detokenize(decoded.tokens).decode())
-        except OutputInvalidError:
-            return False
-        return True
-
-    def _drafter(self, text: list[int]) -> CopyDrafter:
-        return CopyDrafter(text, self._session.string_closers)
-
-    def _finish(
-        self, matcher: Matcher, decoded: Decoded, on_budget: OnBudget
-    ) -> tuple[str, int | None]:
+    def _whole(self) -> tuple[str, int | None]:
         """The whole answer, and where a budget cut it, in bytes."""
-        vocab = self._session.engine.vocab
-        data = b"".join(vocab.pieces[token] for token in decoded.tokens)
-        if decoded.stopped:
+        vocab, tokens = self._session.engine.vocab, self._decoded.tokens
+        data = b"".join(vocab.pieces[token] for token in tokens)
+        if self._decoded.stopped:
             return data.decode(), None
-        if on_budget == "raise":
+        if self._options.on_budget == "raise":
             raise OutputTruncatedError(
-                f"the budget ended after {len(decoded.tokens)} tokens of the answer; allow more "
+                f"the budget ended after {len(tokens)} tokens of the answer; allow more "
                 'max_tokens or deadline_ms, or use on_budget="close"',
                 prefix=data.decode("utf-8", "replace"),
             )
-        ending = closing_tokens(matcher, vocab, data)
+        ending = closing_tokens(self._matcher, vocab, data)
         return (data + b"".join(vocab.pieces[token] for token in ending)).decode(), len(data)
 
     def _read(self, answer: str) -> T:
         try:
-            return self.schema.read(answer)
+            return self._task.schema.read(answer)
         except RecursionError as error:
             raise OutputInvalidError("the answer is nested too deeply", json=answer) from error
 

@@ -11,10 +11,11 @@ from edgeslm.gguf_file import GGUFInfo
 from edgeslm.gguf_format import U64
 from edgeslm.gguf_header import AGAIN, shown
 
+#: bytes; llama.cpp wants every tensor to begin at a multiple
+TENSOR_ALIGNMENT = 32
 # llama.cpp's own limits; beyond them an assertion fails there
 _MAX_LAYERS = 512
 _MAX_EXPERTS = 1024
-_TENSOR_ALIGNMENT = 32
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 #: SentencePiece and byte-level BPE; others abort, or never return, on some texts
 _TOKENIZERS = ("llama", "gpt2", "gemma4")
@@ -29,7 +30,7 @@ def refuse_fatal(info: GGUFInfo) -> None:
     Raises:
         ModelFileError: this file would end the process.
     """
-    if info.layout.alignment % _TENSOR_ALIGNMENT:
+    if info.layout.alignment % TENSOR_ALIGNMENT:
         _refuse(info, f"its tensors are aligned to {info.layout.alignment} bytes")
     if info.n_layer > _MAX_LAYERS:
         _refuse(info, f"it has {info.n_layer} layers, {_MAX_LAYERS} are allowed")

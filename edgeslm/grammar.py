@@ -226,13 +226,19 @@ def _with_stack(call: Callable[[], R]) -> R:
 
 def _grammar(closed: dict[str, object], style: Style) -> str:
     return LLMatcher.grammar_from_json_schema(
-        json.dumps(closed, ensure_ascii=False),
-        overrides={
+        json.dumps({**closed, **json_options(style)}, ensure_ascii=False)
+    )
+
+
+def json_options(style: Style) -> dict[str, object]:
+    """What a schema has to hold so that the grammar library spells its values in a style."""
+    return {
+        "x-guidance": {
             "item_separator": style.item_separator,
             "key_separator": style.key_separator,
             "whitespace_flexible": False,
-        },
-    )
+        }
+    }
 
 
 def _refusal(error: str) -> SchemaError:

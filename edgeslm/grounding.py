@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -14,7 +14,11 @@ import jsonschema_rs
 from edgeslm.card import Style
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.evidence import dates, numbers
+from edgeslm.grammar import json_options
 from edgeslm.schema import Schema
+
+#: all of an answer, none of it, or these properties of its top level
+Grounded = bool | Collection[str]
 
 #: parts (words, numbers and marks) that a string with a pattern or format may have
 MAX_PATTERN_PARTS: Final = 16
@@ -30,21 +34,49 @@ _BLANK = re.compile(r"[\s\x00-\x1f]+")
 _TRIMMED = "/([^ ](.*[^ ])?)?/"
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = {"type", "minLength", "maxLength"}
+#: the keyword, of this file alone, around a schema whose values need not stand in the text
+_FREE = "x-free"
 
 
-def ground(schema: Schema[Any], text: str, style: Style) -> str:
+def grounded_fields(schema: Schema[Any], grounded: Grounded) -> frozenset[str] | None:
+    """The names of the top-level properties that are grounded; None for the whole answer.
+
+    Raises:
+        SchemaError: the answer's top level has no property of such a name.
+    """
+    if isinstance(grounded, bool):
+        return None if grounded else frozenset()
+    names = frozenset([grounded] if isinstance(grounded, str) else grounded)
+    objects = _outermost(schema.closed, schema.closed)
+    known = list(dict.fromkeys(name for part in objects for name in part.get("properties", ())))
+    unknown = sorted(map(repr, names.difference(known)))
+    if unknown:
+        raise SchemaError(
+            f"grounded: the schema has no field {', '.join(unknown)} at its top level; it has "
+            f"{', '.join(known)[:500] or 'none'}"
+        )
+    return names
+
+
+def ground(
+    schema: Schema[Any], text: str, style: Style, fields: frozenset[str] | None = None
+) -> str:
     """The grammar, in llguidance's form of Lark, of the values that stand in a text.
 
     Strings are runs of whole words of the text, where all white space is one space; a
-    string with a pattern or format has at most MAX_PATTERN_PARTS words and marks. Numbers
-    and dates are those that the text has in any spelling. Listed values, booleans and null
-    are not grounded.
+    string with a pattern or format has at most MAX_PATTERN_PARTS words and marks, or is a
+    number of the text in plain decimals. Numbers and dates are those that the text has in
+    any spelling. Listed values, booleans and null are not grounded. Where ``fields`` is not
+    None, top-level properties of other names are as the schema alone has them.
 
     Raises:
         SchemaError: an object may hold names that the schema does not list.
         InputError: the text holds no value for a place that must have one.
     """
-    return _Writer(schema, text, style).grammar()
+    root = schema.closed
+    if fields is not None:
+        root = _free_others(root, fields)
+    return _Writer(root, text, style).grammar()
 
 
 class _Text:
@@ -77,6 +109,11 @@ class _Text:
         return [(value, spelled) for spelled, value in found.items()]
 
     @cached_property
+    def patterned(self) -> list[str]:
+        """What a string with a pattern may be: short runs, and numbers in plain decimals."""
+        return list(dict.fromkeys([*self.short_runs, *(spelled for _, spelled in self.numbers)]))
+
+    @cached_property
     def short_runs(self) -> list[str]:
         """Runs of at most MAX_PATTERN_PARTS parts that neither begin nor end with a space."""
         found: dict[str, None] = {}
@@ -106,9 +143,9 @@ class _Text:
 class _Writer:
     """Writes one grammar. A place that the text has nothing for is None, and left out."""
 
-    def __init__(self, schema: Schema[Any], text: str, style: Style) -> None:
-        self._root = schema.closed
-        self._definitions = _reached(schema.closed)
+    def __init__(self, root: dict[str, Any], text: str, style: Style) -> None:
+        self._root = root
+        self._definitions = _reached(root)
         self._text = _Text(text)
         self._style = style
         self._leaves: dict[str, str | None] = {}
@@ -141,8 +178,8 @@ class _Writer:
             self._possible = fits
 
     def _can(self, node: dict[str, Any] | bool) -> bool:
-        if isinstance(node, bool):  # where there are to be no items
-            return node
+        if isinstance(node, bool) or _FREE in node:  # False where there are to be no items
+            return node is not False
         if "$ref" in node:
             return _target(node) in self._possible
         if "anyOf" in node:
@@ -168,6 +205,8 @@ class _Writer:
     # --- values ---------------------------------------------------------------
 
     def _value(self, node: dict[str, Any]) -> str:
+        if _FREE in node:
+            return self._free(node[_FREE])
         if "$ref" in node:
             return self._rule_of(_target(node))
         if "anyOf" in node:
@@ -179,6 +218,12 @@ class _Writer:
         leaf = self._leaf(node)
         assert leaf is not None
         return leaf
+
+    def _free(self, node: dict[str, Any]) -> str:
+        """A value by the schema alone, which the grammar library reads as it stands."""
+        definitions = _reached({**node, "$defs": self._root["$defs"]})
+        whole = {**node, "$defs": definitions, **json_options(self._style)}
+        return self._rule(f"%json {_json(whole)}")
 
     def _object(self, node: dict[str, Any]) -> str:
         """Members in order; ``rest`` are those to come, after none or some were written."""
@@ -242,7 +287,8 @@ class _Writer:
             return
         valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
         if kind == "string":
-            found = self._text.dates if node.get("format") == "date" else self._text.short_runs
+            is_date = node.get("format") == "date"
+            found = self._text.dates if is_date else self._text.patterned
             yield from (_json(value) for value in found if valid(value))
             return
         for number, spelled in self._text.numbers:
@@ -290,6 +336,32 @@ def _refuse_open(node: dict[str, Any]) -> None:
         )
 
 
+def _outermost(
+    node: dict[str, Any], root: dict[str, Any], seen: frozenset[str] = frozenset()
+) -> Iterator[dict[str, Any]]:
+    """The choices that a value has as a whole, behind references."""
+    if "$ref" in node:
+        name = _target(node)
+        if name not in seen:
+            yield from _outermost(root["$defs"][name], root, seen | {name})
+    elif "anyOf" in node:
+        for branch in node["anyOf"]:
+            yield from _outermost(branch, root, seen)
+    else:
+        yield node
+
+
+def _free_others(root: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]:
+    """The schema with the outermost objects' properties of other names marked as free."""
+    choices = []
+    for part in _outermost(root, root):
+        properties = part.get("properties", {}).items()
+        marked = {name: child if name in fields else {_FREE: child} for name, child in properties}
+        choices.append({**part, "properties": marked} if marked else part)
+    whole = choices[0] if len(choices) == 1 else {"anyOf": choices}
+    return {**whole, "$defs": root.get("$defs", {})}
+
+
 def _reached(closed: dict[str, Any]) -> dict[str, Any]:
     """The definitions in use, by name."""
     found: dict[str, Any] = {}
@@ -298,7 +370,7 @@ def _reached(closed: dict[str, Any]) -> dict[str, Any]:
         node = pending.pop()
         if isinstance(node, list):
             pending += node
-        elif isinstance(node, dict) and "enum" not in node:
+        elif isinstance(node, dict) and "enum" not in node and _FREE not in node:
             pending += node.values()
             if isinstance(node.get("$ref"), str) and _target(node) not in found:
                 found[_target(node)] = closed["$defs"][_target(node)]

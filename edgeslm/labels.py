@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeslm.engine import Batch, Engine, Logits
 from edgeslm.errors import LabelError
 from edgeslm.prompt import Tokenizer
+from edgeslm.steps import Steps
 
 LabelTokens = tuple[int, ...]
 
@@ -62,9 +63,9 @@ def score_labels(
     sequence: int,
     length: int,
     row: Logits,
-    free: int,
-) -> tuple[NDArray[np.float64], int]:
-    """Log-probability of every label after a prefilled sequence.
+    forks: Sequence[int],
+) -> Steps[tuple[NDArray[np.float64], int]]:
+    """Log-probability of every label after a prefilled sequence, step by step.
 
     The trie of the labels is decoded as one batch over forks of the sequence (more
     batches where it exceeds the engine's outputs or sequences); a token shared by
@@ -72,7 +73,7 @@ def score_labels(
 
     Args:
         sequence: the prefilled one; ``length`` its tokens; ``row`` the logits after them.
-        free: first sequence number that may be used for the forks.
+        forks: sequences that may be used, and are left as they are.
 
     Returns:
         float64 [len(labels)], and the number of decodes.
@@ -83,15 +84,11 @@ def score_labels(
     for i, tokens in enumerate(labels):
         scores[i] = at_root[tokens[0]]
     decodes = 0
-    for group in _groups(labels, engine.max_outputs, engine.max_sequences - free):
-        forks = {label: free + i for i, label in enumerate(group)}
-        for target in forks.values():
+    for group in _groups(labels, engine.max_outputs, len(forks)):
+        targets = dict(zip(group, forks, strict=False))
+        for target in targets.values():
             engine.fork(sequence, target)
-        try:
-            _score_group(engine, labels, forks, length, scores)
-        finally:
-            for target in forks.values():
-                engine.truncate(target, 0)
+        yield from _score_group(labels, targets, length, scores)
         decodes += 1
     return scores, decodes
 
@@ -141,20 +138,17 @@ def _trie(labels: Sequence[LabelTokens], group: Sequence[int]) -> list[_Node]:
 
 
 def _score_group(
-    engine: Engine,
     labels: Sequence[LabelTokens],
     forks: dict[int, int],
     length: int,
     scores: NDArray[np.float64],
-) -> None:
+) -> Steps[None]:
     nodes = _trie(labels, list(forks))
-    rows = engine.evaluate(
-        Batch(
-            tokens=[node.token for node in nodes],
-            positions=[length + node.depth for node in nodes],
-            sequences=[tuple(forks[label] for label in node.labels) for node in nodes],
-            wanted=[True] * len(nodes),
-        )
+    rows = yield Batch(
+        tokens=[node.token for node in nodes],
+        positions=[length + node.depth for node in nodes],
+        sequences=[tuple(forks[label] for label in node.labels) for node in nodes],
+        wanted=[True] * len(nodes),
     )
     for node, row in zip(nodes, rows, strict=True):
         following = {label: labels[label][node.depth + 1] for label in node.labels}

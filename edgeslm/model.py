@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,12 +12,14 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel, ValidationError
 
 from edgeslm import classify, extract
+from edgeslm.adapter_file import AdapterInfo, read_adapter
 from edgeslm.card import Card, ClassifyTask, ExtractTask, LabelSpec, PromptSpec, Style
 from edgeslm.classify import Classifier
 from edgeslm.engine import Engine
-from edgeslm.errors import CardError, LabelError, SchemaError
+from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError
 from edgeslm.extract import Extractor
-from edgeslm.pack import check_card
+from edgeslm.grounding import Grounded
+from edgeslm.pack import check_card, check_template
 from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
 from edgeslm.schema import compile_schema
 from edgeslm.session import Session
@@ -57,7 +61,7 @@ def load(
     try:
         check_card(engine.info)
         saved = PrefixCache(prefix_folder(), limit, weights, engine.identity) if limit else None
-        return Model(engine, engine.info.card, saved)
+        return Model(engine, engine.info.card, saved, weights)
     except BaseException:
         engine.close()
         raise
@@ -67,10 +71,57 @@ class Model:
     """A loaded model. Safe to share between threads: calls take turns."""
 
     def __init__(
-        self, engine: Engine, card: Card | None = None, saved: PrefixCache | None = None
+        self,
+        engine: Engine,
+        card: Card | None = None,
+        saved: PrefixCache | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.card = card
         self._session = Session(engine, saved)
+        self._weights = weights
+
+    def adapter(self, path: str | Path) -> Model:
+        """A model that answers with a LoRA adapter, on the weights that this one has loaded.
+
+        It has the adapter's card. Calls of both, and of other adapters, may mix and come from
+        many threads; ``close`` frees the adapter alone. It is no second layer on another
+        adapter: each changes the base.
+
+        Args:
+            path: an adapter's .gguf file.
+
+        Raises:
+            ModelNotFoundError: no such file.
+            ModelFileError: no adapter, damaged, or made for another base.
+            CardError: its card is malformed, or made for another chat template.
+            ResourceError: it does not fit into memory.
+            EngineError: this model is closed.
+        """
+        store = Store()
+        path = store.resolve(path)
+        file = Weights(path, store.sha256_of(path))
+        info = read_adapter(path)
+        self._check_base(info)
+        if info.card is not None:
+            template = self._session.engine.chat_template
+            found = None if template is None else hashlib.sha256(template.encode()).hexdigest()
+            check_template(info.card, found, path)
+        other = copy.copy(self)
+        other.card = info.card
+        other._session = self._session.with_adapter(file)
+        return other
+
+    def _check_base(self, adapter: AdapterInfo) -> None:
+        """Refuse an adapter that names another base; one that names none must fit by its shapes."""
+        if adapter.assembly is None or self._weights is None:
+            return
+        wanted, found = adapter.assembly.base_sha256, self._weights.verified()
+        if wanted != found:
+            raise ModelFileError(
+                f"{adapter.path}: an adapter for another base: it was made for the file with "
+                f"sha256 {wanted}, but {self._weights.path} has {found}; load that base instead"
+            )
 
     @overload
     def extractor(self, schema: type[M], *, prompt: PromptSpec | None = None) -> Extractor[M]: ...
@@ -97,12 +148,15 @@ class Model:
                     "this model has no card with a schema; give one: extractor(schema), or "
                     "--schema FILE on the command line"
                 )
-            style, max_tokens, grounded = Style(), extract.DEFAULT_MAX_TOKENS, False
+            style, max_tokens = Style(), extract.DEFAULT_MAX_TOKENS
+            grounded: Grounded = False
             spec = prompt
         else:
             assert self.card is not None
             style, max_tokens = task.style, task.max_tokens
-            grounded = isinstance(task, ExtractTask) and task.grounded
+            grounded = task.grounded if isinstance(task, ExtractTask) else False
+            if schema is not None and grounded is not True:
+                grounded = False  # the names are those of the card's own schema
             spec = prompt or self.card.prompt
             schema = task.json_schema if schema is None else schema
         if not isinstance(schema, dict | type):
@@ -148,7 +202,10 @@ class Model:
         self._session.cancel()
 
     def close(self) -> None:
-        """Stop what runs and free the memory. Later calls raise EngineError."""
+        """Stop what runs and free the memory, of adapters too. Later calls raise EngineError.
+
+        What ``adapter`` gave frees only the adapter, once the call under way is answered.
+        """
         self._session.close()
 
     def __enter__(self) -> Model:

@@ -1,9 +1,9 @@
 """Evaluated fixed prompts on disk: a later process restores in milliseconds what took seconds.
 
 `<cache>/prefixes/` holds `<key>.prefix`, the state of one prompt, and `<key>.sha256`, the hash of
-a model file. A state's key is the sha256 of all that decides its bits: weights, build, settings,
-tokens. Only fixed prompts come here, never a text. What is damaged is deleted, and what cannot be
-written is not kept; neither is an error, for the prompt can always be evaluated again.
+a model file. A state's key is the sha256 of all that decides its bits: weights, adapter, build,
+settings, tokens. Only fixed prompts come here, never a text. What is damaged is deleted, and what
+cannot be written is not kept; neither is an error, for the prompt can always be evaluated again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edgeslm.errors import EdgeslmError, PullError
+from edgeslm.errors import EdgeslmError, ModelFileError, PullError
 from edgeslm.machine import cache_home
 from edgeslm.transfer import file_sha256, publish, require_room
 
@@ -79,27 +79,44 @@ class Weights:
     """
 
     def __init__(self, path: Path, sha256: str | None = None) -> None:
-        self._path = path.absolute()
+        self.path = path.absolute()
         self._sha256 = sha256
         self._facts = self._look()
+        self._failed = False
 
     def sha256(self, folder: Path) -> str | None:
         """64 hexadecimal digits, remembered in ``folder``; None where that cannot be written."""
-        if self._sha256 is None and self._facts is not None:
+        if self._sha256 is None and self._facts is not None and not self._failed:
             try:
                 self._sha256 = self._remembered(folder)
             except OSError as error:
-                _log.info("%s: no prefix is kept: %s", self._path, error)
-            if self._sha256 is None:
-                self._facts = None  # so that a failure is not tried again with each request
+                _log.info("%s: no prefix is kept: %s", self.path, error)
+            self._failed = self._sha256 is None  # not tried again with each request
         return self._sha256
+
+    def verified(self) -> str:
+        """64 hexadecimal digits, found out now if they are not known.
+
+        Raises:
+            ModelFileError: the file cannot be read, or changed since this was made.
+        """
+        if self._sha256 is not None:
+            return self._sha256
+        try:
+            sha256 = file_sha256(self.path)
+        except OSError as error:
+            raise ModelFileError(f"{self.path}: cannot be read: {error}") from error
+        if self._facts is None or self._look() != self._facts:
+            raise ModelFileError(f"{self.path}: changed since it was opened; load it again")
+        self._sha256 = sha256
+        return sha256
 
     def _look(self) -> tuple[str, int, int, int] | None:
         try:
-            stat = self._path.stat()
+            stat = self.path.stat()
         except OSError:
             return None
-        return str(self._path), stat.st_size, stat.st_mtime_ns, stat.st_ino
+        return str(self.path), stat.st_size, stat.st_mtime_ns, stat.st_ino
 
     def _remembered(self, folder: Path) -> str | None:
         facts = self._facts
@@ -113,7 +130,7 @@ class Weights:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"{folder} cannot be written")
-        sha256 = file_sha256(self._path)
+        sha256 = file_sha256(self.path)
         if self._look() != facts:
             return None
         if time.time() - facts[2] / 1e9 > _SETTLED_S:
@@ -125,7 +142,8 @@ class PrefixCache:
     """The saved prefixes of one loaded model, in a folder that other processes share.
 
     ``identity`` is what decides a state's bits beside the weights and the tokens, as JSON
-    values; ``limit`` the bytes that the folder may hold.
+    values; ``limit`` the bytes that the folder may hold. A state belongs to one ``adapter``,
+    the sha256 of its file, or to the model alone.
     """
 
     def __init__(
@@ -136,9 +154,9 @@ class PrefixCache:
         self._weights = weights
         self._identity = dict(identity)
 
-    def get(self, tokens: Sequence[int]) -> bytes | None:
+    def get(self, tokens: Sequence[int], *, adapter: str | None = None) -> bytes | None:
         """The state of these tokens, byte for byte as it was put; None if it is not here."""
-        parts = self._parts(tokens)
+        parts = self._parts(tokens, adapter)
         if parts is None:
             return None
         path = self._path(parts)
@@ -156,9 +174,11 @@ class PrefixCache:
         _touch(path)
         return state
 
-    def put(self, tokens: Sequence[int], save: Callable[[], bytes]) -> None:
+    def put(
+        self, tokens: Sequence[int], save: Callable[[], bytes], *, adapter: str | None = None
+    ) -> None:
         """Keep the state that ``save`` gives, if it is worth keeping and not kept yet."""
-        parts = self._parts(tokens)
+        parts = self._parts(tokens, adapter)
         if parts is None or self._path(parts).is_file():
             return
         pieces = _pack(parts, save())
@@ -174,20 +194,21 @@ class PrefixCache:
         except (OSError, PullError) as error:
             _log.info("a prefix is not kept in %s: %s", self._folder, error)
 
-    def drop(self, tokens: Sequence[int]) -> None:
+    def drop(self, tokens: Sequence[int], *, adapter: str | None = None) -> None:
         """Forget the state of these tokens."""
-        parts = self._parts(tokens)
+        parts = self._parts(tokens, adapter)
         if parts is not None:
             _remove(self._path(parts))
 
-    def _parts(self, tokens: Sequence[int]) -> bytes | None:
+    def _parts(self, tokens: Sequence[int], adapter: str | None) -> bytes | None:
         """All that decides the bits of a state, as JSON; None where nothing is kept."""
         if len(tokens) < MIN_TOKENS:
             return None
         weights = self._weights.sha256(self._folder)
         if weights is None:
             return None
-        parts = {**self._identity, "weights": weights, "tokens": list(tokens)}
+        decisive = {"weights": weights, "adapter": adapter, "tokens": list(tokens)}
+        parts = {**self._identity, **decisive}
         return json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()
 
     def _path(self, parts: bytes) -> Path:

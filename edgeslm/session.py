@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from edgeslm.draft import BatchCost
-from edgeslm.engine import Batch, Engine, Logits
+from edgeslm.engine import Engine, Logits
 from edgeslm.errors import DeadlineError, EngineError
 from edgeslm.grammar import GrammarTokenizer
-from edgeslm.prefix_cache import PrefixCache
+from edgeslm.leases import Leases
+from edgeslm.prefix_cache import PrefixCache, Weights
+from edgeslm.prefix_slots import PrefixSlots
 from edgeslm.prompt import Prompt
+from edgeslm.steps import Steps, drive, run_steps
 
-#: sequence 0 is the request's, the next ones keep fixed prompts; labels use those after
+#: sequence 0 is the request's, the next ones keep fixed prompts; those after are lent to
+#: labels and to answers in progress
 WORK = 0
 PREFIX_SLOTS = 8
 FIRST_FREE = 1 + PREFIX_SLOTS
@@ -45,6 +49,45 @@ class Prefilled:
         return cls(np.empty(0, np.float32), 0, 0, 0.0)
 
 
+def _split(prompt: Prompt, text: list[int]) -> tuple[tuple[int, ...], list[int]]:
+    """A prompt's fixed prefix, and what is evaluated for this text."""
+    prefix, rest = prompt.prefix, [*text, *prompt.suffix]
+    if not rest:  # logits are wanted after at least one token
+        prefix, rest = prefix[:-1], list(prefix[-1:])
+    if not rest:
+        raise EngineError("the prompt has no tokens: this model's tokenizer drops the text")
+    return prefix, rest
+
+
+class _Shared:
+    """What the sessions of one engine have in common."""
+
+    def __init__(self, engine: Engine, saved: PrefixCache | None) -> None:
+        self.engine = engine
+        self.lock = threading.Lock()
+        self.prefixes = PrefixSlots(engine, range(1, FIRST_FREE), saved)
+        self.leases = Leases(engine, range(FIRST_FREE, engine.max_sequences))
+        self.closed = False
+
+    @cached_property
+    def grammar_tokenizer(self) -> GrammarTokenizer:
+        return GrammarTokenizer(self.engine)
+
+    @cached_property
+    def string_closers(self) -> tuple[int, ...]:
+        pieces = self.engine.vocab.pieces
+        found = [token for token, piece in enumerate(pieces) if piece[:1] == b'"']
+        return tuple(sorted(found, key=lambda token: -len(pieces[token])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    """An adapter that was loaded: its number in the engine, its file's sha256."""
+
+    number: int
+    sha256: str
+
+
 class Session:
     """An engine and what requests share. Safe for many threads; requests take turns.
 
@@ -53,140 +96,146 @@ class Session:
 
     def __init__(self, engine: Engine, saved: PrefixCache | None = None) -> None:
         self.engine = engine
-        self._saved = saved
-        self._lock = threading.Lock()
-        self._prefixes: OrderedDict[tuple[int, ...], int] = OrderedDict()
-        self._closed = False
+        self._shared = _Shared(engine, saved)
+        self._adapter: _Adapter | None = None
+        self._removed = False
         self.batch_cost = BatchCost(measured=engine.steady)
 
-    @cached_property
-    def grammar_tokenizer(self) -> GrammarTokenizer:
-        return GrammarTokenizer(self.engine)
+    def with_adapter(self, file: Weights) -> Session:
+        """A session that answers with an adapter, on the same engine and in the same queue.
 
-    @cached_property
+        Raises:
+            ModelFileError: no adapter for this engine's model, or the file changed meanwhile.
+            EngineError: the model is closed.
+        """
+        other = copy.copy(self)
+        with self.request(None):
+            number = self.engine.add_adapter(file.path)
+            try:
+                other._adapter = _Adapter(number, file.verified())
+            except BaseException:
+                self.engine.remove_adapter(number)
+                raise
+        other.batch_cost = BatchCost(measured=self.engine.steady)  # an adapter's rows cost more
+        return other
+
+    @property
+    def grammar_tokenizer(self) -> GrammarTokenizer:
+        return self._shared.grammar_tokenizer
+
+    @property
     def string_closers(self) -> tuple[int, ...]:
         """Tokens that begin with a quotation mark, the longest first."""
-        pieces = self.engine.vocab.pieces
-        found = [token for token, piece in enumerate(pieces) if piece[:1] == b'"']
-        return tuple(sorted(found, key=lambda token: -len(pieces[token])))
+        return self._shared.string_closers
 
     @contextmanager
     def request(self, deadline_ms: float | None) -> Iterator[None]:
         """Hold the engine for one request; the deadline counts from now, queue included."""
         seconds = None if deadline_ms is None else _wait_seconds(deadline_ms)
         deadline = None if seconds is None else time.monotonic() + seconds
-        if not self._lock.acquire(timeout=-1 if seconds is None else seconds):
+        if not self._shared.lock.acquire(timeout=-1 if seconds is None else seconds):
             raise DeadlineError("the deadline passed while other requests were being answered")
         try:
             self.engine.arm(deadline)
             try:
                 # asked after arming, which forgets a cancel, so that close() is never missed
-                if self._closed:
+                if self._shared.closed:
                     raise EngineError("the model is closed")
+                if self._removed:
+                    raise EngineError("the adapter is closed")
+                self._shared.leases.collect()
                 yield
             finally:
                 self.engine.arm(None)
         finally:
-            self._lock.release()
+            self._shared.lock.release()
 
     def prefill(self, prompt: Prompt, text: list[int], reserve: int) -> Prefilled:
         """Evaluate a prompt into WORK, its fixed prefix from the cache.
 
         ``reserve`` cells are kept free for the answer. Call within ``request``.
         """
+        return drive(self.engine, self.prefill_steps(prompt, text, reserve))
+
+    def prefill_steps(self, prompt: Prompt, text: list[int], reserve: int) -> Steps[Prefilled]:
+        """``prefill`` step by step."""
+        self.make_room(prompt, text, reserve)
+        return (yield from self.fill_steps(prompt, text, WORK))
+
+    def fill_steps(self, prompt: Prompt, text: list[int], sequence: int) -> Steps[Prefilled]:
+        """Evaluate a prompt into an empty sequence, for which room was made, step by step.
+
+        The fixed prefix is there before the first step.
+        """
         start = time.perf_counter()
-        rest = [*text, *prompt.suffix]
-        prefix = prompt.prefix
-        if not rest:  # logits are wanted after at least one token
-            prefix, rest = prefix[:-1], list(prefix[-1:])
-        if not rest:
-            raise EngineError("the prompt has no tokens: this model's tokenizer drops the text")
-        self.engine.truncate(WORK, 0)
-        self._make_room(prefix, len(rest) + reserve)
-        cached = self._prefix_into_work(prefix)
-        row = self._run(rest, len(prefix), WORK)
+        prefix, rest = _split(prompt, text)
+        self.use_adapter()
+        cached = self._shared.prefixes.copy_to(sequence, prefix, self._adapter_sha256)
+        row = yield from run_steps(rest, len(prefix), sequence, self.engine.batch_size)
         ms = (time.perf_counter() - start) * 1000
         return Prefilled(row, len(prefix) + len(rest), cached, ms)
 
-    def _prefix_into_work(self, prefix: tuple[int, ...]) -> int:
-        if not prefix:
-            return 0
-        slot = self._prefixes.get(prefix)
-        cached = len(prefix)
-        if slot is None:
-            slot = self._free_slot()
-            cached = self._fill(slot, prefix)
-            self._prefixes[prefix] = slot
-        self._prefixes.move_to_end(prefix)
-        self.engine.fork(slot, WORK)
-        return cached
+    def use_adapter(self) -> None:
+        """Let the engine evaluate with this session's adapter, or with none."""
+        self.engine.use_adapter(None if self._adapter is None else self._adapter.number)
 
-    def _fill(self, slot: int, prefix: tuple[int, ...]) -> int:
-        """A prefix into an empty sequence; how many of its tokens were not evaluated."""
-        if self._saved is not None and self._restore(self._saved, slot, prefix):
-            return len(prefix)
-        self._run(list(prefix), 0, slot)
-        if self._saved is not None:
-            self._saved.put(prefix, lambda: self.engine.save(slot))
-        return 0
+    @property
+    def _adapter_sha256(self) -> str | None:
+        return None if self._adapter is None else self._adapter.sha256
 
-    def _restore(self, saved: PrefixCache, slot: int, prefix: tuple[int, ...]) -> bool:
-        state = saved.get(prefix)
-        if state is None:
-            return False
-        try:
-            self.engine.restore(slot, state)
-        except EngineError:
-            saved.drop(prefix)
-            return False
-        return True
+    @property
+    def leases(self) -> Leases:
+        """Sequences for labels and for answers in progress. Use within ``request``."""
+        return self._shared.leases
 
-    def _free_slot(self) -> int:
-        if len(self._prefixes) == PREFIX_SLOTS:
-            self._evict()
-        used = set(self._prefixes.values())
-        slot = next(s for s in range(1, FIRST_FREE) if s not in used)
-        self.engine.truncate(slot, 0)  # what a cancelled prefill left
-        return slot
+    def has_room(self, prompt: Prompt, text: list[int], reserve: int) -> bool:
+        """Whether a prompt and its answer fit beside the answers in progress."""
+        prefix, rest = _split(prompt, text)
+        size = self.engine.context_size
+        room = self._shared.prefixes.room(prefix, self._adapter_sha256, size)
+        return len(rest) + reserve + self.leases.cells <= room
 
-    def _evict(self) -> None:
-        _, slot = self._prefixes.popitem(last=False)
-        self.engine.truncate(slot, 0)
+    def make_room(self, prompt: Prompt, text: list[int], reserve: int, *, copies: int = 1) -> None:
+        """Make room for a prompt and its answer; for more of the kind as far as there may be.
 
-    def _make_room(self, prefix: tuple[int, ...], more: int) -> None:
-        """Grow the context, or drop other prefixes where it cannot grow."""
-        others = sum(len(kept) for kept in self._prefixes if kept != prefix)
-        need = len(prefix) + more
-        if need + others <= self.engine.context_size:
+        What stands in the way goes: answers in progress, then other fixed prompts. An
+        adapter's prompts count as others.
+
+        Raises:
+            EngineError: the prompt has no tokens. ResourceError: the memory is too small.
+        """
+        self.engine.truncate(WORK, 0)
+        if self.leases.cells and self.has_room(prompt, text, reserve):
             return
-        if self.engine.context_size < self.engine.max_context:
-            target = max(need + others, 2 * self.engine.context_size)
-            self.engine.resize(min(target, self.engine.max_context))
-            self._prefixes.clear()
-        while need + sum(map(len, self._prefixes)) > self.engine.context_size and self._prefixes:
-            oldest = next(iter(self._prefixes))
-            if oldest == prefix:
-                if len(self._prefixes) == 1:
-                    break
-                self._prefixes.move_to_end(prefix)
-            self._evict()
-
-    def _run(self, tokens: list[int], start: int, sequence: int) -> Logits:
-        """Evaluate a run in batches; the logits row of its last token."""
-        size = self.engine.batch_size
-        for at in range(0, len(tokens), size):
-            chunk = tokens[at : at + size]
-            rows = self.engine.evaluate(Batch.run(chunk, start + at, sequence))
-        last: Logits = rows[-1]
-        return last
+        self.leases.recall()
+        prefix, rest = _split(prompt, text)
+        adapter, prefixes = self._adapter_sha256, self._shared.prefixes
+        one = len(rest) + reserve
+        most = prefixes.room(prefix, adapter, self.engine.max_context)
+        prefixes.make_room(prefix, adapter, max(one, min(copies * one, most)))
 
     def cancel(self) -> None:
         """Stop the request that runs now; it raises CancelledError. Queued ones go on."""
         self.engine.cancel()
 
     def close(self) -> None:
-        """Stop what runs, then free the engine. A second call does nothing."""
-        self._closed = True
+        """Stop what runs, then free the engine; with an adapter, wait and free the adapter alone.
+
+        A second call does nothing.
+        """
+        if self._adapter is not None:
+            self._close_adapter(self._adapter)
+            return
+        self._shared.closed = True
         self.engine.cancel()
-        with self._lock:
+        with self._shared.lock:
             self.engine.close()
+
+    def _close_adapter(self, adapter: _Adapter) -> None:
+        with self._shared.lock:
+            if self._removed or self._shared.closed:
+                return
+            self._removed = True
+            with suppress(EngineError):  # an engine that failed has freed everything
+                self._shared.prefixes.forget(adapter.sha256)
+                self.engine.remove_adapter(adapter.number)

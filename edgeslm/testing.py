@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from edgeslm.engine import Batch, Logits, Vocab
-from edgeslm.errors import CancelledError, DeadlineError, EngineError
+from edgeslm.errors import CancelledError, DeadlineError, EngineError, ModelFileError
 
 #: the template scripted models use; the answer begins after its last line
 CHATML = (
@@ -31,7 +33,9 @@ class ScriptedEngine:
     longest first) and three control tokens. Logits are a fixed function of the
     tokens of a sequence and of ``seed``: noise of unit variance, plus ``sharpness``
     on the token that continues ``script(prompt)``. So every path that evaluates the
-    same tokens, in whatever batches, reads the same logits.
+    same tokens, in whatever batches, reads the same logits. An adapter is a file name of
+    ``adapters``; with it, its own script is followed, the noise is another, and so is what
+    a token leaves in its sequence.
     """
 
     chat_template: str | None = CHATML
@@ -48,6 +52,7 @@ class ScriptedEngine:
         max_sequences: int = 64,
         batch_size: int = 512,
         max_outputs: int = 128,
+        adapters: Mapping[str, Script | str] | None = None,
     ) -> None:
         text_pieces = [bytes([b]) for b in range(256)] + list(pieces)
         n = len(text_pieces)
@@ -61,6 +66,11 @@ class ScriptedEngine:
         self._by_bytes = {piece: i for i, piece in enumerate(text_pieces)}
         self._longest = max(map(len, text_pieces))
         self._script = script
+        self._adapters = dict(adapters or {})
+        #: adapters that were added and not removed, by number: their names
+        self._added: dict[int, str] = {}
+        self._numbers = itertools.count()
+        self._adapter: int | None = None
         self._seed = seed
         self._sharpness = sharpness
         self.context_size = context_size
@@ -68,6 +78,7 @@ class ScriptedEngine:
         self.max_outputs = max_outputs
         self.max_sequences = max_sequences
         self.batch_size = batch_size
+        #: cells: a token, plus a multiple of the vocabulary's size for each adapter
         self._sequences: dict[int, list[int]] = {}
         self._deadline: float | None = None
         self._cancelled = False
@@ -103,6 +114,7 @@ class ScriptedEngine:
     def evaluate(self, batch: Batch) -> Logits:
         self._check(batch)
         added: dict[int, list[int]] = {}
+        mark = self._mark() * self.vocab.size
         rows = []
         for token, position, sequences, wanted in zip(
             batch.tokens, batch.positions, batch.sequences, batch.wanted, strict=True
@@ -114,7 +126,7 @@ class ScriptedEngine:
                     raise EngineError(
                         f"sequence {s} has {len(path)} tokens, position {position} was given"
                     )
-                path.append(token)
+                path.append(token + mark)
                 paths.add(tuple(path))
             if len(paths) != 1:
                 raise EngineError("a token was shared by sequences with different pasts")
@@ -154,18 +166,17 @@ class ScriptedEngine:
         return row
 
     def _wish(self, path: tuple[int, ...]) -> int | None:
-        if self._script is None:
+        name = self._name()
+        wanted = self._script if name is None else self._adapters[name]
+        if wanted is None:
             return None
+        path = tuple(cell % self.vocab.size for cell in path)
         names = {token: name.encode() for token, name in self.vocab.control.items()}
         data = b"".join(names.get(token) or self.vocab.pieces[token] for token in path)
         prompt, turn, so_far = data.rpartition(_TURN)
         if not turn:
             return None
-        script = (
-            self._script
-            if isinstance(self._script, str)
-            else self._script(prompt.decode("utf-8", "replace"))
-        )
+        script = wanted if isinstance(wanted, str) else wanted(prompt.decode("utf-8", "replace"))
         answer = script.encode()
         if answer == so_far:
             return self.vocab.end[0]
@@ -198,6 +209,32 @@ class ScriptedEngine:
     def resize(self, context_size: int) -> None:
         self.context_size = max(self.context_size, context_size)
         self._sequences.clear()
+
+    def add_adapter(self, path: Path) -> int:
+        if path.name not in self._adapters:
+            raise ModelFileError(f"{path}: not one of this engine's adapters")
+        number = next(self._numbers)
+        self._added[number] = path.name
+        return number
+
+    def remove_adapter(self, adapter: int) -> None:
+        if self._adapter == adapter:
+            self._adapter = None
+        self._added.pop(adapter, None)
+
+    def use_adapter(self, adapter: int | None) -> None:
+        if adapter is not None and adapter not in self._added:
+            raise EngineError("the adapter is closed")
+        self._adapter = adapter
+
+    def _name(self) -> str | None:
+        """The adapter in use."""
+        return None if self._adapter is None else self._added[self._adapter]
+
+    def _mark(self) -> int:
+        """What tells the cells of the adapter in use from others: 0 for none."""
+        name = self._name()
+        return 0 if name is None else 1 + list(self._adapters).index(name)
 
     def arm(self, deadline: float | None) -> None:
         self._deadline = deadline

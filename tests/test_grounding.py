@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 import re
-from decimal import Decimal
 
 import pytest
 from grammar_help import tokenizer
+from grounding_help import INVENTED, TEXT, Shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 from scripted import extractor_for
 
 from edgeslm.card import Card, Style
@@ -22,11 +21,6 @@ from edgeslm.grounding import MAX_PATTERN_PARTS, ground
 from edgeslm.model import Model
 from edgeslm.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
-
-TEXT = """HARBOUR  "LANE"\\ bak/ery
-14/03/2026 10:20, due 5th March 2027
-Total RM1,284.50 (-2.00)  2 125.00 Café 7
-\tinfo@lane.example"""
 
 
 def matcher(schema, text: str = TEXT, style: Style | None = None) -> Matcher:
@@ -74,6 +68,11 @@ def accepts(schema, answer: str, text: str = TEXT, style: Style | None = None) -
             ["x@lane.example", "info@", "7 info@lane.example", "HARBOUR"],
         ),
         ({"type": "string", "pattern": r"^\d{2}:\d{2}$"}, ["10:20"], ["20:10", "14/03", "10"]),
+        (
+            {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$"},
+            ["1284.50", "-2.00", "2.00", "284.50", "2125.00", "125.00"],
+            ["1284.5", "1,284.50", "7.00", "12.84", "99.00", "2126.00"],
+        ),
         (
             {"type": "string", "allOf": [{"pattern": "^C"}, {"pattern": "7$"}]},
             ["Café 7"],
@@ -291,15 +290,6 @@ def test_strings_with_a_pattern_are_bounded():
     assert not accepts(schema, json.dumps(longest + " a"), text=text)
 
 
-class Shop(BaseModel):
-    name: str | None
-    address: str | None
-    total: Decimal | None
-
-
-INVENTED = '{"name":"Harbour Bakery","address":"1 Main Street","total":99.95}'
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_a_model_that_invents_cannot(seed):
     text = "Harbour Bakery\nTotal 12.50"
@@ -343,6 +333,11 @@ def test_a_grounded_answer_is_taken_back_where_a_rule_is_broken(seed):
     first, second = read("ab 12 the", grounded=True).value
     assert first != second
     assert first in "ab 12 the" and second in "ab 12 the"
+
+
+def test_a_number_written_as_a_string_has_its_place_in_the_text():
+    assert SpanFinder("Total RM1,284.50 paid").find("1284.50") == (8, 16)
+    assert SpanFinder("Total RM1,284.50 paid").find("1285.50") is None
 
 
 def test_nothing_to_say_is_an_error_before_inference():

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
-from edgeslm.engine import Batch
+from edgeslm.engine import Batch, Logits
 from edgeslm.errors import LabelError
-from edgeslm.labels import log_softmax_at, probabilities, score_labels, tokenize_labels
+from edgeslm.labels import (
+    LabelTokens,
+    log_softmax_at,
+    probabilities,
+    score_labels,
+    tokenize_labels,
+)
+from edgeslm.steps import drive
 from edgeslm.testing import ScriptedEngine
 
 #: prefixes of each other, shared words, non-ASCII, one letter, long
@@ -30,6 +39,14 @@ LABELS = [
     "card stolen",
     "x" * 40,
 ]
+
+
+def score(
+    engine: ScriptedEngine, labels: Sequence[LabelTokens], row: Logits, length: int
+) -> tuple[NDArray[np.float64], int]:
+    forks = range(2, engine.max_sequences)
+    steps = score_labels(engine, labels, sequence=0, length=length, row=row, forks=forks)
+    return drive(engine, steps)
 
 
 def alone(engine: ScriptedEngine, labels, length, row) -> np.ndarray:
@@ -64,7 +81,7 @@ def test_the_trie_equals_each_label_alone(texts, seed, outputs, sequences):
     )
     labels = tokenize_labels(texts, engine)
     row, length = prefilled(engine)
-    scores, decodes = score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
+    scores, decodes = score(engine, labels, row, length)
     np.testing.assert_array_equal(scores, alone(engine, labels, length, row))
     assert decodes >= math.ceil(len(labels) / (sequences - 2))
     assert probabilities(scores).sum() == pytest.approx(1, abs=1e-9)
@@ -74,7 +91,7 @@ def test_labels_that_are_prefixes_of_others():
     engine = ScriptedEngine("ab", sharpness=30.0)
     labels = tokenize_labels(LABELS, engine)
     row, length = prefilled(engine)
-    scores, decodes = score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
+    scores, decodes = score(engine, labels, row, length)
     shares = probabilities(scores)
     assert LABELS[int(shares.argmax())] == "ab"
     assert shares.max() > 0.99
@@ -85,18 +102,17 @@ def test_shared_tokens_are_evaluated_once():
     engine = ScriptedEngine()
     labels = tokenize_labels(["card lost", "card stolen"], engine)
     row, length = prefilled(engine)
-    score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
+    score(engine, labels, row, length)
     assert len(engine.evaluated[-1].tokens) == len("card ") + len("lost") + len("stolen")
 
 
-def test_forks_are_given_back():
+def test_what_forks_held_before_does_not_matter():
     engine = ScriptedEngine()
     labels = tokenize_labels(LABELS, engine)
     row, length = prefilled(engine)
-    first, _ = score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
-    again, _ = score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
+    first, _ = score(engine, labels, row, length)
+    again, _ = score(engine, labels, row, length)
     np.testing.assert_array_equal(first, again)
-    assert not any(engine.save(sequence) for sequence in range(1, engine.max_sequences))
 
 
 def test_temperature_flattens_and_keeps_the_order():
@@ -128,4 +144,4 @@ def test_a_label_longer_than_a_batch_is_refused():
     labels = tokenize_labels(["x" * 17, "y"], engine)
     row, length = prefilled(engine)
     with pytest.raises(LabelError, match="verbalizer"):
-        score_labels(engine, labels, sequence=0, length=length, row=row, free=2)
+        score(engine, labels, row, length)

@@ -97,13 +97,23 @@ def test_a_file_of_another_version_is_made_anew(
     assert cache.get(TOKENS) == STATE
 
 
+def test_a_state_belongs_to_one_adapter(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    states: dict[str | None, bytes] = {None: b"none", "a" * 64: b"of a", "b" * 64: b"of b"}
+    for adapter, state in states.items():
+        assert cache.get(TOKENS, adapter=adapter) is None
+        cache.put(TOKENS, lambda state=state: state, adapter=adapter)  # type: ignore[misc]
+    cache.drop(TOKENS, adapter="b" * 64)
+    found = {adapter: cache.get(TOKENS, adapter=adapter) for adapter in states}
+    assert found == {**states, "b" * 64: None}
+
+
 @pytest.mark.parametrize(
     ("changes", "tokens"),
     [
         ({"weights": "b" * 64}, TOKENS),
         ({"engine": "another"}, TOKENS),
         ({"gpu": [-1, "GPU"]}, TOKENS),
-        ({"adapter": "c" * 64}, TOKENS),
         ({}, TOKENS[:-1]),
         ({}, [*TOKENS[:-1], 4]),
     ],

@@ -21,6 +21,7 @@ from edgeslm.engine import Batch
 from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.labels import log_softmax_at, probabilities, score_labels, tokenize_labels
 from edgeslm.schema import compile_schema
+from edgeslm.steps import drive
 
 pytestmark = pytest.mark.real
 
@@ -187,7 +188,10 @@ def test_the_label_trie_is_each_label_alone(engine, real_model, record_property)
     assert len(labels) == 77
     prompt = engine.tokenize("I have lost my card and want a new one. " * 5)
     row = engine.evaluate(Batch.run(prompt, 0, 70))[-1].copy()
-    scores, decodes = score_labels(engine, labels, sequence=70, length=len(prompt), row=row, free=1)
+    steps = score_labels(
+        engine, labels, sequence=70, length=len(prompt), row=row, forks=range(1, 70)
+    )
+    scores, decodes = drive(engine, steps)
     alone = []
     for tokens in labels:
         engine.fork(70, 71)

@@ -12,6 +12,7 @@ from edgeslm import errors
 from edgeslm.decode import Decoder
 from edgeslm.engine import Batch
 from edgeslm.extract import MAX_RETRIES
+from edgeslm.steps import drive
 from edgeslm.testing import ScriptedEngine
 
 UNIQUE = {
@@ -95,7 +96,7 @@ def test_what_follows_a_retry_is_what_the_model_says_there(seed, which):
     decoder.run(row)
     first = list(decoder.out.tokens)
     choice = decoder.open_choices()[which]
-    decoder.run(decoder.back_off(choice))
+    decoder.run(drive(engine, decoder.back_off(choice)))
     second = decoder.out.tokens
     assert second[: choice.index] == first[: choice.index]
     assert second[choice.index] != first[choice.index]

@@ -21,6 +21,7 @@ _COMMANDS = {
     "pack": "edgeslm.cli.show:pack",
     "extract": "edgeslm.cli.answer:extract",
     "classify": "edgeslm.cli.answer:classify",
+    "eval": "edgeslm.cli.eval:evaluate",
     "schema": "edgeslm.cli.schema:schema",
     "doctor": "edgeslm.cli.doctor:doctor",
 }

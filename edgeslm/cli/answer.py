@@ -46,6 +46,12 @@ _COMMON = (
         help="Drop the middle of a text that is too long, instead of an error.",
     ),
     click.option(
+        "--adapter",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="A LoRA adapter of the model, to answer with; its card then counts.",
+    ),
+    click.option(
         "--threads", type=click.IntRange(1, 256), help="Default: chosen for this machine."
     ),
     click.option(
@@ -93,6 +99,7 @@ def extract(
     as_json: bool,
     deadline_ms: int | None,
     truncate: Literal["middle"] | None,
+    adapter: str | None,
     threads: int | None,
     gpu_layers: int | None,
     schema_file: str | None,
@@ -114,7 +121,8 @@ def extract(
 
     files = _inputs(files, "extract smollm2-135m receipt.txt --schema receipt.schema.json")
     schema = None if schema_file is None else read_schema(schema_file)
-    with load(name, threads=threads, gpu_layers=gpu_layers) as model:
+    with load(name, threads=threads, gpu_layers=gpu_layers) as base:
+        model = base if adapter is None else base.adapter(Path(adapter))
         extractor = model.extractor(schema)
 
         def answer(text: str) -> Result:
@@ -145,6 +153,7 @@ def classify(
     as_json: bool,
     deadline_ms: int | None,
     truncate: Literal["middle"] | None,
+    adapter: str | None,
     threads: int | None,
     gpu_layers: int | None,
     labels: str | None,
@@ -163,7 +172,8 @@ def classify(
 
     files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
     names = None if labels is None else _label_names(labels)
-    with load(name, threads=threads, gpu_layers=gpu_layers) as model:
+    with load(name, threads=threads, gpu_layers=gpu_layers) as base:
+        model = base if adapter is None else base.adapter(Path(adapter))
         classifier = model.classifier(names)
 
         def answer(text: str) -> Result:
@@ -207,7 +217,7 @@ def _answer_all(
     show = _show_table if people else _show_line
     asked = failed = 0
     first = ""
-    with _worker(model) as worker, _progress(files, jsonl) as progress:
+    with answering_thread(model) as worker, _progress(files, jsonl) as progress:
         for item in inputs:
             asked += 1
             try:
@@ -225,7 +235,7 @@ def _answer_all(
 
 
 @contextmanager
-def _worker(model: Model) -> Iterator[ThreadPoolExecutor]:
+def answering_thread(model: Model) -> Iterator[ThreadPoolExecutor]:
     """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back."""
     with ThreadPoolExecutor(1) as worker:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ import numpy as np
 
 from edgeslm import machine
 from edgeslm.engine import Batch, Logits, Vocab
-from edgeslm.engines.llama_library import BatchArrays, StopFlag, llama_cpp, log
+from edgeslm.engines.llama_adapter import Adapters
+from edgeslm.engines.llama_context import CELL_BLOCK, Context
+from edgeslm.engines.llama_library import StopFlag, llama_cpp, log
 from edgeslm.engines.llama_memory import (
     BATCH_SIZE,
     DEFAULT_CONTEXT,
@@ -35,17 +36,12 @@ from edgeslm.pace import Pace
 #: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and
 #: Q8_0 do not depend on the shape of the batch.
 MAX_OUTPUTS = 63
-_COMPANION = MAX_SEQUENCES
 #: half the cells from which on a single row's attention is split between threads
 _SPLIT_CELLS = 128
 #: weights whose products do not depend on the number of rows, as measured on x86
 _STEADY_TYPES = {"Q4_0", "Q4_1", "Q8_0"}
-#: flash attention works in blocks of this many cells
-CELL_BLOCK = 256
 #: llama_decode's codes for "no room" and "invalid batch"
 _NOTHING_DONE = (1, -1)
-#: in front of a saved state
-_CHECKSUM_BYTES = 32
 
 
 class LlamaEngine:
@@ -80,7 +76,8 @@ class LlamaEngine:
         refuse_fatal(self.info)
         self._path = path
         self._model: Any = None
-        self._context: Any = None
+        self._open: Context | None = None
+        self._adapter: int | None = None
         self._stop = StopFlag()
         self._threads = threads or machine.default_threads()
         self._pace = Pace(self._threads) if threads is None else None
@@ -90,7 +87,7 @@ class LlamaEngine:
         self._model = self._load(gpu_layers)
         self._vocab_pointer = llama_cpp.llama_model_get_vocab(self._model)
         self._refuse_recurrent()
-        self._arrays = BatchArrays(BATCH_SIZE, MAX_SEQUENCES)
+        self._adapters = Adapters(self._model, self.info)
         self._open_context(context_size)
 
     # --- loading ---------------------------------------------------------------
@@ -129,31 +126,19 @@ class LlamaEngine:
         cells = min(
             -(-cells // CELL_BLOCK) * CELL_BLOCK, -(-self._max_context // CELL_BLOCK) * CELL_BLOCK
         )
-        parameters = llama_cpp.llama_context_default_params()
-        parameters.n_ctx = cells
-        parameters.n_batch = parameters.n_ubatch = BATCH_SIZE
-        parameters.n_seq_max = MAX_SEQUENCES + 1  # and the companion
-        parameters.n_outputs_max = MAX_SEQUENCES + 1  # llama.cpp wants one for each
-        parameters.n_outputs_max_per_seq = 0
-        parameters.n_threads = parameters.n_threads_batch = self._threads_now = self._threads
-        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
-        parameters.kv_unified = True  # a partial copy of a sequence aborts the process without it
-        parameters.abort_callback = self._stop.callback
-        parameters.abort_callback_data = self._stop.data
-        log.errors = []
-        self._context = llama_cpp.llama_init_from_model(self._model, parameters)
-        if not self._context:
+        try:
+            self._open = Context(self._model, self._path, cells, self._threads, self._stop)
+        except EngineError:
             self.close()
-            raise EngineError(f"{self._path}: no context of {cells} cells: {log.reason()}")
-        self._memory = llama_cpp.llama_get_memory(self._context)
-        self._cells = cells
-        self._lengths: dict[int, int] = {}
+            raise
+        if self._adapter is not None:
+            self._open.set_adapter(self._adapters.pointer(self._adapter))
 
     # --- facts -----------------------------------------------------------------
 
     @property
     def context_size(self) -> int:
-        return self._cells
+        return self._context.cells
 
     @property
     def max_context(self) -> int:
@@ -224,78 +209,51 @@ class LlamaEngine:
     # --- evaluation ------------------------------------------------------------
 
     def evaluate(self, batch: Batch) -> Logits:
-        self._check_open()
+        context = self._context
         self._stop.check()
         if len(batch.tokens) > BATCH_SIZE or sum(batch.wanted) > MAX_OUTPUTS:
             raise EngineError(f"a batch holds at most {BATCH_SIZE} rows and {MAX_OUTPUTS} outputs")
-        code = self._decode(batch)
+        code = self._decode(context, batch)
         if code not in (0, *_NOTHING_DONE):
-            self._undo(batch)
+            context.undo(batch)
         if code != 0:
             self._explain(code, batch)
-        return self._rows(sum(batch.wanted))
+        return self._rows(context, sum(batch.wanted))
 
-    def _decode(self, batch: Batch) -> int:
-        """Decode, a single row in company: alone, past 256 cells, it would round otherwise.
+    def _decode(self, context: Context, batch: Batch) -> int:
+        """Decode, a single row in company where it would round otherwise alone.
 
-        With more than one thread flash attention then splits the cells between them, so
-        that the same token had other logits in a batch of one than in a batch of two.
+        Past 256 cells and with more than one thread flash attention splits the cells of a
+        single row between them, and the factors of an adapter are multiplied by a vector
+        otherwise than by a matrix: the same token had other logits in a batch of one than in
+        a batch of two.
         """
         rows = len(batch.tokens)
-        self._set_threads(self._threads if self._pace is None else self._pace.threads(rows))
+        context.set_threads(self._threads if self._pace is None else self._pace.threads(rows))
         # weights that are not steady round by the company, so they keep it whatever the pace
-        threads = self._threads_now if self.steady else self._threads
-        alone = rows == 1 and threads > 1 and self._filled > _SPLIT_CELLS
-        self._arrays.fill(_in_company(batch) if alone else batch)
-        log.errors = []
-        code = self._decode_arrays(rows)
-        if alone:
-            llama_cpp.llama_memory_seq_rm(self._memory, _COMPANION, -1, -1)
-        for position, sequences in zip(batch.positions, batch.sequences, strict=True):
-            for sequence in sequences:
-                self._lengths[sequence] = position + 1
-        return code
-
-    def _decode_arrays(self, rows: int) -> int:
-        """Decode what the arrays hold; the pace learns how long ``rows`` took."""
+        threads = context.threads if self.steady else self._threads
+        is_split = threads > 1 and context.filled > _SPLIT_CELLS
+        alone = rows == 1 and (is_split or self._adapter is not None)
         start = time.perf_counter()
-        code: int = llama_cpp.llama_decode(self._context, self._arrays.struct)
+        code = context.decode(batch, in_company=alone)
         if self._pace is not None and code == 0:
-            self._pace.record(rows, (time.perf_counter() - start) * 1000, self._threads_now)
+            self._pace.record(rows, (time.perf_counter() - start) * 1000, context.threads)
         return code
-
-    def _set_threads(self, threads: int) -> None:
-        if threads != self._threads_now:
-            llama_cpp.llama_set_n_threads(self._context, threads, threads)
-            self._threads_now = threads
-
-    @property
-    def _filled(self) -> int:
-        """Cells in use, at least: shared ones count for each of their sequences."""
-        return sum(self._lengths.values())
-
-    def _undo(self, batch: Batch) -> None:
-        first: dict[int, int] = {}
-        for position, sequences in zip(batch.positions, batch.sequences, strict=True):
-            for sequence in sequences:
-                first[sequence] = min(position, first.get(sequence, position))
-        for sequence, position in first.items():
-            self.truncate(sequence, position)
 
     def _explain(self, code: int, batch: Batch) -> None:
         if code == 2:
             self._stop.check()
         if code == 1:
             raise EngineError(
-                f"no room for {len(batch.tokens)} more tokens in a context of {self._cells} cells"
+                f"no room for {len(batch.tokens)} more tokens in a context of "
+                f"{self.context_size} cells"
             )
         raise EngineError(f"llama.cpp failed with code {code}: {log.reason()}")
 
-    def _rows(self, n: int) -> Logits:
+    def _rows(self, context: Context, n: int) -> Logits:
         if n == 0:
             return np.empty((0, self._n_vocab), np.float32)
-        pointer = llama_cpp.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(pointer, shape=(n, self._n_vocab))
+        return np.ctypeslib.as_array(context.logits(), shape=(n, self._n_vocab))
 
     @cached_property
     def _n_vocab(self) -> int:
@@ -304,49 +262,44 @@ class LlamaEngine:
     # --- sequences -------------------------------------------------------------
 
     def fork(self, source: int, target: int) -> None:
-        self._check_open()
-        self._lengths[target] = self._lengths.get(source, 0)
-        llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self._context.fork(source, target)
 
     def truncate(self, sequence: int, length: int) -> None:
-        self._check_open()
-        self._lengths[sequence] = min(length, self._lengths.get(sequence, 0))
-        if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
-            raise EngineError(f"this model cannot be rolled back to position {length}")
+        self._context.truncate(sequence, length)
 
     def save(self, sequence: int) -> bytes:
-        self._check_open()
-        size = llama_cpp.llama_state_seq_get_size(self._context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        data = bytes(memoryview(buffer)[:written])
-        return _checksum(data) + data
+        return self._context.save(sequence)
 
     def restore(self, sequence: int, state: bytes) -> None:
-        self._check_open()
-        data = state[_CHECKSUM_BYTES:]
-        if state[:_CHECKSUM_BYTES] != _checksum(data):
-            raise EngineError("the saved state is damaged; evaluate its tokens again")
-        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
-        if not llama_cpp.llama_state_seq_set_data(self._context, buffer, len(data), sequence):
-            self.truncate(sequence, 0)
-            raise EngineError(
-                f"the saved state does not fit: it is another model's, or {self._cells} cells "
-                "are too few"
-            )
-        last = llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)
-        self._lengths[sequence] = last + 1
+        self._context.restore(sequence, state)
 
     def resize(self, context_size: int) -> None:
-        if context_size <= self._cells:
+        context = self._context
+        if context_size <= context.cells:
             return
-        self._check_open()
-        more = need(self.info, context_size).kv - need(self.info, self._cells).kv
+        more = need(self.info, context_size).kv - need(self.info, context.cells).kv
         machine.check_fit(machine.Need(0, more, 0), machine.available_memory(), self._path.name)
-        llama_cpp.llama_free(self._context)
-        self._context = None
+        context.close()
+        self._open = None
         self._open_context(context_size)
+
+    # --- adapters --------------------------------------------------------------
+
+    def add_adapter(self, path: Path) -> int:
+        self._check_open()
+        return self._adapters.add(path)
+
+    def remove_adapter(self, adapter: int) -> None:
+        if self._open is None:
+            return
+        if adapter == self._adapter:
+            self.use_adapter(None)
+        self._adapters.remove(adapter)
+
+    def use_adapter(self, adapter: int | None) -> None:
+        if adapter != self._adapter:
+            self._context.set_adapter(self._adapters.pointer(adapter))
+            self._adapter = adapter
 
     # --- stopping --------------------------------------------------------------
 
@@ -358,26 +311,21 @@ class LlamaEngine:
 
     def close(self) -> None:
         self._stop.disarm()
-        if self._context is not None:
-            llama_cpp.llama_free(self._context)
-            self._context = None
+        if self._open is not None:
+            self._open.close()
+            self._open = None
         if self._model is not None:
-            llama_cpp.llama_model_free(self._model)
+            llama_cpp.llama_model_free(self._model)  # its adapters with it
             self._model = None
 
-    def _check_open(self) -> None:
-        if self._context is None:
+    @property
+    def _context(self) -> Context:
+        if self._open is None:
             raise EngineError("the model is closed")
+        return self._open
 
-
-def _in_company(batch: Batch) -> Batch:
-    """The batch's one row, and a row of no account beside it."""
-    return Batch(
-        tokens=[*batch.tokens, batch.tokens[0]],
-        positions=[*batch.positions, 0],
-        sequences=[*batch.sequences, (_COMPANION,)],
-        wanted=[*batch.wanted, False],
-    )
+    def _check_open(self) -> None:
+        _ = self._context
 
 
 def _no_space_prefix() -> Any:
@@ -390,8 +338,3 @@ def _no_space_prefix() -> Any:
     overrides[0].key = b"tokenizer.ggml.add_space_prefix"
     overrides[0].value.val_bool = False
     return overrides
-
-
-def _checksum(state: bytes) -> bytes:
-    """llama.cpp aborts on some damaged states and takes others for good."""
-    return hashlib.sha256(state).digest()
