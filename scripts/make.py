@@ -36,7 +36,10 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["-m", "mypy"],
     ],
     "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks.run"]],
+    "train": [["-m", "edgeslm", "pull", MODEL], ["-m", "converters", "build"]],
 }
+#: the extras of pyproject.toml that a command needs; most need those of inference and tests alone
+EXTRAS = {"test": "dev,train", "lint": "dev,train", "train": "dev,train"}
 
 NO_COMPILER = """\
 llama-cpp-python has to be compiled, and no C++ compiler was found. Install one:
@@ -114,7 +117,7 @@ def main(arguments: list[str]) -> int:
         return _fail(f"usage: python -m scripts.make {{{'|'.join(COMMANDS)}}} [ARGUMENTS]", 2)
     try:
         ensure_environment()
-        ensure_installed()
+        ensure_installed(EXTRAS.get(arguments[0], "dev"))
     except SetupError as error:
         return _fail(str(error))
     return run_steps(COMMANDS[arguments[0]], arguments[1:])
@@ -149,15 +152,16 @@ def ensure_environment() -> None:
         )
 
 
-def ensure_installed() -> None:
-    """Install edgeslm and what it needs, unless that was done for this very pyproject.toml."""
+def ensure_installed(extras: str) -> None:
+    """Install edgeslm with these extras, unless that was done for this very pyproject.toml."""
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+    done, _, has = STAMP.read_text().partition(" ") if STAMP.exists() else ("", "", "")
+    if done == wanted and set(extras.split(",")) <= set(has.split(",")):
         return
     print(f"installing edgeslm and what it needs (log: {LOG.relative_to(ROOT)})", flush=True)
     started = time.monotonic()
-    _install([*_pip("install"), "--verbose", "--editable", ".[dev]"])
-    STAMP.write_text(wanted)
+    _install([*_pip("install"), "--verbose", "--editable", f".[{extras}]"])
+    STAMP.write_text(f"{wanted} {extras}")
     print(f"installed in {time.monotonic() - started:.0f} seconds", flush=True)
 
 

@@ -13,9 +13,10 @@ import pytest
 from cli_help import LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_adapter import write_tiny_adapter
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.card import Card
+from edgeslm.card import CARD_KEY, Card
 from edgeslm.cli import inputs, main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.model import Model
@@ -248,6 +249,22 @@ def test_a_card_needs_neither_schema_nor_labels(work, run):
         code, (line,), _ = run(command, "card.gguf", "a.txt")
         assert code == 0
         assert set(line[place]) == names
+
+
+def test_an_adapter_answers_in_place_of_its_base(work, tiny_model, run):
+    for command, task, place, names in (
+        ("extract", {"kind": "extract", "json_schema": SCHEMA}, "value", {"shop", "total"}),
+        ("classify", {"kind": "classify", "labels": ["yes", "no"]}, "probabilities", {"yes", "no"}),
+    ):
+        card = Card.from_dict({"name": "c", "licence": "mit", "task": task}, where="card")
+        write_tiny_adapter(Path("adapter"), tiny_model, **{CARD_KEY: card.to_json()})
+        arguments = (command, tiny_model, "a.txt", "--adapter")
+        code, (line,), _ = run(*arguments, "adapter")
+        assert (code, set(line[place])) == (0, names)
+        for exit_code, bad in ((12, "none.gguf"), (5, "a.txt"), (5, tiny_model)):
+            code, lines, err = run(*arguments, bad)
+            assert (code, lines) == (exit_code, [])
+            assert str(bad) in err
 
 
 # --- errors before the first input ----------------------------------------------

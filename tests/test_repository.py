@@ -20,11 +20,15 @@ MAX_LINES = 400
 ORDER = """
 errors
 result
+intervals
+normal
+answers
 cgroup processor
 machine
 card
 calibrate
-gguf_header gguf_format
+scoring
+gguf_format gguf_header
 gguf_file
 gguf_guard
 schema_dialect
@@ -36,9 +40,14 @@ schema_arrays schema_objects
 schema_compile
 schema_finite schema_pydantic
 schema
+transfer
 pack
+adapter_file
+merge
 chat_template
 engine
+steps
+leases
 pace
 prompt
 testing
@@ -46,11 +55,17 @@ grammar
 engines.__init__ engines.probe
 engines.llama_library
 engines.llama_memory engines.llama_vocab
+engines.llama_tokenizer
+engines.llama_quantize
+engines.llama_context
+engines.llama_adapter
 engines.llama
+assemble
 draft
-transfer
 prefix_cache
+prefix_slots
 session
+batch
 closing
 decode
 labels
@@ -61,13 +76,24 @@ classify
 registry
 wheel
 fetch
+versions
+incoming
 store
 model
+selftest
+evaluate
+install
 doctor
 cli.__init__
 cli.inputs
 cli.tables
-cli.answer cli.doctor cli.models cli.schema cli.show
+cli.scores
+cli.doctor
+cli.models
+cli.schema
+cli.answer
+cli.show
+cli.eval
 __main__
 __init__
 """

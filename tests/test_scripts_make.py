@@ -74,19 +74,28 @@ def clone(tmp_path, monkeypatch):
 def test_an_installation_is_not_repeated_until_pyproject_changes(clone, monkeypatch, capsys):
     runs = []
     monkeypatch.setattr(make, "_install", runs.append)
-    make.ensure_installed()
-    make.ensure_installed()
+    make.ensure_installed("dev")
+    make.ensure_installed("dev")
     assert len(runs) == 1
     (clone / "pyproject.toml").write_text("[project]\nname = 'x'\n")
-    make.ensure_installed()
+    make.ensure_installed("dev")
     assert len(runs) == 2
+
+
+def test_more_extras_are_installed_once_and_serve_commands_that_need_fewer(clone, monkeypatch):
+    runs = []
+    monkeypatch.setattr(make, "_install", runs.append)
+    make.ensure_installed("dev")
+    make.ensure_installed("dev,train")
+    make.ensure_installed("dev")
+    assert [run[-1] for run in runs] == [".[dev]", ".[dev,train]"]
 
 
 def test_a_failed_installation_shows_the_tail_and_is_repeated(clone, monkeypatch, capsys):
     script = "print('first'); [print(i) for i in range(100)]; print('ERROR: why'); exit(1)"
     monkeypatch.setattr(make, "_pip", lambda *_: [sys.executable, "-c", script])
     with pytest.raises(make.SetupError, match="ERROR: why") as caught:
-        make.ensure_installed()
+        make.ensure_installed("dev")
     assert "first" not in str(caught.value) and str(make.LOG) in str(caught.value)
     assert make.LOG.read_text().startswith("first")
     assert not make.STAMP.exists()

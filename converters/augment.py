@@ -1,0 +1,109 @@
+"""Changed copies of training rows: fields deleted, dates and amounts replaced, parts dropped."""
+
+from __future__ import annotations
+
+import calendar
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+from converters.recipe import Augment, Data
+from converters.rows import Row
+from edgeslm.evidence import SpanFinder, dates
+
+_AMOUNT = re.compile(r"-?\d+\.\d{2}\Z")
+_MONTHS = [name.upper() for name in calendar.month_abbr]
+_DATE_FORMS = (
+    "{d:02}/{m:02}/{y}", "{d:02}-{m:02}-{y}", "{d:02}/{m:02}/{s:02}", "{d:02}-{m:02}-{s:02}",
+    "{d:02} {n} {y}", "{d}/{m}/{y}", "{y}-{m:02}-{d:02}", "{d:02}.{m:02}.{y}", "{d:02}-{n}-{y}",
+    "{y}/{m:02}/{d:02}", "{d:02} {n} {s:02}", "{d:02}/{n}/{y}", "{n} {d}, {y}", "{d}/{m:02}/{y}",
+)  # fmt: skip
+#: how often a varied date keeps the form it was written in
+_KEEP_FORM = 0.5
+
+
+def augmented(rows: Sequence[Row], data: Data, *, seed: str) -> list[Row]:
+    """One epoch's rows: each as it is or changed, by a draw that ``seed`` and its id fix."""
+    return [_draw(row, data.augment, random.Random(f"{seed} {row.id}")) for row in rows]
+
+
+def _draw(row: Row, augment: Augment, rng: random.Random) -> Row:
+    if len(row.parts) > 1 and rng.random() < augment.drop_part:
+        parts = row.parts[:-1]
+        row = replace(row, parts=parts, input="".join(parts))
+    if isinstance(row.answer, dict):
+        if rng.random() < augment.vary_field:
+            row = _vary(row, rng)
+        if rng.random() < augment.drop_field:
+            row = drop_field(row, rng.choice(sorted(row.answer)))
+    return row
+
+
+def drop_field(row: Row, name: str) -> Row:
+    """The row without the lines its field stands in, and null for an answer.
+
+    A field that was not found in the input, or would leave nothing, stays.
+    """
+    value, text = row.answer[name], row.input
+    while value is not None and (span := SpanFinder(text).find(value)) is not None:
+        text = _without_lines(text, *span)
+    if text == row.input or not text.strip():
+        return row
+    return replace(row, input=text, parts=(text,), answer={**row.answer, name: None})
+
+
+def _without_lines(text: str, start: int, end: int) -> str:
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", end)
+    return text[:line_start] + ("" if line_end < 0 else text[line_end + 1 :])
+
+
+def _vary(row: Row, rng: random.Random) -> Row:
+    text, answer = row.input, dict(row.answer)
+    for name, value in row.answer.items():
+        if isinstance(value, str) and rng.random() < 0.7:
+            text, answer[name] = _varied(text, value, rng)
+    return replace(row, input=text, parts=(text,), answer=answer)
+
+
+def _varied(text: str, value: str, rng: random.Random) -> tuple[str, Any]:
+    if _AMOUNT.match(value):
+        return _vary_amount(text, value, rng)
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        return text, value
+    return _vary_date(text, day, rng)
+
+
+def _vary_amount(text: str, value: str, rng: random.Random) -> tuple[str, str]:
+    """Other digits, as many, wherever the amount stands."""
+    digits = [rng.choice("123456789") if i == 0 else rng.choice("0123456789") for i in range(9)]
+    fresh = "".join(digits.pop(0) if c.isdigit() else c for c in value[-12:])
+    changed = re.sub(rf"(?<![\d.,]){re.escape(value)}(?![\d])", fresh, text)
+    return (text, value) if changed == text else (changed, fresh)
+
+
+def _vary_date(text: str, day: date, rng: random.Random) -> tuple[str, str]:
+    """Another day, wherever this one stands, in the form it has there or another."""
+    fresh = day + timedelta(days=rng.randrange(-700, 700))
+    form = None if rng.random() < _KEEP_FORM else rng.choice(_DATE_FORMS)
+    changed = text
+    for (start, end), readings in reversed(list(dates(text))):
+        if day in readings:
+            kept = form or _form_of(text[start:end], day)
+            if kept is None:
+                return text, day.isoformat()
+            changed = changed[:start] + _write(kept, fresh) + changed[end:]
+    return (text, day.isoformat()) if changed == text else (changed, fresh.isoformat())
+
+
+def _form_of(written: str, day: date) -> str | None:
+    return next((form for form in _DATE_FORMS if _write(form, day) == written.upper()), None)
+
+
+def _write(form: str, day: date) -> str:
+    return form.format(d=day.day, m=day.month, y=day.year, s=day.year % 100, n=_MONTHS[day.month])

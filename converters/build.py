@@ -1,0 +1,163 @@
+"""Runs the steps of a build in order, skipping those whose inputs have not changed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from converters import steps
+from converters.errors import RecipeError, require
+from converters.recipe import read_recipe
+from converters.rows import PARTS
+from converters.work import STEPS, Step, Work
+from edgeslm.errors import EdgeslmError
+from edgeslm.transfer import Progress
+
+#: where builds lie unless the caller says otherwise
+DEFAULT_WORK = Path("build")
+#: share of the measured matrix speed that training reaches
+_EFFICIENCY = 0.55
+_BYTES_PER_VALUE = 4
+
+#: called when a step begins (None) and when it ends, with what it returned
+Told = Callable[[Step, Any], None]
+
+
+def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
+    """The build of a recipe, in a subfolder with its name; raises what reading it does."""
+    from converters.base import resolve_base
+
+    read = read_recipe(recipe)
+    if not data_folder.is_dir():
+        raise RecipeError(f"{data_folder}: no such folder; give the data's with --data FOLDER")
+    missing = [file for file in read.data.files if not (data_folder / file.path).is_file()]
+    if missing:
+        raise RecipeError(
+            f"{data_folder / missing[0].path}: no such file; get it from {missing[0].url}"
+        )
+    return Work(read, data_folder, folder / read.name, resolve_base(read.base))
+
+
+def build(
+    work: Work, progress: Progress, *, until: Step = "pack", told: Told = lambda *_: None
+) -> None:
+    """Run every step up to ``until`` whose results do not hold.
+
+    Raises:
+        EdgeslmError: another build of it is under way, or what a step raises.
+    """
+    with _held(work):
+        for step in STEPS[: STEPS.index(until) + 1]:
+            if work.needs(step) is None:
+                continue
+            _run(work, step, progress, told)
+
+
+def run_step(work: Work, step: Step, progress: Progress, told: Told = lambda *_: None) -> None:
+    """Run one step, whether its results hold or not.
+
+    Raises:
+        EdgeslmError: a step before it has not run, or what the step raises.
+    """
+    with _held(work):
+        for earlier in STEPS[: STEPS.index(step)]:
+            why = work.needs(earlier)
+            if why is not None:
+                raise EdgeslmError(f"the {earlier} step comes first: {why}")
+        _run(work, step, progress, told)
+
+
+def _run(work: Work, step: Step, progress: Progress, told: Told) -> None:
+    require("torch", "transformers", "peft", "sklearn", "datasketch", "matplotlib")
+    told(step, None)
+    run: Callable[[Work, Progress], Any] = getattr(steps, step)
+    try:
+        found = run(work, progress)
+    except OSError as error:
+        raise EdgeslmError(
+            f"{step}: {error}; make room in {work.folder}, or choose another with --work"
+        ) from error
+    work.done(step)
+    told(step, found)
+
+
+@contextmanager
+def _held(work: Work) -> Iterator[None]:
+    try:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work.folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise EdgeslmError(f"{work.folder}: another build of it is under way") from error
+    except OSError as error:
+        raise EdgeslmError(f"{work.folder}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build would do. ``tokens`` are those of one epoch, ``seconds`` and ``memory``
+    (bytes) estimates for training; None until the data step has run."""
+
+    steps: dict[Step, str | None]
+    rows: dict[str, int] | None
+    tokens: int | None
+    seconds: float | None
+    memory: int | None
+
+
+def plan(work: Work) -> Plan:
+    """What `build` would run and why, and what training would take on this machine."""
+    needed = {step: work.needs(step) for step in STEPS}
+    if needed["data"] is not None:
+        return Plan(needed, None, None, None, None)
+    rows: dict[str, int] = {part: len(work.rows(part)) for part in PARTS}
+    encoded = steps.encoded(work, "train")
+    tokens = sum(len(row.tokens) for row in encoded)
+    longest = max(len(row.tokens) for row in encoded)
+    parameters, flops, width = _training_cost(work)
+    seconds = tokens * work.recipe.train.epochs * flops / (_EFFICIENCY * _matrix_speed())
+    batch = longest * work.recipe.train.batch_rows
+    memory = _BYTES_PER_VALUE * (2 * parameters + batch * width)
+    return Plan(needed, rows, tokens, seconds, memory)
+
+
+def _training_cost(work: Work) -> tuple[int, float, int]:
+    """Parameters, operations per token, and values that one token keeps for the way back.
+
+    Every layer goes forward (2 operations a parameter); only the trained ones go back, and
+    only through the activations, for their weights are frozen.
+    """
+    from converters.base import runtime_gguf
+    from edgeslm.gguf_file import read_gguf
+
+    info = read_gguf(runtime_gguf(work.base, work.folder))
+    layers = [t for t in info.tensors if t.name.startswith("blk.") and len(t.shape) == 2]
+    parameters = sum(math.prod(tensor.shape) for tensor in info.tensors)
+    inner = sum(math.prod(tensor.shape) for tensor in layers)
+    share = min(1.0, (work.recipe.lora.layers or info.n_layer) / info.n_layer)
+    kept = 2 * sum(sum(tensor.shape) for tensor in layers)
+    return parameters, 2 * inner * (1 + share), int(kept * share)
+
+
+def _matrix_speed() -> float:
+    """Operations per second of a float32 matrix product on this machine, measured."""
+    import torch
+
+    a, b = torch.rand(1024, 576), torch.rand(576, 1536)
+    best = math.inf
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 1024 * 576 * 1536 / best

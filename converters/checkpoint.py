@@ -1,0 +1,108 @@
+"""Checkpoints of a training run: adapter, optimizer and history, without pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeslm.transfer import publish
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from converters.train import History
+
+_STATE = "checkpoint.safetensors"
+_BEST = "adapter"
+HISTORY = "history.json"
+
+
+class Checkpoint:
+    """The state of a run in a folder, replaced as a whole; `resume` finds the last one."""
+
+    def __init__(self, folder: Path, model: Any, optimizer: Optimizer) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._model, self._optimizer = folder, model, optimizer
+        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
+
+    def save(self, history: History) -> None:
+        """Write the state; a kill leaves this one or the one before."""
+        from safetensors.torch import save_file
+
+        aside = self._folder / (_STATE + ".part")
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self._tensors().items()}
+        save_file(tensors, aside, metadata={"history": json.dumps(asdict(history))})
+        publish(aside, self._folder / _STATE)
+
+    def resume(self) -> History | None:
+        """Load the last state; None where there is none, or it is damaged or of another run."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self._folder / _STATE
+        try:
+            with safe_open(path, framework="pt") as file:
+                history = _history(json.loads(file.metadata()["history"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self._load(tensors)
+        except (FileNotFoundError, SafetensorError, KeyError, ValueError, TypeError):
+            return None
+        return history
+
+    def keep_best(self) -> None:
+        """Write the adapter as it is now, in place of the best so far."""
+        aside = self._folder / (_BEST + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        self._model.save_pretrained(aside)
+        best = self._folder / _BEST
+        shutil.rmtree(best, ignore_errors=True)
+        aside.replace(best)
+
+    def finish(self, history: History) -> None:
+        """Write the history; the state for resuming is no longer needed."""
+        aside = self._folder / (HISTORY + ".part")
+        aside.write_text(json.dumps(asdict(history), indent=1) + "\n", encoding="utf-8")
+        publish(aside, self._folder / HISTORY)
+        (self._folder / _STATE).unlink(missing_ok=True)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, parameter in self._parameters():
+            found[f"model.{name}"] = parameter
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{key}.{name}"] = value
+        return found
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        import torch
+
+        wanted = {f"{kind}.{n}" for n in self._names for kind in _KINDS}
+        if set(tensors) != wanted:
+            raise KeyError("another run's tensors")
+        with torch.no_grad():
+            for name, parameter in self._parameters():
+                parameter.copy_(tensors[f"model.{name}"])
+        for name, parameter in self._parameters():
+            self._optimizer.state[parameter] = {
+                key: tensors[f"optimizer.{key}.{name}"].to(
+                    "cpu" if key == "step" else parameter.device
+                )
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+
+    def _parameters(self) -> list[tuple[str, Any]]:
+        return [(n, p) for n, p in self._model.named_parameters() if p.requires_grad]
+
+
+_KINDS = ("model", "optimizer.step", "optimizer.exp_avg", "optimizer.exp_avg_sq")
+
+
+def _history(fields: dict[str, Any]) -> History:
+    from converters.train import Evaluation, History
+
+    fields["losses"] = [tuple(item) for item in fields["losses"]]
+    fields["evaluations"] = [Evaluation(**item) for item in fields["evaluations"]]
+    return History(**fields)

@@ -1,0 +1,65 @@
+"""Rows become token ids: the runtime's own prompt, then the answer as the runtime spells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from converters.errors import DataError
+from converters.rows import Row
+from edgeslm.card import ClassifyTask, PromptSpec, Style, Task
+from edgeslm.prompt import Prompt, Tokenizer, compile_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of one row. ``tokens[start:]`` are the answer and the end token.
+
+    The logits that matter are those of positions ``start - 1`` to ``len(tokens) - 2``.
+    """
+
+    id: str
+    tokens: tuple[int, ...]
+    start: int
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        return self.tokens[self.start :]
+
+
+def target_text(task: Task, answer: Any) -> str:
+    """What the model is to write for an answer: a label's verbalizer, or compact JSON."""
+    if isinstance(task, ClassifyTask):
+        return next(label.text for label in task.labels if label.name == answer)
+    return json.dumps(answer, ensure_ascii=False, separators=_separators(task.style))
+
+
+def encode_rows(
+    rows: Sequence[Row], task: Task, prompt: PromptSpec, tokenizer: Tokenizer, *, max_tokens: int
+) -> list[Encoded]:
+    """Encode rows for training and scoring, exactly as inference does.
+
+    Raises:
+        DataError: a row is longer than ``max_tokens``; names it.
+    """
+    compiled = compile_prompt(prompt, tokenizer)
+    return [_encode(row, task, compiled, tokenizer, max_tokens) for row in rows]
+
+
+def _encode(row: Row, task: Task, prompt: Prompt, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    text = tokenizer.tokenize(row.input)
+    start = prompt.overhead() + len(text)
+    answer = tokenizer.tokenize(target_text(task, row.answer))
+    tokens = (*prompt.prefix, *text, *prompt.suffix, *answer, tokenizer.vocab.end[0])
+    if len(tokens) > max_tokens:
+        raise DataError(
+            f"row {row.id}: {len(tokens)} tokens, over the {max_tokens} of train.max_tokens; "
+            "raise it, or shorten or drop the row"
+        )
+    return Encoded(row.id, tokens, start)
+
+
+def _separators(style: Style) -> tuple[str, str]:
+    return style.item_separator, style.key_separator

@@ -1,0 +1,73 @@
+"""Near-duplicates among texts: those whose character n-grams overlap, found by MinHash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from converters.errors import require
+
+_SHINGLE = 5
+_PERMUTATIONS = 128
+#: of pairs right at the threshold this share is found at least; above it soon all are
+_RECALL = 0.99
+
+
+def near_duplicates(
+    texts: Sequence[str], threshold: float, drop: Callable[[int, int], bool]
+) -> Iterator[int | None]:
+    """For each text in turn, the earlier text that it is dropped for; None if it stays.
+
+    A text is dropped for the first earlier one whose set of 5-grams has a Jaccard index of at
+    least ``threshold`` with its own, among those for which ``drop(earlier, later)`` says so.
+    Texts are folded in case and white space first. What is dropped is not compared with later
+    texts, so that a heap of near-copies costs little.
+
+    Candidates come from MinHash with locality-sensitive hashing (Broder 1997; Leskovec,
+    Rajaraman and Ullman, Mining of Massive Datasets, chapter 3); each is then compared exactly.
+    """
+    require("datasketch")
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(params=_bands(threshold), num_perm=_PERMUTATIONS)
+    hashes = MinHash.generator(
+        ([shingle.encode() for shingle in sorted(_shingles(text))] for text in texts),
+        num_perm=_PERMUTATIONS,
+        seed=1,
+    )
+    for later, minhash in enumerate(hashes):
+        own = _shingles(texts[later])
+        twin = next(
+            (
+                earlier
+                for earlier in sorted(index.query(minhash))
+                if drop(earlier, later) and _jaccard(_shingles(texts[earlier]), own) >= threshold
+            ),
+            None,
+        )
+        if twin is None:
+            index.insert(later, minhash)
+        yield twin
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands and rows of the hashing for `_RECALL`, with as few candidates as that allows.
+
+    The library's own choice weighs false candidates as much as misses, and misses half of the
+    pairs at the threshold; here a false candidate costs one comparison, a miss is a leak.
+    """
+    for rows in range(_PERMUTATIONS // 2, 1, -1):
+        bands = _PERMUTATIONS // rows
+        if 1 - (1 - threshold**rows) ** bands >= _RECALL:
+            return bands, rows
+    return _PERMUTATIONS, 1
+
+
+@lru_cache(maxsize=4096)  # candidates come in clusters, so few are cut into runs twice
+def _shingles(text: str) -> frozenset[str]:
+    folded = " ".join(text.casefold().split())
+    return frozenset(folded[i : i + _SHINGLE] for i in range(max(1, len(folded) - _SHINGLE + 1)))
+
+
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b)

@@ -1,0 +1,212 @@
+"""The quantize step: candidates measured on this device and this task, the fastest good one kept"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from converters.divergence import Divergence, divergences
+from converters.encode import Encoded
+from converters.errors import GateError
+from converters.recipe import Quantize
+from edgeslm.adapter_file import Floats, Quantization, QuantType
+from edgeslm.engine import Batch
+from edgeslm.gguf_file import read_gguf
+from edgeslm.transfer import Progress, publish, silent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeslm.engines.llama import LlamaEngine
+
+#: runs of each measurement, of which the median counts; single tokens of one run
+_RUNS, _DECODES = 3, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens per second on this device: many at once, and one after the other."""
+
+    prefill: float
+    decode: float
+
+    def milliseconds(self, prompt: float, answer: float) -> float:
+        """How long a prompt and an answer of so many tokens take, if every token is decoded."""
+        return 1000 * (prompt / self.prefill + answer / self.decode)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One quantization. ``size`` is in bytes, ``milliseconds`` for a row of the task's mean
+    length. ``passed`` is None where the gates were not asked, since a faster one had passed."""
+
+    file_type: QuantType
+    size: int
+    bits_per_weight: float
+    speed: Speed
+    milliseconds: float
+    divergence: Divergence
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeReport:
+    """All candidates, fastest first, and the one that was taken."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: QuantType
+
+
+def quantization(spec: Quantize, file_type: QuantType) -> Quantization:
+    """What an assembly says of one candidate of the recipe."""
+    embeddings = None if spec.embeddings == "same" else spec.embeddings
+    return Quantization(file_type=file_type, embeddings=embeddings, overrides=spec.overrides)
+
+
+def quantize_best(
+    spec: Quantize,
+    float_gguf: Path,
+    imatrix: Mapping[str, Floats],
+    rows: Sequence[Encoded],
+    out: Path,
+    *,
+    passes: Callable[[Path], bool],
+    progress: Progress = silent,
+) -> QuantizeReport:
+    """Write as ``out`` the fastest candidate that ``passes`` takes.
+
+    Speed is measured at the rows' mean length, the distance to the float weights at their
+    answers. ``passes`` is asked from the fastest on, until it says yes.
+
+    Raises:
+        GateError: no candidate passes; ``out`` is as it was.
+        DataError: no rows.
+        EngineError: llama.cpp cannot quantize as the recipe says.
+    """
+    with _candidate_files(spec.types, out) as files:
+        for done, (file_type, path) in enumerate(files.items()):
+            progress("quantizing", done, len(files))
+            _write(quantization(spec, file_type), float_gguf, imatrix, path)
+        distances = divergences(float_gguf, list(files.values()), rows, progress=progress)
+        candidates = [
+            _measured(file_type, path, distance, rows)
+            for (file_type, path), distance in zip(files.items(), distances, strict=True)
+        ]
+        candidates.sort(key=lambda candidate: candidate.milliseconds)
+        for i, candidate in enumerate(candidates):
+            progress("testing", i, len(candidates))
+            candidates[i] = replace(candidate, passed=passes(files[candidate.file_type]))
+            if candidates[i].passed:
+                publish(files[candidate.file_type], out)
+                return QuantizeReport(tuple(candidates), candidate.file_type)
+    raise GateError(
+        f"no quantization passes the gates: {', '.join(spec.types)}; train longer, or name a "
+        "larger type such as Q8_0 in quantize.types"
+    )
+
+
+def measure_speed(engine: LlamaEngine, prompt: int) -> Speed:
+    """Speed of a loaded model behind prompts of so many tokens; takes a few seconds."""
+    prompt = max(1, min(prompt, engine.max_context - _DECODES))
+    engine.resize(prompt + _DECODES)
+    engine.arm(None)
+    # which tokens makes no difference to the time
+    return Speed(
+        prefill=prompt / median(_prefill(engine, prompt) for _ in range(_RUNS)),
+        decode=_DECODES / median(_decode(engine, prompt) for _ in range(_RUNS)),
+    )
+
+
+def table(report: QuantizeReport) -> Table:
+    """The report for people."""
+    from rich.table import Table
+
+    shown = Table(title="Quantizations, fastest first")
+    for column in ("type", "MB", "bits/weight", "prefill tok/s", "decode tok/s", "ms/row"):
+        shown.add_column(column, justify="left" if column == "type" else "right")
+    for column in ("KL", "top-1", "gates"):
+        shown.add_column(column, justify="right")
+    verdicts = {True: "passed", False: "failed", None: "not asked"}
+    for candidate in report.candidates:
+        shown.add_row(
+            candidate.file_type,
+            f"{candidate.size / 1e6:.1f}",
+            f"{candidate.bits_per_weight:.2f}",
+            f"{candidate.speed.prefill:.0f}",
+            f"{candidate.speed.decode:.0f}",
+            f"{candidate.milliseconds:.0f}",
+            f"{candidate.divergence.kl:.4f}",
+            f"{candidate.divergence.top1:.1%}",
+            verdicts[candidate.passed],
+            style="bold" if candidate.file_type == report.chosen else None,
+        )
+    return shown
+
+
+@contextmanager
+def _candidate_files(types: Sequence[QuantType], out: Path) -> Iterator[dict[QuantType, Path]]:
+    """A place beside ``out`` for each candidate; those still there at the end are removed."""
+    files = {kind: out.with_name(f".{out.stem}.{kind}.part") for kind in types}
+    try:
+        yield files
+    finally:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+
+
+def _write(how: Quantization, source: Path, imatrix: Mapping[str, Floats], target: Path) -> None:
+    from edgeslm.engines.llama_quantize import quantize
+
+    quantize(
+        source,
+        target,
+        how.file_type,
+        imatrix=imatrix,
+        embeddings=how.embeddings,
+        overrides=how.overrides,
+    )
+
+
+def _measured(
+    file_type: QuantType, path: Path, distance: Divergence, rows: Sequence[Encoded]
+) -> Candidate:
+    from edgeslm.engines.llama import LlamaEngine
+
+    prompt, answer = fmean(row.start for row in rows), fmean(len(row.answer) for row in rows)
+    engine = LlamaEngine(path)
+    try:
+        speed = measure_speed(engine, round(prompt))
+    finally:
+        engine.close()
+    info = read_gguf(path)
+    return Candidate(
+        file_type=file_type,
+        size=info.size,
+        bits_per_weight=info.bits_per_weight,
+        speed=speed,
+        milliseconds=speed.milliseconds(prompt, answer),
+        divergence=distance,
+    )
+
+
+def _prefill(engine: LlamaEngine, prompt: int) -> float:
+    """Seconds for a prompt at once."""
+    engine.truncate(0, 0)
+    start = time.perf_counter()
+    for at in range(0, prompt, engine.batch_size):
+        engine.evaluate(Batch.run([0] * min(engine.batch_size, prompt - at), at, 0))
+    return time.perf_counter() - start
+
+
+def _decode(engine: LlamaEngine, prompt: int) -> float:
+    """Seconds for some tokens behind the prompt, one by one."""
+    engine.truncate(0, prompt)
+    start = time.perf_counter()
+    for at in range(prompt, prompt + _DECODES):
+        engine.evaluate(Batch.run([0], at, 0))
+    return time.perf_counter() - start

@@ -1,0 +1,224 @@
+"""Recipe: all that decides how a specialist is made, as closed pydantic over TOML."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from converters.errors import RecipeError
+from edgeslm.adapter_file import Pattern, QuantType, TensorType
+from edgeslm.card import ClassifyTask, Example, PromptSpec, ShortText, Task
+
+#: a recipe or schema file larger than this is refused before it is parsed
+MAX_RECIPE_BYTES = 4 * 1024 * 1024
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataFile(_Closed):
+    """One file of examples: .jsonl, .csv (each also .gz), found in the data folder by its name.
+
+    ``url`` and ``licence`` say where anyone can get it.
+    """
+
+    path: ShortText
+    url: ShortText
+    licence: ShortText
+    format: Literal["auto", "jsonl", "csv", "messages"] = "auto"
+
+
+class AnswerField(_Closed):
+    """One field of an extraction's answer, read from a row by dotted path.
+
+    ``as_`` normalises: ``date`` to ISO 8601 (``day_first`` decides 03/04), ``amount`` to a
+    decimal with two places and no currency. ``text`` folds white space.
+    """
+
+    source: ShortText
+    as_: Literal["text", "date", "amount", "value"] = Field(default="text", alias="as")
+    day_first: bool = True
+
+
+class Split(_Closed):
+    """Which rows are held out: by a hash of the input, or of a field for whole groups.
+
+    ``gold`` and ``development`` are fractions; what is left is for training.
+    """
+
+    gold: float = Field(default=0.15, ge=0.01, le=0.5)
+    development: float = Field(default=0.05, ge=0.01, le=0.5)
+    group: ShortText | None = None
+
+
+class Augment(_Closed):
+    """Changed copies of training rows, drawn anew for every epoch.
+
+    ``drop_field`` is the share of rows that lose the lines of one field, whose answer becomes
+    null; ``vary_field`` the share whose dates and amounts are replaced, in input and answer
+    alike; ``drop_part`` the share that goes without the last part of the input template.
+    """
+
+    drop_field: float = Field(default=0.0, ge=0, le=1)
+    vary_field: float = Field(default=0.0, ge=0, le=1)
+    drop_part: float = Field(default=0.0, ge=0, le=1)
+
+
+class Data(_Closed):
+    """Where examples come from and how a row becomes input and answer.
+
+    ``input`` is a template with dotted paths of the row, such as ``{text}, {amount}``.
+    ``label`` (classify) is a dotted path, ``answer`` (extract) one source per schema field.
+    ``max_rows`` bounds the training rows, drawn by hash.
+    """
+
+    files: tuple[DataFile, ...] = Field(min_length=1)
+    input: ShortText = "{text}"
+    label: ShortText | None = None
+    answer: dict[str, AnswerField] = {}
+    confidence: ShortText | None = None
+    min_confidence: float = Field(default=0.85, ge=0, le=1)
+    near_duplicate: float = Field(default=0.85, ge=0.5, le=1)
+    max_rows: int | None = Field(default=None, ge=10)
+    split: Split = Split()
+    augment: Augment = Augment()
+
+
+class Lora(_Closed):
+    """The adapter. ``layers`` trains the top so many (None: all); those below stay as they are."""
+
+    rank: int = Field(default=16, ge=1, le=256)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[ShortText, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    layers: int | None = Field(default=None, ge=1)
+    rslora: bool = False
+    dora: bool = False
+
+
+class Train(_Closed):
+    """Optimiser (AdamW) and schedule (cosine with warm-up).
+
+    ``batch_rows`` rows make one step. ``evaluations`` is how often the development rows are
+    scored; training stops early after ``patience`` of them without a better one.
+    """
+
+    epochs: float = Field(default=3.0, gt=0, le=1000)
+    batch_rows: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    max_tokens: int = Field(default=2048, ge=16)
+    evaluations: int = Field(default=8, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    qlora: bool = False
+
+
+class Quantize(_Closed):
+    """The fastest of ``types`` that passes the gates is taken. ``overrides`` are types of tensors
+    by name, with ``*`` for any characters."""
+
+    types: tuple[QuantType, ...] = Field(default=("Q4_0",), min_length=1)
+    embeddings: Literal["Q8_0", "F16", "same"] = "Q8_0"
+    imatrix_rows: int = Field(default=64, ge=0)
+    overrides: dict[Pattern, TensorType] = {}
+
+
+class Gates(_Closed):
+    """What `verify` demands before `pack` writes a file.
+
+    ``min_score`` is for the task's metric on gold rows (field F1, or accuracy);
+    ``max_drop`` the largest loss in points of that metric from float to quantized.
+    """
+
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    min_exact: float = Field(default=0.0, ge=0, le=1)
+    max_ece: float | None = Field(default=None, gt=0, le=1)
+    max_drop: float = Field(default=0.5, ge=0, le=100)
+    beat_baselines: bool = True
+
+
+class Recipe(_Closed):
+    """How one specialist is made, from data to gates. ``base`` is a name of models.toml, a
+    .gguf file, a Hugging Face folder, or ``hf:OWNER/NAME``."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+    version: ShortText = "1"
+    licence: ShortText
+    description: Annotated[str, Field(max_length=2000)] = ""
+    task: Task
+    prompt: PromptSpec = PromptSpec()
+    base: ShortText
+    data: Data
+    lora: Lora = Lora()
+    train: Train = Train()
+    quantize: Quantize = Quantize()
+    gates: Gates = Gates()
+    examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
+
+    @model_validator(mode="after")
+    def _task_has_its_source(self) -> Recipe:
+        if isinstance(self.task, ClassifyTask):
+            if self.data.label is None or self.data.answer:
+                raise ValueError("a classify task takes data.label, and no data.answer")
+            _refuse_case_twins([label.name for label in self.task.labels])
+        elif not self.data.answer or self.data.label is not None:
+            raise ValueError("an extract task takes data.answer, and no data.label")
+        return self
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe; ``task.json_schema`` and ``task.labels`` may name JSON files beside it.
+
+    Raises:
+        RecipeError: unreadable, not TOML, an unknown key, or values that do not fit.
+    """
+    path = Path(path)
+    table = _parsed(path, tomllib.loads)
+    task = table.get("task")
+    for key in ("json_schema", "labels"):
+        if isinstance(task, dict) and isinstance(task.get(key), str):
+            task[key] = _parsed(path.parent / task[key], json.loads)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        more = error.error_count() - 1
+        tail = f" (and {more} more)" if more else ""
+        raise RecipeError(f"{path}, at {place}: {first['msg']}{tail}") from error
+
+
+def _parsed(path: Path, parse: Any) -> Any:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_RECIPE_BYTES + 1)
+        if len(raw) > MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path}: larger than the {MAX_RECIPE_BYTES} bytes allowed")
+        return parse(raw.decode())
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+
+
+def _refuse_case_twins(names: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise ValueError(f"labels differ in case only: {other!r} and {name!r}; keep one")

@@ -1,0 +1,77 @@
+"""Rows: what the data step writes and training, calibration and scoring read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from converters.errors import DataError
+from edgeslm.transfer import publish
+
+Part = Literal["train", "development", "gold"]
+PARTS: tuple[Part, ...] = ("train", "development", "gold")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example. ``answer`` is a label's name, or the value that is to be extracted.
+
+    ``parts`` are the filled-in parts of the input template, ``input`` all of them together.
+    ``category`` groups rows in scores: the label, or what the recipe's data say.
+    """
+
+    id: str
+    input: str
+    answer: Any
+    category: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+def part_of(key: str, *, gold: float, development: float) -> Part:
+    """Where a row belongs, by a hash of its key folded in case and white space."""
+    digest = hashlib.sha256(" ".join(key.casefold().split()).encode()).digest()
+    at = int.from_bytes(digest[:8], "big") / 2**64
+    if at < gold:
+        return "gold"
+    return "development" if at < gold + development else "train"
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as JSON lines, aside first."""
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+    publish(aside, path)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read what `write_rows` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged; names the line.
+    """
+    rows = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):  # noqa: B007  named in the error
+                fields = json.loads(line)
+                fields["parts"] = tuple(fields["parts"])
+                rows.append(Row(**fields))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; run the data step first") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}, line {number}: damaged; run the data step again") from error
+    return rows
+
+
+def rows_sha256(rows: Sequence[Row]) -> str:
+    """A hash of inputs and answers in order: which rows a score speaks of."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.input, row.answer], ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""Scores as a card keeps them: each metric with its interval, categories and baselines"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from converters.rows import Row
+from edgeslm.answers import Prediction
+from edgeslm.card import CategoryScore, Score
+from edgeslm.intervals import Estimate
+from edgeslm.scoring import (
+    ExtractionScores,
+    Scores,
+    TaskKind,
+    category_score,
+    right_rows,
+)
+
+
+def card_scores(
+    scores: Scores, others: Mapping[str, Scores], *, gold: str, gold_sha256: str
+) -> tuple[Score, ...]:
+    """The card's scores, the task's own metric first; ``others`` are systems on the same rows.
+
+    For fields, F1 comes by field without a bound, and the share of rows where the field is
+    right, absent ones included, with its exact lower bound. For labels it is the share found.
+    """
+
+    def kept(
+        metric: str,
+        estimate: Estimate,
+        baselines: dict[str, float],
+        categories: dict[str, CategoryScore],
+    ) -> Score:
+        return Score(
+            metric=metric,
+            value=estimate.value,
+            interval=(estimate.low, estimate.high),
+            n=estimate.n,
+            gold=gold,
+            gold_sha256=gold_sha256,
+            by_category=categories,
+            baselines=baselines,
+        )
+
+    own = {name: other.main.value for name, other in others.items()}
+    if isinstance(scores, ExtractionScores):
+        exact = {n: o.exact.value for n, o in others.items() if isinstance(o, ExtractionScores)}
+        by_f1 = {
+            name: CategoryScore(n=field.present, value=field.f1.value)
+            for name, field in scores.fields.items()
+        }
+        right = {name: field.right for name, field in scores.fields.items()}
+        return (
+            kept(scores.metric, scores.main, own, by_f1),
+            kept("whole record right", scores.exact, exact, right),
+        )
+    macro = {n: o.macro_f1.value for n, o in others.items() if not isinstance(o, ExtractionScores)}
+    found = {name: label.right for name, label in scores.labels.items()}
+    return (
+        kept(scores.metric, scores.main, own, found),
+        kept("macro-F1", scores.macro_f1, macro, {}),
+    )
+
+
+def share_by_category(
+    task: TaskKind, rows: Sequence[Row], gold: Sequence[Any], predictions: Sequence[Prediction]
+) -> dict[str, CategoryScore]:
+    """Rows right as a whole by the category that the data give; {} where they give none."""
+    names = np.array([row.category or "" for row in rows])
+    right = right_rows(task, gold, predictions)
+    return {str(name): category_score(right[names == name]) for name in np.unique(names) if name}

@@ -1,0 +1,190 @@
+"""Writes docs/specialists.md from the cards of the adapters: `python -m converters.specialists`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeslm.adapter_file import read_adapter
+from edgeslm.card import Card, CategoryScore, ClassifyTask, Score
+from edgeslm.cli import fail
+from edgeslm.errors import CardError, EdgeslmError
+from edgeslm.intervals import rows_to_claim
+from edgeslm.scoring import ENOUGH_ROWS, NOT_ENOUGH
+from edgeslm.transfer import publish
+
+ROOT = Path(__file__).resolve().parent.parent
+ADAPTERS = ROOT / "edgeslm" / "specialists"
+PAGE = ROOT / "docs" / "specialists.md"
+
+#: labels or fields that a table names, the worst ones
+_WORST = 10
+_PROVE = ", ".join(f"{share:.0%} {rows_to_claim(share)}" for share in (0.90, 0.95, 0.98))
+_HEAD = f"""# The specialists
+
+Made by `python -m converters.specialists` from the cards inside the adapter files; do not edit.
+
+Every score is on rows that were held out, with the number of rows (n) and the 95 % interval.
+Baselines are scored on the same rows. A label or field with fewer than {ENOUGH_ROWS} rows reads
+"{NOT_ENOUGH}": with no error seen, a claim of so much accuracy takes so many rows: {_PROVE}.
+"""
+_NONE = "\nNone is shipped yet.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Specialist:
+    """A shipped adapter: its card, and the size of its file in bytes."""
+
+    card: Card
+    size: int
+
+
+def specialists(folder: Path = ADAPTERS) -> list[Specialist]:
+    """The adapters of a folder, by name; none where there is no folder.
+
+    Raises:
+        ModelFileError, CardError: a file that is no adapter, or has no readable card.
+    """
+    found = []
+    for path in sorted(folder.glob("*.gguf")):
+        info = read_adapter(path)
+        if info.card is None:
+            raise CardError(f"{path}: the adapter has no card; pack it again")
+        found.append(Specialist(info.card, info.size))
+    return found
+
+
+def page(shipped: Iterable[Specialist]) -> str:
+    """docs/specialists.md as text."""
+    parts = [_part(one.card, one.size) for one in shipped]
+    return _HEAD + ("".join(parts) or _NONE)
+
+
+def write_page(target: Path = PAGE, folder: Path = ADAPTERS) -> None:
+    """Write the page, aside first.
+
+    Raises:
+        EdgeslmError: a bad adapter, or the page cannot be written.
+    """
+    text = page(specialists(folder))
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+        publish(aside, target)
+    except OSError as error:
+        raise EdgeslmError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _part(card: Card, size: int) -> str:
+    lines = [
+        f"## `{card.name}`",
+        card.description,
+        _facts(card, size),
+        *(_score(score) for score in card.scores),
+        _calibration(card),
+    ]
+    return "\n" + "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _facts(card: Card, size: int) -> str:
+    made = card.provenance
+    rows = {
+        "Version": card.version,
+        "Licence": card.licence,
+        "Task": _task(card),
+        "Adapter": f"{size / 1e6:.1f} MB",
+        "Base": made.base or "",
+        "Data": "; ".join(made.sources),
+        "Made with": ", ".join(f"{tool} {version}" for tool, version in made.tools.items()),
+        "Recipe": f"sha256 {made.recipe_sha256}" if made.recipe_sha256 else "",
+        "Limits": _limits(card),
+    }
+    return "\n".join(f"- **{name}:** {_plain(words)}" for name, words in rows.items() if words)
+
+
+def _task(card: Card) -> str:
+    if isinstance(card.task, ClassifyTask):
+        return f"one of {len(card.task.labels)} labels"
+    properties = card.task.json_schema.get("properties")
+    names = ", ".join(properties) if isinstance(properties, dict) else "one JSON value"
+    return f"{card.task.kind} {names}"
+
+
+def _limits(card: Card) -> str:
+    """What the scores themselves say that it does not do well, or that nobody knows."""
+    words = []
+    for score in card.scores:
+        known = {name: part for name, part in score.by_category.items() if _bounded(part)}
+        if known:
+            worst = min(known, key=lambda name: known[name].value)
+            words.append(f"worst in {score.metric}: {worst} ({known[worst].value:.1%})")
+        unknown = sum(part.n < ENOUGH_ROWS for part in score.by_category.values())
+        if unknown:
+            words.append(f"{NOT_ENOUGH} for {unknown} of {len(score.by_category)} categories")
+    return "; ".join(dict.fromkeys(words))
+
+
+def _score(score: Score) -> str:
+    interval = score.interval
+    between = "" if interval is None else f" [{interval[0]:.1%}, {interval[1]:.1%}]"
+    lines = [
+        f"**{_plain(score.metric)} {score.value:.1%}**{between}, n = {score.n:,}, "
+        f"on {_plain(score.gold)}."
+    ]
+    if score.baselines:
+        ranked = sorted(score.baselines.items(), key=lambda item: -item[1])
+        table = [f"| {_plain(name)} | {value:.1%} |" for name, value in ranked]
+        lines.append("\n".join(["| baseline | score |", "| --- | --- |", *table]))
+    if score.by_category:
+        lines.append(_categories(score.by_category))
+    return "\n\n".join(lines)
+
+
+def _categories(categories: dict[str, CategoryScore]) -> str:
+    worst = sorted(categories.items(), key=lambda item: (item[1].value, item[0]))[:_WORST]
+    rows = [
+        f"| {_plain(name)} | {part.n:,} | {part.value:.1%} | {_bound(part)} |"
+        for name, part in worst
+    ]
+    head = (
+        "worst first" if len(categories) <= _WORST else f"the worst {_WORST} of {len(categories)}"
+    )
+    table = [f"| {head} | n | score | at least (95 %) |", "| --- | --- | --- | --- |", *rows]
+    return "\n".join(table)
+
+
+def _bound(part: CategoryScore) -> str:
+    if part.n < ENOUGH_ROWS:
+        return NOT_ENOUGH
+    return "" if part.lower is None else f"{part.lower:.1%}"
+
+
+def _bounded(part: CategoryScore) -> bool:
+    return part.n >= ENOUGH_ROWS and part.lower is not None
+
+
+def _calibration(card: Card) -> str:
+    found = card.calibration
+    if found is None or found.ece_before is None or found.ece_after is None:
+        return ""
+    return (
+        f"Confidence: temperature {found.temperature:.2f}, fitted on {found.n or 0:,} development "
+        f"rows; there the calibration error went from {found.ece_before:.3f} to "
+        f"{found.ece_after:.3f}."
+    )
+
+
+def _plain(text: str) -> str:
+    """Text in one line that cannot break a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    try:
+        write_page()
+    except EdgeslmError as problem:
+        fail(problem)

@@ -1,0 +1,42 @@
+"""DataSummary: what the data step read, kept and dropped, in numbers; written as summary.json."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from converters.rows import Part
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PartSummary(_Closed):
+    """One part. ``counts`` has the rows of each label, or those with a value in each field.
+
+    ``sha256`` is `rows.rows_sha256` of its rows.
+    """
+
+    rows: int
+    sha256: str
+    counts: dict[str, int]
+
+
+class DataSummary(_Closed):
+    """What became of all rows: ``read`` is ``kept`` and the sum of ``dropped``.
+
+    ``dropped`` has the rows by reason; exact duplicates and rows over max_rows are counted
+    only, all others are in review.jsonl, and so are the ``suspects``, which were kept.
+    ``suspects_checked`` rows were looked at. ``leaks`` is how many rows of one part are the
+    same as, or a near-duplicate of, a row of another. ``sha256`` covers all parts.
+    """
+
+    recipe: str
+    read: int
+    kept: int
+    dropped: dict[str, int]
+    parts: dict[Part, PartSummary]
+    leaks: int
+    suspects: int
+    suspects_checked: int
+    sha256: str

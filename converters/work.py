@@ -1,0 +1,144 @@
+"""The work folder of one build: where each step's results lie, and whether they still hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from converters.recipe import Recipe
+from converters.rows import Part, Row, read_rows
+from edgeslm.errors import EdgeslmError
+from edgeslm.transfer import file_sha256, publish
+
+Step = Literal["data", "train", "merge", "export", "quantize", "verify", "pack"]
+STEPS: tuple[Step, ...] = ("data", "train", "merge", "export", "quantize", "verify", "pack")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One recipe's build. ``base`` is the GGUF or Hugging Face folder that is trained."""
+
+    recipe: Recipe
+    data_folder: Path
+    folder: Path
+    base: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def training(self) -> Path:
+        return self.folder / "train"
+
+    @property
+    def peft(self) -> Path:
+        return self.training / "adapter"
+
+    @property
+    def merged_hf(self) -> Path:
+        return self.folder / "merged-hf"
+
+    @property
+    def draft(self) -> Path:
+        """The adapter as GGUF, with the importance matrix once that is known, without proof."""
+        return self.folder / "draft.gguf"
+
+    @property
+    def merged(self) -> Path:
+        """Base and adapter as float weights, made as a device makes them."""
+        return self.folder / "merged.F32.gguf"
+
+    @property
+    def exported(self) -> Path:
+        """The merged transformers model through the converter, to compare with ``merged``."""
+        return self.folder / "exported.F32.gguf"
+
+    @property
+    def candidate(self) -> Path:
+        return self.folder / "candidate.gguf"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / f"{self.recipe.name}.gguf"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / f"{self.recipe.name}.adapter.gguf"
+
+    def rows(self, part: Part) -> list[Row]:
+        """Rows of the data step; raises DataError where it did not run."""
+        return read_rows(self.data / f"{part}.jsonl")
+
+    def report(self, step: Step) -> Path:
+        """What a step found, as JSON."""
+        return self.folder / f"{step}.json"
+
+    def write_report(self, step: Step, values: dict[str, Any]) -> None:
+        write_json(self.report(step), values)
+
+    def read_report(self, step: Step) -> dict[str, Any]:
+        """Raises EdgeslmError where the step did not run."""
+        try:
+            values: dict[str, Any] = json.loads(self.report(step).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise EdgeslmError(
+                f"{self.report(step)}: cannot be read; run the {step} step first"
+            ) from error
+        return values
+
+    def needs(self, step: Step) -> str | None:
+        """Why a step has to run; None where its results hold."""
+        try:
+            found = (self.folder / f".{step}.inputs").read_text(encoding="utf-8")
+        except OSError:
+            return "not done yet"
+        return None if found == self.inputs(step) else "its inputs have changed"
+
+    def done(self, step: Step) -> None:
+        """Note that a step's results hold for its present inputs."""
+        aside = self.folder / f".{step}.inputs.part"
+        aside.write_text(self.inputs(step), encoding="utf-8")
+        publish(aside, self.folder / f".{step}.inputs")
+
+    def inputs(self, step: Step) -> str:
+        """A hash of all that decides a step's results: its own inputs and those before it."""
+        digest = sha256()
+        for name in STEPS[: STEPS.index(step) + 1]:
+            for value in self._own_inputs(name):
+                digest.update(json.dumps(value, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def _own_inputs(self, step: Step) -> Iterator[Any]:
+        recipe = self.recipe.model_dump(mode="json", by_alias=True)
+        match step:
+            case "data":
+                yield [recipe["task"], {**recipe["data"], "augment": None}]
+                yield [_identity(self.data_folder / file.path) for file in self.recipe.data.files]
+            case "train":
+                yield [recipe["prompt"], recipe["lora"], recipe["train"]]
+                yield [recipe["data"]["augment"], _identity(self.base)]
+            case "quantize":
+                yield [recipe["quantize"], recipe["gates"]["max_drop"]]
+            case "verify":
+                yield [recipe["gates"], recipe["examples"]]
+            case "pack":
+                yield [recipe[key] for key in ("name", "version", "licence", "description")]
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a report, aside first."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    publish(aside, path)
+
+
+def _identity(path: Path) -> str | list[str] | None:
+    """What tells a file, or all files of a folder, from others; None where it is missing."""
+    if path.is_dir():
+        return [f"{file.name} {file_sha256(file)}" for file in sorted(path.iterdir())]
+    return file_sha256(path) if path.is_file() else None

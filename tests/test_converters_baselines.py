@@ -1,0 +1,107 @@
+"""Baselines: what is looked up, counted, regressed and matched by rules, on rows by hand"""
+
+import pytest
+
+from converters.baselines import baselines
+from converters.errors import DataError
+from converters.recipe import Recipe
+from converters.rows import Row
+from edgeslm.scoring import score
+
+pytest.importorskip("sklearn")
+
+DATA = {"files": [{"path": "x.jsonl", "url": "https://example.org/x", "licence": "MIT"}]}
+EXAMPLES = [{"input": "x", "expected": "a"}]
+
+
+def sorter(*labels):
+    task = {"kind": "classify", "labels": list(labels)}
+    return Recipe.model_validate(
+        {
+            "name": "sorter",
+            "licence": "MIT",
+            "base": "b",
+            "task": task,
+            "data": {**DATA, "label": "label"},
+            "examples": EXAMPLES,
+        }
+    )
+
+
+def reader(*fields):
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in fields}}
+    return Recipe.model_validate(
+        {
+            "name": "reader",
+            "licence": "MIT",
+            "base": "b",
+            "task": {"kind": "extract", "json_schema": schema},
+            "data": {**DATA, "answer": {name: {"source": name} for name in fields}},
+            "examples": EXAMPLES,
+        }
+    )
+
+
+def rows(*pairs):
+    return [Row(id=str(i), input=text, answer=answer) for i, (text, answer) in enumerate(pairs)]
+
+
+def answers(found):
+    return {name: [p.answer for p in predictions] for name, predictions in found.items()}
+
+
+def test_labels():
+    train = rows(
+        ("where is my card", "card"),
+        ("my card did not arrive", "card"),
+        ("card lost in the post", "card"),
+        ("the exchange rate is wrong", "rate"),
+        ("which exchange rate do you use", "rate"),
+    )
+    gold = rows(
+        ("Where is  MY card", "card"), ("your exchange rate, please", "rate"), ("…", "card")
+    )
+    found = baselines(sorter("card", "rate"), train, gold)
+    said = answers(found)
+    assert said["majority"] == ["card"] * 3
+    assert said["lookup"][:2] == ["card", "rate"]
+    assert said["TF-IDF + logistic regression"][:2] == ["card", "rate"]
+    assert all(0.5 <= p.confidence <= 1 for p in found["TF-IDF + logistic regression"])
+
+
+def test_the_same_text_is_looked_up_before_the_nearest_one():
+    train = rows(("pay pal", "a"), ("Pay  Pal", "b"), ("pay pal", "b"), ("pay pal now", "c"))
+    said = answers(baselines(sorter("a", "b", "c"), train, rows(("PAY PAL", "b"))))
+    assert said["lookup"] == ["b"]
+
+
+def test_one_label_alone_leaves_nothing_to_regress():
+    said = answers(baselines(sorter("a", "b"), rows(("x y", "a")), rows(("z", "b"))))
+    assert said["TF-IDF + logistic regression"] == ["a"]
+
+
+def test_fields():
+    train = rows(
+        ("nook in town 9.50", {"shop": "Nook", "total": "9.50"}),
+        ("nook by the sea 3.00", {"shop": "Nook", "total": "3.00"}),
+        ("bay 3.00", {"shop": "Bay", "total": "3.00"}),
+        ("void", {"shop": None, "total": None}),
+    )
+    said = answers(baselines(reader("shop", "total"), train, rows(("by the sea", {}))))
+    assert said["majority"] == [{"shop": "Nook", "total": "3.00"}]
+    assert said["lookup"] == [{"shop": "Nook", "total": "3.00"}]
+    assert "regular expressions" not in said
+
+
+def test_receipts_have_rules():
+    text = "CORNER SHOP SDN BHD\nNO. 1, JALAN X\nDATE 05/06/2018\nTOTAL 9.50"
+    truth = {"company": "Corner Shop Sdn Bhd", "date": "2018-06-05", "total": "9.50"}
+    gold = rows((text, {**truth, "address": "NO. 1, JALAN X"}))
+    recipe = reader("company", "date", "address", "total")
+    found = baselines(recipe, rows(("x", truth)), gold)["regular expressions"]
+    assert score("extract", [gold[0].answer], found).exact.value == 1
+
+
+def test_no_training_rows():
+    with pytest.raises(DataError, match="run the data step"):
+        baselines(sorter("a", "b"), [], rows(("x", "a")))

@@ -1,0 +1,21 @@
+"""Answers of a file under a card that it does not carry: the runtime's own, row by row"""
+
+from converters.predict import open_with_card, predict
+from converters.rows import Row
+from edgeslm.card import Card
+
+CARD = Card(name="tried", licence="MIT", task={"kind": "classify", "labels": ["billing", "refund"]})
+
+
+def test_the_runtime_answers_under_the_card(tiny_model):
+    texts = ["the bill", "x" * 50_000, "a refund"]
+    rows = [Row(id=str(i), input=text, answer="refund") for i, text in enumerate(texts)]
+    seen = []
+    found = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
+    assert seen == [(1, 0, 3), (2, 1, 3), (3, 1, 3)]
+    with open_with_card(tiny_model, CARD) as model:
+        expected = model.classifier()("a refund")
+    assert found[2].answer == expected.label
+    assert found[2].confidence == expected.confidence
+    assert found[1].answer is None
+    assert "tokens" in found[1].error

@@ -1,0 +1,177 @@
+"""The gate: each check fails where it should, alone; what the card is told; what people see"""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from converters.divergence import Divergence
+from converters.errors import GateError
+from converters.parity import Difference, FloatParity, ParityReport
+from converters.rows import Row, rows_sha256
+from converters.verify import VerifyInputs, verify
+from edgeslm.answers import Prediction
+from edgeslm.selftest import SelfTest
+from tests.test_converters_baselines import reader, sorter
+
+N = 200
+SAME = ParityReport(5000, 0, ())
+OTHER = ParityReport(5000, 1, (Difference("a b", (1, 2), (1, 3)),))
+EQUAL = FloatParity(n=900, mean_kl=1e-6, max_kl=1e-4, top1=1.0)
+APART = FloatParity(n=900, mean_kl=0.05, max_kl=1.0, top1=1.0)
+TRUTH = {"shop": "Nook", "total": "9.50"}
+WRONG = {"shop": "Nook", "total": "1.00"}
+SELF_TEST = SelfTest(number=1, expected=TRUTH, answered=TRUTH, error=None, ms=5.0)
+
+
+def said(right, answer=TRUTH, wrong=WRONG, n=N):
+    """``right`` answers as they should be, then wrong ones up to ``n``."""
+    confidence = 0.95 if isinstance(answer, str) else None
+    return [Prediction(answer if i < right else wrong, confidence) for i in range(n)]
+
+
+def gates(recipe, **changed):
+    return recipe.model_copy(update={"gates": recipe.gates.model_copy(update=changed)})
+
+
+@pytest.fixture
+def fields():
+    return VerifyInputs(
+        recipe=gates(reader("shop", "total"), min_score=0.9, min_exact=0.9),
+        gold=[Row(id=str(i), input=f"{i}", answer=TRUTH, category="plain") for i in range(N)],
+        gold_name="receipts, held out",
+        quantized=said(195),
+        floats=said(195),
+        baselines={"majority": said(100), "lookup": said(120)},
+        references={"another system": said(199)},
+        self_tests=[SELF_TEST],
+        prompt_parity=SAME,
+        token_parity=SAME,
+        float_parity=EQUAL,
+        divergence=Divergence(kl=0.05, top1=0.97, n=900),
+    )
+
+
+@pytest.fixture
+def labels(fields):
+    test = SelfTest(number=1, expected="a", answered="a", error=None, ms=5.0)
+    return replace(
+        fields,
+        recipe=gates(sorter("a", "b"), min_score=0.9, max_ece=0.05),
+        gold=[Row(id=str(i), input=f"{i}", answer="a", category="a") for i in range(N)],
+        quantized=said(195, "a", "b"),
+        floats=said(195, "a", "b"),
+        baselines={"majority": said(150, "a", "b")},
+        references={},
+        self_tests=[test],
+    )
+
+
+def failed(verdict):
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def test_what_is_good_passes(fields, labels):
+    for inputs in (fields, labels):
+        verdict = verify(inputs)
+        assert failed(verdict) == []
+        verdict.require()
+        assert json.loads(json.dumps(verdict.to_dict()))["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"prompt_parity": OTHER}, "prompt parity"),
+        ({"token_parity": OTHER}, "token parity"),
+        ({"token_parity": ParityReport(0, 0, ())}, "token parity"),
+        ({"float_parity": APART}, "float parity"),
+        ({"float_parity": replace(EQUAL, top1=0.9)}, "float parity"),
+        ({"self_tests": []}, "self-test"),
+        ({"self_tests": [replace(SELF_TEST, answered=WRONG)]}, "self-test"),
+        ({"baselines": {"lookup": said(194)}}, "best trivial baseline"),
+        ({"floats": said(199)}, "field F1, float to quantized"),
+    ],
+)
+def test_each_check_fails_alone(fields, changed, name):
+    verdict = verify(replace(fields, **changed))
+    assert failed(verdict) == [name]
+    with pytest.raises(GateError, match=name):
+        verdict.require()
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"min_score": 0.995}, "field F1"),
+        ({"min_exact": 0.99}, "whole record right"),
+    ],
+)
+def test_the_bars_of_the_recipe(fields, changed, name):
+    assert failed(verify(replace(fields, recipe=gates(fields.recipe, **changed)))) == [name]
+
+
+def test_a_small_loss_passes_and_a_sure_one_does_not(fields):
+    # 1 of 200 records and 1 of 400 values: within half a point, and chance may explain it
+    assert failed(verify(replace(fields, floats=said(196)))) == []
+    # a loss that the recipe allows, but that chance does not explain
+    lax = gates(fields.recipe, max_drop=20.0)
+    verdict = verify(replace(fields, recipe=lax, floats=said(200), quantized=said(188)))
+    assert failed(verdict) == ["field F1, float to quantized"]
+    words = " ".join(check.words for check in verdict.checks)
+    assert "to prove a loss below 0.5 points takes about" in words
+    assert "n = 200" in words
+
+
+def test_calibration_of_labels(labels):
+    unsure = [replace(p, confidence=0.6) for p in labels.quantized]
+    assert failed(verify(replace(labels, quantized=unsure))) == ["calibration"]
+    free = gates(labels.recipe, max_ece=None)
+    assert failed(verify(replace(labels, recipe=free, quantized=unsure))) == []
+
+
+def test_a_recipe_may_leave_the_baseline_be(fields):
+    free = gates(fields.recipe, beat_baselines=False)
+    assert failed(verify(replace(fields, recipe=free, baselines={"x": said(199)}))) == []
+
+
+def test_a_parity_that_does_not_apply_is_no_check(fields):
+    verdict = verify(replace(fields, prompt_parity=None, token_parity=None, float_parity=None))
+    assert {"prompt parity", "token parity", "float parity"} & {
+        c.name for c in verdict.checks
+    } == set()
+
+
+def test_the_worst_category_is_named_and_small_ones_counted(fields):
+    gold = [
+        replace(row, category="torn" if i > 160 else "plain") for i, row in enumerate(fields.gold)
+    ]
+    gold[0] = replace(gold[0], category="rare")
+    worst = next(c for c in verify(replace(fields, gold=gold)).checks if c.name == "worst category")
+    assert worst.words.startswith("torn: 87.2%, at least")
+    assert "1 of 5 with not enough evidence" in worst.words
+
+
+def test_the_scores_for_the_card(fields, labels):
+    f1, exact = verify(fields).scores
+    assert (f1.metric, exact.metric) == ("field F1", "whole record right")
+    assert f1.n == N
+    assert f1.gold_sha256 == rows_sha256(fields.gold)
+    assert f1.interval[0] < f1.value < f1.interval[1]
+    assert set(f1.baselines) == {"majority", "lookup", "another system"}
+    assert exact.value == pytest.approx(195 / N)
+    assert exact.by_category["total"].lower < exact.by_category["total"].value
+    accuracy, macro = verify(labels).scores
+    assert (accuracy.metric, macro.metric) == ("accuracy", "macro-F1")
+    assert accuracy.by_category["a"].n == N
+
+
+def test_people_see_a_table(fields):
+    verdict = verify(replace(fields, token_parity=OTHER))
+    text = io.StringIO()
+    Console(width=160, file=text).print(verdict.table())
+    shown = text.getvalue()
+    assert "FAILED" in shown
+    assert "'a b', at token 1" in shown

@@ -1,0 +1,204 @@
+"""Gold rows through a model: what is read and refused, scored, compared, and held to a bar"""
+
+import gzip
+import json
+
+import pytest
+
+from edgeslm.card import Card, CategoryScore, Score
+from edgeslm.errors import CardError, InputError
+from edgeslm.evaluate import evaluate, read_baseline, read_gold, task_of
+from edgeslm.model import Model
+from edgeslm.testing import ScriptedEngine
+
+LABELS = {"kind": "classify", "labels": ["billing", "refund"]}
+FIELDS = {
+    "kind": "extract",
+    "json_schema": {
+        "type": "object",
+        "properties": {
+            "shop": {"type": ["string", "null"], "maxLength": 20},
+            "total": {"type": "integer"},
+        },
+        "required": ["shop", "total"],
+    },
+}
+
+
+def card(task, *scores):
+    return Card(name="tried", licence="MIT", task=task, scores=scores)
+
+
+def lines(path, *rows):
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def sorter(*scores):
+    """A model that says refund where the text has the word, else billing."""
+
+    def script(prompt):
+        return "refund" if "refund" in prompt.rpartition("user\n")[2] else "billing"
+
+    return Model(ScriptedEngine(script), card(LABELS, *scores))
+
+
+@pytest.fixture
+def gold(tmp_path):
+    rows = [
+        {"input": "a refund please", "answer": "refund"},
+        {"text": "the bill", "label": "billing", "id": 7},
+        {"input": "money back", "expected": "refund"},
+    ]
+    return read_gold(lines(tmp_path / "gold.jsonl", *rows), "classify")
+
+
+def test_labels_through_a_model(gold):
+    report = evaluate(sorter(), gold)
+    assert report.scores.accuracy.value == pytest.approx(2 / 3)
+    assert report.scores.ece is not None
+    assert report.latency.n == 3
+    assert 0 < report.latency.p50_ms <= report.latency.p95_ms
+    assert report.bar is None
+    assert report.passed
+
+
+def test_values_through_a_model_and_a_row_that_fails(tmp_path):
+    truth = {"shop": "nook", "total": 12}
+    rows = [{"input": "Nook 12", "answer": truth}, {"input": "x" * 90_000, "answer": truth}]
+    answer = '{"shop":"Nook","total":12}'
+    model = Model(ScriptedEngine(answer, sharpness=40.0), card(FIELDS))
+    report = evaluate(model, read_gold(lines(tmp_path / "gold.jsonl", *rows), "extract"))
+    assert report.scores.failed == 1
+    assert "tokens" in report.first_failure
+    assert report.scores.exact.value == 0.5
+    assert report.scores.f1.value == pytest.approx(2 * 2 / (2 + 4))
+    assert report.latency.n == 1
+
+
+def test_a_line_that_is_no_row_is_named_and_the_rest_is_read(tmp_path):
+    path = lines(
+        tmp_path / "gold.jsonl.gz",
+        {"input": "one", "answer": "refund"},
+        "",
+        "{broken",
+        "[1]",
+        {"input": "two"},
+        {"answer": "refund"},
+        {"input": " ", "answer": "refund"},
+        {"input": "three", "answer": 3},
+        {"input": "four", "answer": "billing"},
+    )
+    found = read_gold(path, "classify")
+    assert [row.input for row in found.rows] == ["one", "four"]
+    assert [words.partition(":")[0] for words in found.refused] == [
+        f"gold.jsonl.gz, line {number}" for number in (3, 4, 5, 6, 7, 8)
+    ]
+
+
+def test_a_line_too_long_is_skipped_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgeslm.evaluate.MAX_LINE_BYTES", 64)
+    row = {"input": "one", "answer": "refund"}
+    path = lines(tmp_path / "gold.jsonl", {**row, "input": "x" * 300}, row)
+    found = read_gold(path, "classify")
+    assert [row.input for row in found.rows] == ["one"]
+    assert found.refused == ("gold.jsonl, line 1: has more than 64 bytes",)
+
+
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b'{"input": 1}\n' * 999)[:-20]])
+def test_a_file_that_cannot_be_read(tmp_path, data):
+    path = tmp_path / "gold.jsonl.gz"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_gold(path, "classify")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"gold\.jsonl\.gz: cannot be read"):
+        read_gold(path, "classify")
+
+
+def test_no_rows_is_an_error_that_shows_the_form(tmp_path):
+    nothing = read_gold(lines(tmp_path / "gold.jsonl", "{}"), "classify")
+    with pytest.raises(InputError, match=r'no rows \{"input".*line 1: no "input"'):
+        evaluate(sorter(), nothing)
+
+
+def test_a_model_without_a_card_has_no_task():
+    with pytest.raises(CardError, match="edgeslm pack"):
+        task_of(None)
+
+
+def test_a_label_that_the_model_has_not_is_named(tmp_path):
+    rows = [{"input": "the bill", "answer": "billing"}, {"input": "a bill", "answer": "biling"}]
+    report = evaluate(sorter(), read_gold(lines(tmp_path / "g.jsonl", *rows), "classify"))
+    assert report.unknown_labels == ("biling",)
+    assert report.scores.accuracy.value == 0.5
+
+
+# --- the bar --------------------------------------------------------------------
+
+
+def own(metric, low, value=0.9):
+    return Score(
+        metric=metric,
+        value=value,
+        interval=(low, 1.0),
+        n=300,
+        gold="held out",
+        by_category={"refund": CategoryScore(n=9, value=1.0)},
+    )
+
+
+@pytest.mark.parametrize(("low", "passed"), [(0.66, True), (0.67, False)])
+def test_the_bar_is_the_lower_end_of_the_cards_own_interval(gold, low, passed):
+    report = evaluate(sorter(own("macro-F1", 0.99), own("accuracy", low)), gold)
+    assert report.bar.value == low
+    assert "held out" in report.bar.source
+    assert report.passed is passed
+
+
+def test_the_callers_bar_comes_first(gold):
+    model = sorter(own("accuracy", 0.99))
+    assert evaluate(model, gold, min_score=0.5).passed
+    assert not evaluate(model, gold, min_score=0.9).passed
+
+
+# --- the baseline ---------------------------------------------------------------
+
+
+def test_another_system_on_the_same_rows(gold, tmp_path):
+    others = lines(
+        tmp_path / "other.jsonl",
+        {"input": "a refund please", "answer": "billing"},
+        {"id": "7", "answer": "billing"},
+        {"input": "of another set", "answer": "billing"},
+    )
+    rival = evaluate(sorter(), gold, baseline=others).baseline
+    assert rival.missing == 1
+    assert rival.scores.accuracy.value == pytest.approx(1 / 3)
+    assert rival.comparison.difference.value == pytest.approx(1 / 3)
+    assert (rival.comparison.only_first, rival.comparison.only_second) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (['{"input": "the bill"'], "line 1: not JSON"),
+        ([{"input": "the bill"}], 'line 1: no "answer"'),
+        ([{"answer": "billing"}], 'line 1: no "input"'),
+        ([{"id": 7, "answer": "billing"}, {"id": "7", "answer": "refund"}], "line 2: a second"),
+        ([{"id": 8, "answer": "billing"}], "is one of the gold rows"),
+        ([], "is one of the gold rows"),
+    ],
+)
+def test_a_baseline_that_cannot_be_compared(gold, tmp_path, rows, words):
+    with pytest.raises(InputError, match=words):
+        read_baseline(lines(tmp_path / "other.jsonl", *rows), gold.rows)
+
+
+def test_the_hash_of_gold_rows_is_that_of_the_training_side(gold):
+    from converters.rows import Row, rows_sha256
+
+    rows = [Row(id="", input=row.input, answer=row.answer) for row in gold.rows]
+    assert gold.sha256 == rows_sha256(rows)

@@ -1,0 +1,65 @@
+"""The spelling that values are compared in, and what a field's values are taken for"""
+
+import datetime as dt
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeslm.normal import kind_of, normal
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["05/06/2018", "2018-06-05", None], "date"),
+        (["9.50", "RM 1,234.00", "$ 3.99"], "amount"),
+        ([1, 2.5, None], "number"),
+        (["A SDN BHD", "B"], "text"),
+        (["01234", "20180605"], "text"),  # all digits: perhaps a postcode
+        (["05/06/2018", "O5/O6/2O18", "06.07.2018"], "date"),  # most decide
+        ([True, False], "text"),
+        ([None, ""], "text"),
+        ([], "text"),
+    ],
+)
+def test_what_a_field_is_taken_for(values, kind):
+    assert kind_of(values) == kind
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "spelled"),
+    [
+        ("5 Jun 2018", "date", "2018-06-05"),
+        (dt.date(2018, 6, 5), "date", "2018-06-05"),
+        ("no date", "date", "no date"),
+        ("RM 1,234.5", "amount", "1234.50"),
+        (9.5, "amount", "9.50"),
+        (Decimal("1.2E+3"), "amount", "1200.00"),
+        ("1,200.0", "number", "1200"),
+        (1200, "number", "1200"),
+        (-0.0, "number", "0"),
+        ("twelve", "number", "twelve"),
+        (1e300, "number", "1e+300"),
+        (float("inf"), "amount", "inf"),
+        ("  Jalan\n 3 ", "text", "jalan 3"),
+        ("01234", "text", "01234"),
+        (True, "text", "true"),
+        (None, "text", None),
+        (" ", "date", None),
+    ],
+)
+def test_the_spelling_that_is_compared(value, kind, spelled):
+    assert normal(value, kind) == spelled
+
+
+@given(st.text(), st.sampled_from(["date", "amount", "number", "text"]))
+def test_what_is_spelled_so_stays_so(text, kind):
+    once = normal(text, kind)
+    assert normal(once, kind) == once
+
+
+@given(st.integers(-(10**18), 10**18), st.sampled_from(["amount", "number"]))
+def test_a_number_and_its_text_are_equal(number, kind):
+    assert normal(number, kind) == normal(str(number), kind)

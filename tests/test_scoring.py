@@ -1,0 +1,212 @@
+"""Scores: by hand, perfect ones, whatever the order; failed answers; pairs of systems"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeslm.answers import Prediction
+from edgeslm.scoring import category_score, compare, enough, right_rows, score, worst_of
+
+FAILED = Prediction(error="too long")
+FIELDS = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.none() | st.sampled_from(["x", "y", "3 Jan 2020", "1.50"])
+)
+RECORDS = st.lists(st.tuples(FIELDS, FIELDS | st.none()), min_size=1, max_size=12)
+LABELS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from("abcd") | st.none()), min_size=1, max_size=30
+)
+
+
+def said(answers):
+    return [FAILED if answer is None else Prediction(answer) for answer in answers]
+
+
+def values(scores):
+    """All that a score says, without what resampling depends on the order for."""
+    if scores.task == "classify":
+        labels = {name: (x.precision, x.f1, x.right) for name, x in scores.labels.items()}
+        return scores.accuracy, scores.macro_f1.value, labels, scores.worst, scores.failed
+    fields = {
+        name: (x.kind, x.present, x.precision, x.recall, x.f1.value, x.right)
+        for name, x in scores.fields.items()
+    }
+    main = scores.f1.value, scores.precision.value, scores.recall.value
+    return main, scores.exact, fields, scores.worst, scores.failed
+
+
+# --- fields ---------------------------------------------------------------------
+
+
+def test_fields_by_hand():
+    gold = [
+        {"shop": "Nook", "day": "05/06/2018", "total": "9.50"},
+        {"shop": "Bay", "day": "2018-06-07", "total": None},
+    ]
+    found = said(
+        [
+            {"shop": "NOOK ", "day": "2018-06-05", "total": "9.51"},  # total wrong
+            {"shop": None, "day": "7 Jun 2018", "total": "1.00"},  # shop missed, total invented
+        ]
+    )
+    scores = score("extract", gold, found)
+    assert scores.precision.value == pytest.approx(3 / 5)
+    assert scores.recall.value == pytest.approx(3 / 5)
+    assert scores.f1.value == pytest.approx(2 * 3 / (5 + 5))
+    assert scores.exact.value == 0
+    assert scores.fields["day"].f1.value == 1
+    assert scores.fields["day"].kind == "date"
+    assert scores.fields["shop"].recall == 0.5
+    assert scores.fields["shop"].precision == 1
+    assert scores.fields["total"].right.value == 0
+    assert scores.fields["total"].present == 1
+
+
+def test_a_failed_row_is_wrong_even_if_there_was_nothing_to_find():
+    scores = score("extract", [{"a": None}, {"a": "x"}], [FAILED, Prediction({"a": "x"})])
+    assert scores.failed == 1
+    assert scores.exact.value == 0.5
+    assert scores.fields["a"].right.value == 0.5
+
+
+def test_items_of_arrays_are_a_bag_but_a_record_keeps_their_order():
+    gold = [{"items": [{"name": "tea", "n": 1}, {"name": "jam", "n": 2}]}]
+    turned = [Prediction({"items": [{"name": "JAM", "n": 2}, {"name": "tea", "n": 1.0}]})]
+    scores = score("extract", gold, turned)
+    assert set(scores.fields) == {"items[].name", "items[].n"}
+    assert scores.f1.value == 1
+    assert scores.exact.value == 0
+    assert score("extract", gold, [Prediction(gold[0])]).exact.value == 1
+    one = score("extract", gold, [Prediction({"items": [{"name": "tea", "n": 1}]})])
+    assert (one.precision.value, one.recall.value) == (1, 0.5)
+
+
+@pytest.mark.parametrize("nothing", [{}, {"a": None}, {"a": ""}, {"a": []}, {"a": {"b": None}}])
+def test_null_absent_and_empty_are_the_same(nothing):
+    scores = score("extract", [{"a": None}], [Prediction(nothing)])
+    assert scores.exact.value == scores.f1.value == 1
+
+
+def test_a_value_that_is_no_object():
+    scores = score("extract", ["Yes", "no"], said(["yes", "yes"]))
+    assert scores.exact.value == 0.5
+    assert set(scores.fields) == {"value"}
+
+
+@settings(deadline=None, max_examples=25)
+@given(RECORDS)
+def test_the_gold_itself_is_perfect(rows):
+    gold = [true for true, _ in rows]
+    scores = score("extract", gold, said(gold))
+    assert scores.f1.value == scores.exact.value == scores.f1.low == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(RECORDS, st.randoms())
+def test_the_order_of_records_is_nothing(rows, random):
+    turned = random.sample(rows, len(rows))
+    first, second = (
+        score("extract", [true for true, _ in some], said([found for _, found in some]))
+        for some in (rows, turned)
+    )
+    assert values(first) == values(second)
+    assert (first.exact.value == 1) <= (first.f1.value == 1)
+    low, high = sorted((first.precision.value, first.recall.value))
+    assert low - 1e-9 <= first.f1.value <= high + 1e-9 or first.f1.value == 0
+
+
+# --- labels ---------------------------------------------------------------------
+
+
+def test_labels_by_hand():
+    scores = score("classify", list("aaab"), said(["a", "a", "b", None]))
+    assert scores.accuracy.value == 0.5
+    assert scores.failed == 1
+    # a: 2 right of 2 found and 3 true; b: none right of 1 found and 1 true
+    assert scores.labels["a"].f1 == pytest.approx(2 * 2 / (2 + 3))
+    assert scores.labels["a"].right.value == pytest.approx(2 / 3)
+    assert scores.labels["b"].f1 == 0
+    assert scores.macro_f1.value == pytest.approx((0.8 + 0) / 2)
+    pairs = {(pair.label, pair.taken_for): pair.n for pair in scores.confusions}
+    assert pairs == {("a", "b"): 1, ("b", None): 1}
+    assert scores.ece is None
+
+
+def test_calibration_error_of_what_has_a_confidence():
+    sure = [Prediction("a", confidence=1.0), Prediction("b", confidence=1.0), FAILED]
+    assert score("classify", ["a", "a", "a"], sure).ece == pytest.approx(0.5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(LABELS, st.randoms())
+def test_the_order_of_labels_is_nothing(rows, random):
+    turned = random.sample(rows, len(rows))
+    first, second = (
+        score("classify", [true for true, _ in some], said([found for _, found in some]))
+        for some in (rows, turned)
+    )
+    assert values(first) == values(second)
+    gold = [true for true, _ in rows]
+    perfect = score("classify", gold, said(gold))
+    assert perfect.accuracy.value == perfect.macro_f1.value == perfect.macro_f1.low == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(LABELS)
+def test_macro_f1_is_that_of_scikit_learn(rows):
+    metrics = pytest.importorskip("sklearn.metrics")
+    gold = [true for true, _ in rows]
+    found = [label or true for true, label in rows]
+    expected = metrics.f1_score(gold, found, average="macro", zero_division=0)
+    assert score("classify", gold, said(found)).macro_f1.value == pytest.approx(expected)
+
+
+def test_the_worst_label_has_enough_rows():
+    gold = ["a"] * 40 + ["b"] * 40 + ["c"] * 3
+    found = said(["a"] * 40 + ["b"] * 30 + ["a"] * 10 + ["a"] * 3)
+    scores = score("classify", gold, found)
+    assert scores.worst == "b"
+    assert not enough(scores.labels["c"].right)
+    assert worst_of({"c": scores.labels["c"].right}) is None
+    assert category_score(right_rows("classify", gold, found)).value == pytest.approx(70 / 83)
+
+
+# --- pairs ----------------------------------------------------------------------
+
+
+def test_two_systems_row_by_row():
+    gold = ["a"] * 100
+    first = said(["a"] * 90 + ["b"] * 10)
+    second = said(["a"] * 80 + ["b"] * 11 + ["a"] * 9)
+    found = compare("classify", gold, first, second)
+    assert (found.only_first, found.only_second) == (10, 9)
+    assert found.difference.value == pytest.approx(-0.01)
+    assert found.p_value == pytest.approx(1)
+    assert not found.harms
+    worse = compare("classify", gold, first, said(["b"] * 100))
+    assert worse.harms
+    assert not compare("classify", gold, said(["b"] * 100), first).harms
+
+
+def test_a_paired_interval_is_narrower_than_the_two_apart():
+    gold = [{"a": "x", "b": "y"}] * 60
+    first = said([{"a": "x", "b": "y"}] * 30 + [{"a": "z", "b": "y"}] * 30)
+    second = said([{"a": "x", "b": "y"}] * 31 + [{"a": "z", "b": "y"}] * 29)
+    found = compare("extract", gold, first, second).difference
+    assert found.value == pytest.approx(1 / 120)
+    alone = score("extract", gold, first).f1
+    assert found.high - found.low < (alone.high - alone.low) / 2
+
+
+def test_the_same_system_twice_does_no_harm():
+    gold = [{"a": "x"}, {"a": "y"}]
+    found = compare("extract", gold, said(gold), said(gold))
+    assert (found.difference.low, found.difference.high, found.p_value) == (0, 0, 1)
+    assert not found.harms
+
+
+@pytest.mark.parametrize("task", ["extract", "classify"])
+def test_gold_and_predictions_are_pairs(task):
+    with pytest.raises(ValueError, match="2 gold answers and 1 predictions"):
+        score(task, ["a", "b"], said(["a"]))
+    with pytest.raises(ValueError, match="0 gold"):
+        score(task, [], [])
