@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import contender
-from benchmarks.intervals import percentile
 from benchmarks.models import requantized
 from benchmarks.receipts import ROOT
 from benchmarks.results import DEFAULTS, OWN
 from edgeslm import cli, machine
 from edgeslm.errors import EdgeslmError
+from edgeslm.intervals import percentile
 from edgeslm.store import Store
 
 MODEL = "smollm2-135m"

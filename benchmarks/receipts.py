@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.intervals import Estimate, bootstrap, share
+from edgeslm.intervals import Estimate, bootstrap, share
+from edgeslm.normal import normal_amount, normal_date
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = ("company", "date", "address", "total")
 #: receipts that are scored; the rules of rules.py were written on the others
 SCORED = 100
-
-_DATE_FORMATS = (
-    "%d %m %Y",
-    "%d %m %y",
-    "%Y %m %d",
-    "%Y%m%d",
-    "%d %b %Y",
-    "%d %b %y",
-    "%d %B %Y",
-    "%b %d %Y",
-    "%B %d %Y",
-    "%m %d %Y",  # only reached by dates that day first cannot mean
-    "%m %d %y",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +79,6 @@ def normal(field: str, value: Any) -> str | None:
     if field == "total":
         return normal_amount(text) or text
     return "".join(text.casefold().split())
-
-
-def normal_date(text: str) -> str | None:
-    """A date as YYYY-MM-DD, read day first where both are possible; None if it is no date."""
-    words = " ".join(re.sub(r"[-/.,()]", " ", text).split())
-    for spelled in _DATE_FORMATS:
-        try:
-            return dt.datetime.strptime(words, spelled).date().isoformat()
-        except ValueError:
-            continue
-    return None
-
-
-def normal_amount(text: str) -> str | None:
-    """An amount with two decimals and no currency; None if it is no amount."""
-    digits = re.sub(r"[^0-9.\-]", "", text).strip(".")
-    try:
-        return str(Decimal(digits).quantize(Decimal("0.01")))
-    except InvalidOperation:
-        return None
 
 
 # --- scores -------------------------------------------------------------------

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.intervals import Estimate
 from benchmarks.receipts import Scores
+from edgeslm.intervals import Estimate
 
 #: the contestants
 OWN = "edgeslm"

@@ -12,16 +12,16 @@ from typing import Any
 import jsonschema_rs
 from pydantic import BaseModel
 
-from benchmarks import rules
-from benchmarks.intervals import median_of, percentile
 from benchmarks.peer import Answer, Peer
 from benchmarks.receipts import Labelled, score
 from benchmarks.results import INVOICE, OWN, RECEIPT, Comparison, Receipts, Side
 from benchmarks.tasks import Invoice, Receipt
+from converters import receipt_rules as rules
 from edgeslm import Extraction, Extractor, Model
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.extract import default_prompt
+from edgeslm.intervals import median_of, percentile
 from edgeslm.prompt import compile_prompt
 
 RECEIPT_TOKENS = 256

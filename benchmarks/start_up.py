@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.intervals import median_of
 from benchmarks.receipts import ROOT
 from benchmarks.results import StartUp
 from benchmarks.spine import Tick
+from edgeslm.intervals import median_of
 
 
 def measure(model: Path, imports: int, starts: int, tick: Tick) -> StartUp:

@@ -1,0 +1,187 @@
+"""Gold answers and predictions as arrays, row by row: labels, or the values of each field."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslm.intervals import Statistic
+from edgeslm.normal import Kind, kind_of, normal
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Leaf = tuple[str, str]
+Measure = Literal["f1", "precision", "recall"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a system answered to one row; with an ``error`` it has no answer and is wrong.
+
+    ``confidence`` (0 to 1) is that of a label, where the system gives one.
+    """
+
+    answer: Any = None
+    confidence: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels as numbers: ``true`` and ``found``, int [n]; the last number is no answer."""
+
+    names: tuple[str, ...]
+    true: Ints
+    found: Ints
+
+    @classmethod
+    def read(cls, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Labels:
+        _check(gold, predictions)
+        pairs = zip(gold, predictions, strict=True)
+        said = [(str(true), _label(p)) for true, p in pairs]
+        names = sorted({name for pair in said for name in pair if name is not None})
+        number: dict[str | None, int] = {name: i for i, name in enumerate(names)}
+        number[None] = len(names)
+        true = np.array([number[true] for true, _ in said], np.intp)
+        return cls(tuple(names), true, np.array([number[found] for _, found in said], np.intp))
+
+    @property
+    def right(self) -> Bools:
+        return np.asarray(self.true == self.found, np.bool_)
+
+    def statistic(self) -> Statistic:
+        right = self.right
+        return lambda rows: np.asarray(right[rows].mean(axis=1), np.float64)
+
+    def counts(self, rows: Ints) -> tuple[Ints, Ints, Ints]:
+        """How often each label is right, found and true in rows [k, n]; each int [k, names]."""
+        k, width = len(rows), len(self.names) + 1
+        offset = width * np.arange(k)[:, None]
+
+        def count(codes: Ints) -> Ints:
+            table = np.bincount((codes + offset).ravel(), minlength=k * width)
+            return table.reshape(k, width)[:, :-1]
+
+        hit = np.where(self.right, self.true, len(self.names))
+        return count(hit[rows]), count(self.found[rows]), count(self.true[rows])
+
+    def macro_f1(self, rows: Ints) -> Floats:
+        """The mean F1 of the labels that occur in each resample, [k]."""
+        hit, found, true = self.counts(rows)
+        occurs = found + true > 0
+        total = ratio(2 * hit, found + true).sum(axis=1)
+        return np.asarray(total / np.maximum(occurs.sum(axis=1), 1), np.float64)
+
+
+def _label(prediction: Prediction) -> str | None:
+    missing = prediction.error is not None or prediction.answer is None
+    return None if missing else str(prediction.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """For each row and field how many values are right, found and true, int [n, fields, 3].
+
+    ``right`` says which whole records are, bool [n].
+    """
+
+    kinds: dict[str, Kind]
+    counts: Ints
+    right: Bools
+    field_right: Bools
+
+    @classmethod
+    def read(cls, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Fields:
+        _check(gold, predictions)
+        columns: dict[str, list[Any]] = {}
+        for answer in (*gold, *(p.answer for p in predictions)):
+            for path, _ in _leaves(answer):
+                columns.setdefault(path, [])
+        for answer in gold:
+            for path, value in _leaves(answer):
+                columns[path].append(value)
+        kinds = {path: kind_of(values) for path, values in columns.items()}
+        counts = np.zeros((len(gold), len(kinds), 3), np.intp)
+        right = np.zeros(len(gold), np.bool_)
+        answered = np.array([p.error is None for p in predictions])
+        for i, (answer, p) in enumerate(zip(gold, predictions, strict=True)):
+            found = None if p.error is not None else p.answer
+            counts[i] = np.reshape(_count(answer, found, kinds), (-1, 3))
+            right[i] = answered[i] and _canonical(answer, kinds) == _canonical(found, kinds)
+        same = (counts[:, :, 0] == counts[:, :, 1]) & (counts[:, :, 0] == counts[:, :, 2])
+        return cls(kinds, counts, right, np.asarray(same & answered[:, None], np.bool_))
+
+    def statistic(self) -> Statistic:
+        return statistic_of(self.counts.sum(axis=1), "f1")
+
+
+def statistic_of(counts: Ints, what: Measure) -> Statistic:
+    """A score over rows, from counts [n, 3] of right, found and true.
+
+    Where nothing was to be found: 1 if nothing was, else 0.
+    """
+
+    columns = np.ascontiguousarray(counts.T)  # one at a time is ten times faster than all
+
+    def of(rows: Ints) -> Floats:
+        hit, found, true = (np.take(column, rows).sum(axis=1) for column in columns)
+        nothing = (found + true == 0).astype(np.float64)
+        if what == "f1":
+            return ratio(2 * hit, found + true, empty=nothing)
+        return ratio(hit, found if what == "precision" else true, empty=nothing)
+
+    return of
+
+
+def _count(gold: Any, found: Any, kinds: Mapping[str, Kind]) -> list[tuple[int, int, int]]:
+    true, said = _bag(gold, kinds), _bag(found, kinds)
+    right = Counter(path for path, _ in (true & said).elements())
+    n_said = Counter(path for path, _ in said.elements())
+    n_true = Counter(path for path, _ in true.elements())
+    return [(right[path], n_said[path], n_true[path]) for path in kinds]
+
+
+def _bag(answer: Any, kinds: Mapping[str, Kind]) -> Counter[Leaf]:
+    normalised = ((path, normal(value, kinds[path])) for path, value in _leaves(answer))
+    return Counter((path, value) for path, value in normalised if value is not None)
+
+
+def _leaves(answer: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of every leaf; items of an array share the path ``name[]``."""
+    if isinstance(answer, Mapping):
+        for name, value in answer.items():
+            yield from _leaves(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(answer, list | tuple):
+        for value in answer:
+            yield from _leaves(value, f"{path}[]")
+    elif answer is not None or path:
+        yield path or "value", answer
+
+
+def _canonical(answer: Any, kinds: Mapping[str, Kind], path: str = "") -> Any:
+    """The record as it is compared as a whole: normalised, without what is null or empty."""
+    if isinstance(answer, Mapping):
+        parts = {
+            name: _canonical(value, kinds, f"{path}.{name}" if path else str(name))
+            for name, value in answer.items()
+        }
+        return {name: part for name, part in parts.items() if part is not None} or None
+    if isinstance(answer, list | tuple):
+        return [_canonical(value, kinds, f"{path}[]") for value in answer] or None
+    return normal(answer, kinds.get(path or "value", "text"))
+
+
+def ratio(part: Ints, whole: Ints, empty: Floats | float = 0.0) -> Floats:
+    """Element by element; ``empty`` where there is nothing to divide by."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), empty)
+
+
+def _check(gold: Sequence[Any], predictions: Sequence[Prediction]) -> None:
+    if not gold or len(gold) != len(predictions):
+        raise ValueError(f"{len(gold)} gold answers and {len(predictions)} predictions")

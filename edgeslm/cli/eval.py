@@ -1,0 +1,112 @@
+"""`edgeslm eval`: how well a model does on gold rows, with intervals, against a bar"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeslm.cli import for_people, print_line
+from edgeslm.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeslm.evaluate import Progress
+
+#: what is below the bar exits with
+_BELOW = 1
+
+
+@click.command(name="eval")
+@click.argument("name")
+@click.argument("gold", type=click.Path(path_type=Path), metavar="GOLD.jsonl")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Answers of another system to the same rows: lines {"input" or "id", "answer"}.',
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    help="The bar for field F1 or accuracy, 0 to 1. Default: the lower end of the interval "
+    "of the card's own score.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
+def evaluate(
+    *, name: str, gold: Path, baseline: Path | None, min_score: float | None, as_json: bool
+) -> int:
+    """Score the model NAME (or a .gguf file with a card) on rows with known answers.
+
+    \b
+    edgeslm eval receipt-fields gold.jsonl
+    edgeslm eval support-intents gold.jsonl.gz --baseline other.jsonl --min-score 0.9
+
+    GOLD has a line {"input": …, "answer": …} for each row; the answer is a label, or the
+    value to extract. Exits with 1 below the bar, else with 4 if a line is no row.
+    """
+    from edgeslm.cli.answer import answering_thread
+    from edgeslm.evaluate import answerer, read_gold, task_of
+    from edgeslm.evaluate import evaluate as run
+    from edgeslm.model import load
+
+    with load(name) as model:
+        rows = read_gold(gold, task_of(model.card))
+        answer = answerer(model)
+        with answering_thread(model) as worker, _progress() as progress:
+            report = run(
+                model,
+                rows,
+                baseline=baseline,
+                min_score=min_score,
+                answer=lambda text: worker.submit(answer, text).result(),
+                progress=progress,
+            )
+    if for_people(as_json):
+        from edgeslm.cli.scores import show
+
+        show(report)
+    else:
+        print_line({**report.model_dump(mode="json"), "passed": report.passed})
+    if report.refused:
+        _name_refused(report.refused)
+    if not report.passed:
+        return _BELOW
+    return InputError.exit_code if report.refused else 0
+
+
+def _name_refused(refused: tuple[str, ...]) -> None:
+    of = f"{len(refused):,} lines are not scored; the first, " if len(refused) > 1 else ""
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {of}{refused[0]}", err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar over the rows, where a person sees stderr."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _failed, _all: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        redirect_stdout=False,
+        redirect_stderr=False,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("0 answered")
+
+        def advance(done: int, failed: int, rows: int) -> None:
+            words = f"{done - failed:,} answered" + (f", {failed:,} failed" if failed else "")
+            bar.update(task, completed=done, total=rows, description=words)
+
+        yield advance
