@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from converters.work import STEPS, Step, Work
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import EdgeslmError
 from edgeslm.transfer import Progress
+
+#: seconds between two lines on one thing, where no terminal shows bars
+_LINE_EVERY = 10.0
 
 _HELP = {
     "data": "Read, filter, split and check the examples; writes a report.",
@@ -73,7 +77,12 @@ def cli() -> None:
 def build(
     *, recipe: Path, data: Path, work: Path, as_json: bool, dry_run: bool, until: Step
 ) -> None:
-    """Run all steps; those whose inputs have not changed are skipped."""
+    """Run all steps; those whose inputs have not changed are skipped.
+
+    \b
+    python -m converters build recipe.toml --data FOLDER --dry-run
+    python -m converters build recipe.toml --data FOLDER --until train
+    """
     from converters.build import build as run
     from converters.build import open_work
 
@@ -82,7 +91,9 @@ def build(
         _show_plan(opened, as_json)
         return
     with _bars() as progress:
-        run(opened, progress, until=until, told=_teller(opened, as_json))
+        ran = run(opened, progress, until=until, told=_teller(opened, as_json))
+    if not ran:
+        click.echo(f"{opened.recipe.name}: nothing to do, all holds in {opened.folder}", err=True)
 
 
 def _step_command(step: Step) -> click.Command:
@@ -93,7 +104,8 @@ def _step_command(step: Step) -> click.Command:
         with _bars() as progress:
             run_step(opened, step, progress, _teller(opened, as_json))
 
-    return click.command(name=step, help=_HELP[step])(_arguments(command))
+    example = f"\b\npython -m converters {step} recipe.toml --data FOLDER"
+    return click.command(name=step, help=f"{_HELP[step]}\n\n{example}")(_arguments(command))
 
 
 for _step in STEPS:
@@ -192,16 +204,9 @@ def _show_plan(work: Work, as_json: bool) -> None:
 
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    """A bar for what goes on, on a terminal; elsewhere a line for each thing that begins."""
+    """A bar for what goes on, on a terminal; elsewhere lines."""
     if not sys.stderr.isatty():
-        told: set[str] = set()
-
-        def say(what: str, _done: int, _of: int | None) -> None:
-            if what not in told:
-                told.add(what)
-                click.echo(f"  {what}", err=True)
-
-        yield say
+        yield _lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
@@ -213,6 +218,24 @@ def _bars() -> Iterator[Progress]:
             bars.update(tasks[what], completed=done, total=of)
 
         yield show
+
+
+def _lines() -> Progress:
+    """A line for each thing that begins, and then for each tenth of what takes long."""
+    told: dict[str, tuple[int, float]] = {}
+
+    def say(what: str, done: int, of: int | None) -> None:
+        tenth, now = 10 * done // of if of else 0, time.monotonic()
+        last = told.get(what)
+        if last is None:
+            click.echo(f"  {what}", err=True)
+        elif tenth <= last[0] or now - last[1] < _LINE_EVERY:
+            return
+        else:
+            click.echo(f"  {what}: {done:,} of {of:,}", err=True)
+        told[what] = tenth, now
+
+    return say
 
 
 def main() -> None:

@@ -14,13 +14,15 @@ from converters.recipe import Augment, Data
 from converters.rows import Row
 from edgeslm.evidence import SpanFinder, dates
 
-_AMOUNT = re.compile(r"-?\d+\.\d{2}\Z")
+_AMOUNT = re.compile(r"-?\d{1,7}\.\d{2}\Z", re.ASCII)
 _MONTHS = [name.upper() for name in calendar.month_abbr]
 _DATE_FORMS = (
     "{d:02}/{m:02}/{y}", "{d:02}-{m:02}-{y}", "{d:02}/{m:02}/{s:02}", "{d:02}-{m:02}-{s:02}",
     "{d:02} {n} {y}", "{d}/{m}/{y}", "{y}-{m:02}-{d:02}", "{d:02}.{m:02}.{y}", "{d:02}-{n}-{y}",
     "{y}/{m:02}/{d:02}", "{d:02} {n} {s:02}", "{d:02}/{n}/{y}", "{n} {d}, {y}", "{d}/{m:02}/{y}",
 )  # fmt: skip
+#: days that stay readable after a change: two-digit years are those of 1970 to 2069
+_EARLIEST, _LATEST = date(1972, 1, 1), date(2067, 12, 31)
 #: how often a varied date keeps the form it was written in
 _KEEP_FORM = 0.5
 
@@ -45,14 +47,23 @@ def _draw(row: Row, augment: Augment, rng: random.Random) -> Row:
 def drop_field(row: Row, name: str) -> Row:
     """The row without the lines its field stands in, and null for an answer.
 
-    A field that was not found in the input, or would leave nothing, stays.
+    Null as well for what stood in these lines alone. A field that was not found in the input,
+    or would leave nothing, stays.
     """
     value, text = row.answer[name], row.input
     while value is not None and (span := SpanFinder(text).find(value)) is not None:
         text = _without_lines(text, *span)
     if text == row.input or not text.strip():
         return row
-    return replace(row, input=text, parts=(text,), answer={**row.answer, name: None})
+    gone = {name, *(_readable(row.input, row.answer) - _readable(text, row.answer))}
+    answer = {field: None if field in gone else value for field, value in row.answer.items()}
+    return replace(row, input=text, parts=(text,), answer=answer)
+
+
+def _readable(text: str, answer: dict[str, Any]) -> set[str]:
+    """The fields whose value can be found in the text."""
+    finder = SpanFinder(text)
+    return {name for name, value in answer.items() if finder.find(value) is not None}
 
 
 def _without_lines(text: str, start: int, end: int) -> str:
@@ -62,10 +73,17 @@ def _without_lines(text: str, start: int, end: int) -> str:
 
 
 def _vary(row: Row, rng: random.Random) -> Row:
+    """The row with other dates and amounts; as it was where a field could not be read after that.
+
+    Fields of one value stay alike: in the text they are the same words.
+    """
     text, answer = row.input, dict(row.answer)
     for name, value in row.answer.items():
-        if isinstance(value, str) and rng.random() < 0.7:
-            text, answer[name] = _varied(text, value, rng)
+        if isinstance(value, str) and rng.random() < 0.7 and answer[name] == value:
+            text, fresh = _varied(text, value, rng)
+            answer = {field: fresh if old == value else old for field, old in answer.items()}
+    if not _readable(row.input, row.answer) <= _readable(text, answer):
+        return row
     return replace(row, input=text, parts=(text,), answer=answer)
 
 
@@ -82,14 +100,17 @@ def _varied(text: str, value: str, rng: random.Random) -> tuple[str, Any]:
 def _vary_amount(text: str, value: str, rng: random.Random) -> tuple[str, str]:
     """Other digits, as many, wherever the amount stands."""
     digits = [rng.choice("123456789") if i == 0 else rng.choice("0123456789") for i in range(9)]
-    fresh = "".join(digits.pop(0) if c.isdigit() else c for c in value[-12:])
+    fresh = "".join(digits.pop(0) if c.isdigit() else c for c in value)
     changed = re.sub(rf"(?<![\d.,]){re.escape(value)}(?![\d])", fresh, text)
     return (text, value) if changed == text else (changed, fresh)
 
 
 def _vary_date(text: str, day: date, rng: random.Random) -> tuple[str, str]:
     """Another day, wherever this one stands, in the form it has there or another."""
-    fresh = day + timedelta(days=rng.randrange(-700, 700))
+    shift = timedelta(days=rng.randrange(-700, 700))
+    if not _EARLIEST <= day <= _LATEST:
+        return text, day.isoformat()
+    fresh = day + shift
     form = None if rng.random() < _KEEP_FORM else rng.choice(_DATE_FORMS)
     changed = text
     for (start, end), readings in reversed(list(dates(text))):

@@ -17,7 +17,7 @@ from converters.errors import RecipeError, require
 from converters.recipe import read_recipe
 from converters.rows import PARTS
 from converters.work import STEPS, Step, Work
-from edgeslm.errors import EdgeslmError
+from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.transfer import Progress
 
 #: where builds lie unless the caller says otherwise
@@ -47,23 +47,27 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
 
 def build(
     work: Work, progress: Progress, *, until: Step = "pack", told: Told = lambda *_: None
-) -> None:
-    """Run every step up to ``until`` whose results do not hold.
+) -> list[Step]:
+    """Run every step up to ``until`` whose results do not hold; returns those that ran.
 
     Raises:
+        GateError: the specialist did not pass verification.
         EdgeslmError: another build of it is under way, or what a step raises.
     """
+    ran: list[Step] = []
     with _held(work):
         for step in STEPS[: STEPS.index(until) + 1]:
-            if work.needs(step) is None:
-                continue
-            _run(work, step, progress, told)
+            if work.needs(step) is not None:
+                _run(work, step, progress, told)
+                ran.append(step)
+    return ran
 
 
 def run_step(work: Work, step: Step, progress: Progress, told: Told = lambda *_: None) -> None:
     """Run one step, whether its results hold or not.
 
     Raises:
+        GateError: the step is verify, and the specialist did not pass.
         EdgeslmError: a step before it has not run, or what the step raises.
     """
     with _held(work):
@@ -79,13 +83,25 @@ def _run(work: Work, step: Step, progress: Progress, told: Told) -> None:
     told(step, None)
     run: Callable[[Work, Progress], Any] = getattr(steps, step)
     try:
+        work.begin(step)
+        inputs = work.inputs(step)
         found = run(work, progress)
+        work.done(step, inputs)
     except OSError as error:
         raise EdgeslmError(
-            f"{step}: {error}; make room in {work.folder}, or choose another with --work"
+            f"{step}: {error}; see that {work.folder} is whole, can be written and has room, or "
+            "choose another with --work"
         ) from error
-    work.done(step)
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own on processors
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        raise ResourceError(
+            f"{step}: not enough memory: {error}; lower train.batch_rows, lora.layers or "
+            "train.max_tokens"
+        ) from error
     told(step, found)
+    if step == "verify":
+        found.require()
 
 
 @contextmanager
@@ -118,6 +134,7 @@ class Plan:
 
 def plan(work: Work) -> Plan:
     """What `build` would run and why, and what training would take on this machine."""
+    require("torch")
     needed = {step: work.needs(step) for step in STEPS}
     if needed["data"] is not None:
         return Plan(needed, None, None, None, None)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
 from converters.errors import DataError
 from converters.rows import Row, rows_sha256
-from edgeslm.calibrate import fit_temperature, risk_coverage, softmax
+from edgeslm.calibrate import fit_field, fit_temperature, risk_coverage, softmax
 from edgeslm.card import Calibration
-from edgeslm.errors import EdgeslmError
-from edgeslm.result import Classification
+from edgeslm.errors import EdgeslmError, OutputInvalidError
+from edgeslm.evidence import field_of, leaves
+from edgeslm.normal import Kind, kind_of, normal
+from edgeslm.result import Classification, Extraction
 
 #: a probability below this one is taken for it: the logarithm stays finite
 _LEAST = 1e-300
@@ -64,3 +70,89 @@ def _place(row: Row, labels: list[str]) -> int:
         return labels.index(row.answer)
     except ValueError:
         raise DataError(f"row {row.id}: its label {row.answer!r} is none of the task's") from None
+
+
+def calibrate_fields(
+    extract: Callable[[str], Extraction[Any]], rows: Sequence[Row]
+) -> Calibration | None:
+    """What the card is to say of the confidence of an extractor's fields, each by itself.
+
+    A field stays raw where `fit_field` finds too little to say. A value is right if the row's
+    answer has it, in any spelling, for that field; items of arrays are compared as a bag.
+
+    Args:
+        extract: the runtime's own extractor, of the quantized model and without a calibration.
+        rows: development rows; rows that were trained on make it too sure of itself.
+
+    Returns:
+        None where no field has a calibration.
+
+    Raises:
+        DataError: no rows, or one that cannot be extracted from.
+    """
+    if not rows:
+        raise DataError("no development rows to calibrate on; raise data.split.development")
+    judged: dict[str, list[tuple[float, bool, int]]] = defaultdict(list)
+    kinds = _kinds(rows)
+    for number, row in enumerate(rows):
+        for field, confidence, right in _judged_fields(extract, row, kinds):
+            judged[field].append((confidence, right, number))
+    fits = {field: fit_field(*zip(*sample, strict=True)) for field, sample in judged.items()}
+    fields = {field: fit for field, fit in fits.items() if fit is not None}
+    if not fields:
+        return None
+    weights = [fit.n for fit in fields.values()]
+    return Calibration(
+        fields=fields,
+        fitted_on_sha256=rows_sha256(rows),
+        n=len(rows),
+        ece_before=float(np.average([fit.ece_before for fit in fields.values()], weights=weights)),
+        ece_after=float(np.average([fit.ece_after for fit in fields.values()], weights=weights)),
+    )
+
+
+def _judged_fields(
+    extract: Callable[[str], Extraction[Any]], row: Row, kinds: Mapping[str, Kind]
+) -> Iterator[tuple[str, float, bool]]:
+    """Field, raw confidence and whether it is right, of every value that the model wrote."""
+    try:
+        answer = extract(row.input)
+    except OutputInvalidError:  # a value that breaks a rule is never answered, surely or not
+        return
+    except EdgeslmError as error:
+        raise DataError(f"row {row.id}: cannot be extracted from: {error}") from error
+    true = _true_values(row)
+    for field, said in _values(answer.json).items():
+        kind = kinds.get(field, "text")
+        expected = Counter(normal(value, kind) for _, value in true[field])
+        del expected[None]
+        # null is right where nothing is left to say, so it is judged last
+        for path, value in sorted(said, key=lambda item: normal(item[1], kind) is None):
+            found = normal(value, kind)
+            right = expected[found] > 0 if found is not None else not +expected
+            expected[found] -= right
+            confidence = answer.fields[path].confidence
+            if answer.complete or confidence > 0:  # 0: a budget cut or filled it
+                yield field, confidence, right
+
+
+def _kinds(rows: Sequence[Row]) -> dict[str, Kind]:
+    """How the values of each field are compared."""
+    values: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        for field, true in _true_values(row).items():
+            values[field] += [float(v) if isinstance(v, Decimal) else v for _, v in true]
+    return {field: kind_of(found) for field, found in values.items()}
+
+
+def _true_values(row: Row) -> defaultdict[str, list[tuple[str, Any]]]:
+    return _values(json.dumps(row.answer, ensure_ascii=False))
+
+
+def _values(answer: str) -> defaultdict[str, list[tuple[str, Any]]]:
+    """Paths and values of each field of a JSON text; an empty array or object has none."""
+    found: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
+    for leaf in leaves(answer):
+        if not isinstance(leaf.value, dict | list):
+            found[field_of(leaf.path)].append((leaf.path, leaf.value))
+    return found

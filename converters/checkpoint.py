@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STATE = "checkpoint.safetensors"
 _BEST = "adapter"
+_WEIGHTS = "adapter_model.safetensors"
 HISTORY = "history.json"
 
 
@@ -27,7 +28,6 @@ class Checkpoint:
     def __init__(self, folder: Path, model: Any, optimizer: Optimizer) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._model, self._optimizer = folder, model, optimizer
-        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
 
     def save(self, history: History) -> None:
         """Write the state; a kill leaves this one or the one before."""
@@ -47,9 +47,11 @@ class Checkpoint:
             with safe_open(path, framework="pt") as file:
                 history = _history(json.loads(file.metadata()["history"]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self._load(tensors)
         except (FileNotFoundError, SafetensorError, KeyError, ValueError, TypeError):
             return None
+        if not self._fit(tensors) or (history.evaluations and not self._has_best()):
+            return None
+        self._load(tensors)
         return history
 
     def keep_best(self) -> None:
@@ -58,15 +60,16 @@ class Checkpoint:
         shutil.rmtree(aside, ignore_errors=True)
         self._model.save_pretrained(aside)
         best = self._folder / _BEST
-        shutil.rmtree(best, ignore_errors=True)
-        aside.replace(best)
+        best.mkdir(exist_ok=True)
+        for file in aside.iterdir():  # file by file: only the weights differ from those before
+            publish(file, best / file.name)
+        aside.rmdir()
 
     def finish(self, history: History) -> None:
-        """Write the history; the state for resuming is no longer needed."""
+        """Write the history. The state stays: a step killed after this trains nothing again."""
         aside = self._folder / (HISTORY + ".part")
         aside.write_text(json.dumps(asdict(history), indent=1) + "\n", encoding="utf-8")
         publish(aside, self._folder / HISTORY)
-        (self._folder / _STATE).unlink(missing_ok=True)
 
     def _tensors(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -76,12 +79,21 @@ class Checkpoint:
                 found[f"optimizer.{key}.{name}"] = value
         return found
 
+    def _has_best(self) -> bool:
+        return (self._folder / _BEST / _WEIGHTS).is_file()
+
+    def _fit(self, tensors: dict[str, Tensor]) -> bool:
+        """Whether these are this run's tensors; none is loaded before all are known to fit."""
+        shapes = {
+            f"{kind}.{name}": () if kind == _COUNT else tuple(parameter.shape)
+            for name, parameter in self._parameters()
+            for kind in _KINDS
+        }
+        return shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
     def _load(self, tensors: dict[str, Tensor]) -> None:
         import torch
 
-        wanted = {f"{kind}.{n}" for n in self._names for kind in _KINDS}
-        if set(tensors) != wanted:
-            raise KeyError("another run's tensors")
         with torch.no_grad():
             for name, parameter in self._parameters():
                 parameter.copy_(tensors[f"model.{name}"])
@@ -97,7 +109,8 @@ class Checkpoint:
         return [(n, p) for n, p in self._model.named_parameters() if p.requires_grad]
 
 
-_KINDS = ("model", "optimizer.step", "optimizer.exp_avg", "optimizer.exp_avg_sq")
+_COUNT = "optimizer.step"
+_KINDS = ("model", _COUNT, "optimizer.exp_avg", "optimizer.exp_avg_sq")
 
 
 def _history(fields: dict[str, Any]) -> History:

@@ -17,6 +17,8 @@ from edgeslm.card import PromptSpec
 from edgeslm.engine import Batch, Engine
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.gguf_file import read_gguf
+from edgeslm.merge import read_rows
 from edgeslm.prompt import Tokenizer, compile_prompt
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ PROMPT_TEXTS = (
 )
 #: nats by which float16 cells may swap two tokens that are as good as equal
 TIE = 0.02
+#: how far a weight merged by torch may be from the one merged by numpy, relative to its tensor
+_WEIGHT_TOLERANCE = 1e-5
 #: no text of the parity tests is longer, in characters
 _MAX_TEXT = 200
 
@@ -237,6 +241,40 @@ def _hf_prompt(spec: PromptSpec, hf_tokenizer: Any, text: str) -> tuple[int, ...
     raise BaseModelError(
         f"transformers cannot render the chat template: {failure}; take the base's tokenizer files"
     ) from failure
+
+
+# --- weights ---------------------------------------------------------------------
+
+
+def weight_distance(merged: Path, exported: Path) -> float:
+    """The largest difference of a weight between two float GGUFs of the same model, as a share of
+    its tensor's largest weight: one merged without torch, one exported from torch's merge.
+
+    Raises:
+        BaseModelError: a tensor is missing in one, or further off than rounding explains.
+    """
+    ours, theirs = read_gguf(merged), read_gguf(exported)
+    names = {tensor.name: tensor for tensor in theirs.tensors}
+    odd = set(names) ^ {tensor.name for tensor in ours.tensors}
+    if odd:
+        raise BaseModelError(f"the tensor {min(odd)} is only in one of both merged models")
+    furthest = 0.0
+    with ours.path.open("rb") as left, theirs.path.open("rb") as right:
+        for tensor in ours.tensors:
+            pairs = zip(
+                read_rows(left, ours, tensor),
+                read_rows(right, theirs, names[tensor.name]),
+                strict=True,
+            )
+            for a, b in pairs:
+                off = float(np.abs(a - b).max() / max(1e-12, float(np.abs(a).max())))
+                furthest = max(furthest, off)
+    if furthest > _WEIGHT_TOLERANCE:
+        raise BaseModelError(
+            f"torch and the device's own merge differ by {furthest:.2g} in a weight; report this "
+            "with the recipe and the base"
+        )
+    return furthest
 
 
 # --- logits ---------------------------------------------------------------------

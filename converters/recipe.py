@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from converters.errors import RecipeError
 from edgeslm.adapter_file import Pattern, QuantType, TensorType
@@ -15,6 +15,10 @@ from edgeslm.card import ClassifyTask, Example, PromptSpec, ShortText, Task
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024
+
+
+#: what ``types = "auto"`` tries
+AUTO_TYPES: tuple[QuantType, ...] = ("Q4_0", "IQ4_NL", "Q4_K_M", "Q5_K_M", "Q8_0")
 
 
 class _Closed(BaseModel):
@@ -108,6 +112,12 @@ class Lora(_Closed):
     rslora: bool = False
     dora: bool = False
 
+    @model_validator(mode="after")
+    def _refuse_dora(self) -> Lora:
+        if self.dora:
+            raise ValueError("adapter files hold no DoRA magnitudes; leave dora out")
+        return self
+
 
 class Train(_Closed):
     """Optimiser (AdamW) and schedule (cosine with warm-up).
@@ -136,6 +146,11 @@ class Quantize(_Closed):
     embeddings: Literal["Q8_0", "F16", "same"] = "Q8_0"
     imatrix_rows: int = Field(default=64, ge=0)
     overrides: dict[Pattern, TensorType] = {}
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _auto_is_all(cls, types: Any) -> Any:
+        return AUTO_TYPES if types == "auto" else types
 
 
 class Gates(_Closed):
@@ -193,6 +208,7 @@ def read_recipe(path: Path | str) -> Recipe:
     for key in ("json_schema", "labels"):
         if isinstance(task, dict) and isinstance(task.get(key), str):
             task[key] = _parsed(path.parent / task[key], json.loads)
+    _fill_nulls(table)
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
@@ -214,6 +230,19 @@ def _parsed(path: Path, parse: Any) -> Any:
         raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
+
+
+def _fill_nulls(table: Any) -> None:
+    """TOML has no null: a property that an example's answer leaves out is null."""
+    task = table.get("task")
+    schema = task.get("json_schema") if isinstance(task, dict) else None
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    examples = table.get("examples")
+    for example in examples if isinstance(examples, list) else []:
+        expected = example.get("expected") if isinstance(example, dict) else None
+        if isinstance(expected, dict) and isinstance(properties, dict):
+            for name in properties:
+                expected.setdefault(name, None)
 
 
 def _refuse_case_twins(names: list[str]) -> None:

@@ -55,7 +55,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: the file is missing or damaged; names the line.
     """
-    rows = []
+    rows, number = [], 1
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):  # noqa: B007  named in the error

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.encode import Encoded, encode_rows
-from converters.errors import BaseModelError
-from converters.rows import Row
 from converters.work import Work
 from edgeslm.card import Card, ClassifyTask, Provenance
 from edgeslm.transfer import Progress, file_sha256
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from converters.parity import FloatParity
     from converters.summary import DataSummary
     from converters.train import History
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 #: development rows at whose answers libraries and quantizations are compared
 _COMPARED_ROWS = 32
-#: how far a weight merged by torch may be from the one merged by numpy, relative to its tensor
-_WEIGHT_TOLERANCE = 1e-5
 
 
 def data(work: Work, progress: Progress) -> DataSummary:
@@ -38,7 +35,7 @@ def data(work: Work, progress: Progress) -> DataSummary:
 
 def train(work: Work, progress: Progress) -> History:
     """Train the adapter; what a killed run left for the same inputs is gone on from."""
-    from converters.base import load_base, runtime_gguf
+    from converters.base import runtime_gguf
     from converters.curve import draw_curve
     from converters.train import train as run
     from edgeslm.engines.llama_tokenizer import LlamaTokenizer
@@ -49,7 +46,7 @@ def train(work: Work, progress: Progress) -> History:
         progress("loading the base", 0, None)
         history = run(
             work.recipe,
-            load_base(work.base),
+            _trainable_base(work),
             tokenizer,
             work.rows("train"),
             work.rows("development"),
@@ -73,7 +70,7 @@ def merge(work: Work, progress: Progress) -> list[Path]:
 
     base = runtime_gguf(work.base, work.folder, progress=progress)
     progress("merging with torch", 0, None)
-    model = merge_hf(load_base(work.base), work.peft)
+    model = merge_hf(load_base(work.base), work.peft, as_shipped=True)
     save_hf(model, work.base, work.merged_hf)
     write_adapter(work.draft, read_peft(work.peft, read_gguf(base)))
     progress("merging without torch", 0, None)
@@ -83,14 +80,17 @@ def merge(work: Work, progress: Progress) -> list[Path]:
 
 def export(work: Work, progress: Progress) -> dict[str, Any]:
     """The merged model through the converter, held to torch and to the device's own merge."""
-    from converters.base import load_base
+    from converters.base import load_base, runtime_gguf
     from converters.export import export_gguf, load_hf_tokenizer
-    from converters.parity import float_parity, prompt_parity, token_parity
+    from converters.parity import float_parity, prompt_parity, token_parity, weight_distance
     from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+    from edgeslm.gguf_file import read_gguf
 
-    export_gguf(work.merged_hf, work.exported, dtype="F32", progress=progress)
+    base = read_gguf(runtime_gguf(work.base, work.folder, progress=progress))
+    pre = base.metadata.get("tokenizer.ggml.pre")  # a rebuilt tokenizer may not be recognised
+    export_gguf(work.merged_hf, work.exported, dtype="F32", pre=pre, progress=progress)
     progress("comparing weights", 0, None)
-    furthest = _furthest_weight(work)
+    furthest = weight_distance(work.merged, work.exported)
     progress("comparing logits with torch", 0, None)
     parity = float_parity(load_base(work.merged_hf), work.merged, encoded(work, "development"))
     progress("comparing tokens", 0, None)
@@ -105,8 +105,8 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
     report = {
         "furthest_weight": furthest,
         "float_parity": asdict(parity),
-        "tokens_differing": [tokens.differing, tokens.n],
-        "prompts_differing": [prompts.differing, prompts.n],
+        "tokens": {"n": tokens.n, "differing": tokens.differing},
+        "prompts": {"n": prompts.n, "differing": prompts.differing},
     }
     work.write_report("export", report)
     return report
@@ -131,14 +131,17 @@ def quantize(work: Work, progress: Progress) -> Any:
         load_base(work.merged_hf), rows, architecture=base.architecture, progress=progress
     )
     write_adapter(work.draft, read_peft(work.peft, base, imatrix=imatrix))
-    gold = work.rows("gold")
     floats = _gold_predictions(work.merged, work, progress, what="float answers", calibration=None)
+    tried: dict[str, Any] = {}
 
     def passes(candidate: Path) -> bool:
+        calibration = _calibration(work, candidate, progress)
         said = _gold_predictions(
-            candidate, work, progress, what="quantized answers", calibration=None
+            candidate, work, progress, what="quantized answers", calibration=calibration
         )
-        return _loses_little(work, gold, floats, said)
+        tried["calibration"] = calibration and calibration.model_dump(mode="json")
+        tried["quantized"] = [asdict(prediction) for prediction in said]
+        return _loses_little(work, floats, said)
 
     report = quantize_best(
         work.recipe.quantize,
@@ -149,10 +152,8 @@ def quantize(work: Work, progress: Progress) -> Any:
         passes=passes,
         progress=progress,
     )
-    work.write_report(
-        "quantize",
-        {**asdict(report), "floats": [asdict(prediction) for prediction in floats]},
-    )
+    answers = [asdict(prediction) for prediction in floats]
+    work.write_report("quantize", {**asdict(report), "floats": answers, **tried})
     return table(report)
 
 
@@ -160,6 +161,7 @@ def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
     from converters.baselines import baselines
     from converters.divergence import Divergence
+    from converters.parity import ParityReport
     from converters.predict import open_with_card
     from converters.verify import VerifyInputs
     from converters.verify import verify as judge
@@ -169,10 +171,7 @@ def verify(work: Work, progress: Progress) -> Verdict:
     quantized = work.read_report("quantize")
     exported = work.read_report("export")
     gold = work.rows("gold")
-    calibration = _calibration(work, progress)
-    said = _gold_predictions(
-        work.candidate, work, progress, what="gold answers", calibration=calibration
-    )
+    calibration = _written_calibration(quantized)
     progress("baselines", 0, None)
     trivial = baselines(work.recipe, work.rows("train"), gold)
     with open_with_card(work.candidate, draft_card(work, calibration)) as model:
@@ -183,21 +182,18 @@ def verify(work: Work, progress: Progress) -> Verdict:
             recipe=work.recipe,
             gold=gold,
             gold_name=_gold_name(work),
-            quantized=said,
+            quantized=[Prediction(**fields) for fields in quantized["quantized"]],
             floats=[Prediction(**fields) for fields in quantized["floats"]],
             baselines=trivial,
             references={},
             self_tests=tests,
-            prompt_parity=None,
-            token_parity=None,
+            prompt_parity=ParityReport(**exported["prompts"], first=()),
+            token_parity=ParityReport(**exported["tokens"], first=()),
             float_parity=_float_parity(exported),
             divergence=Divergence(**chosen["divergence"]),
         )
     )
-    values = {**verdict.to_dict(), "calibration": None}
-    if calibration is not None:
-        values["calibration"] = calibration.model_dump(mode="json")
-    work.write_report("verify", values)
+    work.write_report("verify", verdict.to_dict())
     return verdict
 
 
@@ -211,7 +207,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
     from converters.errors import GateError
     from converters.quantize import quantization
     from edgeslm.assemble import seal
-    from edgeslm.card import Calibration, Score
+    from edgeslm.card import Score
 
     verdict = work.read_report("verify")
     failed = [check for check in verdict["checks"] if not check["passed"]]
@@ -219,8 +215,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
         words = "; ".join(f"{check['name']}: {check['words']}" for check in failed)
         raise GateError(f"{work.recipe.name} is not packed; {words}")
     base = runtime_gguf(work.base, work.folder, progress=progress)
-    found = verdict["calibration"]
-    card = draft_card(work, None if found is None else Calibration.model_validate(found))
+    card = draft_card(work, _written_calibration(work.read_report("quantize")))
     card = card.model_copy(
         update={
             "scores": tuple(Score.model_validate(score) for score in verdict["scores"]),
@@ -286,61 +281,31 @@ def _gold_predictions(
     )
 
 
-def _loses_little(
-    work: Work, gold: Sequence[Row], floats: list[Prediction], said: list[Prediction]
-) -> bool:
+def _loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -> bool:
     from edgeslm.scoring import score
 
     task: Any = "classify" if isinstance(work.recipe.task, ClassifyTask) else "extract"
-    answers = [row.answer for row in gold]
+    answers = [row.answer for row in work.rows("gold")]
     before, after = (score(task, answers, found).main.value for found in (floats, said))
     return 100 * (before - after) <= work.recipe.gates.max_drop
 
 
-def _calibration(work: Work, progress: Progress) -> Calibration | None:
+def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
     from converters.calibration import calibrate
     from converters.predict import open_with_card
 
     if not isinstance(work.recipe.task, ClassifyTask):
         return None
     progress("calibrating", 0, None)
-    with open_with_card(work.candidate, draft_card(work, None)) as model:
+    with open_with_card(candidate, draft_card(work, None)) as model:
         return calibrate(model.classifier(), work.rows("development"))
 
 
-def _furthest_weight(work: Work) -> float:
-    """The largest relative difference of a tensor between the two ways to merge.
+def _written_calibration(quantized: dict[str, Any]) -> Calibration | None:
+    from edgeslm.card import Calibration
 
-    Raises:
-        BaseModelError: a tensor is missing in one, or further off than rounding explains.
-    """
-    import numpy as np
-
-    from edgeslm.gguf_file import read_gguf
-    from edgeslm.merge import read_rows as read_values
-
-    ours, theirs = read_gguf(work.merged), read_gguf(work.exported)
-    names = {tensor.name: tensor for tensor in theirs.tensors}
-    odd = set(names) ^ {tensor.name for tensor in ours.tensors}
-    if odd:
-        raise BaseModelError(f"the tensor {min(odd)} is only in one of both merged models")
-    furthest = 0.0
-    with ours.path.open("rb") as left, theirs.path.open("rb") as right:
-        for tensor in ours.tensors:
-            pairs = zip(
-                read_values(left, ours, tensor),
-                read_values(right, theirs, names[tensor.name]),
-                strict=True,
-            )
-            for a, b in pairs:
-                off = float(np.abs(a - b).max() / max(1e-12, float(np.abs(a).max())))
-                furthest = max(furthest, off)
-    if furthest > _WEIGHT_TOLERANCE:
-        raise BaseModelError(
-            f"torch and the device's own merge differ by {furthest:.2g} in a weight; report this "
-            "with the recipe and the base"
-        )
-    return furthest
+    found = quantized["calibration"]
+    return None if found is None else Calibration.model_validate(found)
 
 
 def _float_parity(exported: dict[str, Any]) -> FloatParity:
@@ -376,11 +341,25 @@ def _gold_name(work: Work) -> str:
     return f"{split.gold:.0%} of {files}, by {by}"
 
 
+def _trainable_base(work: Work) -> PreTrainedModel:
+    from converters.base import load_base, save_hf
+    from converters.qlora import check_qlora, load_4bit
+
+    if not work.recipe.train.qlora:
+        return load_base(work.base)
+    check_qlora()
+    folder = work.base
+    if not folder.is_dir():
+        folder = save_hf(load_base(work.base), work.base, work.folder / "base-hf")
+    return load_4bit(folder)
+
+
 def _forget_other_run(work: Work) -> None:
     """A checkpoint is only for the inputs it was made with."""
     note, inputs = work.training / "inputs", work.inputs("train")
     if note.is_file() and note.read_text(encoding="utf-8") == inputs:
         return
-    shutil.rmtree(work.training, ignore_errors=True)
-    work.training.mkdir(parents=True)
+    if work.training.exists():
+        shutil.rmtree(work.training)
+    work.training.mkdir()
     note.write_text(inputs, encoding="utf-8")

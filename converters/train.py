@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from converters.augment import augmented
 from converters.checkpoint import Checkpoint
 from converters.encode import Encoded, encode_rows
-from converters.errors import require
+from converters.errors import DataError, RecipeError, require
 from converters.recipe import Recipe
 from converters.rows import Row
 from edgeslm.prompt import Tokenizer
@@ -71,11 +72,12 @@ def train(
 ) -> History:
     """Train an adapter and leave the best one in ``out`` as a peft folder.
 
-    A run that was killed goes on from its last checkpoint in ``out``. Reproducible for a
-    seed, a machine and a number of threads.
+    A run that was killed goes on from its last checkpoint in ``out``, and ends as it would
+    have ended. Reproducible for a seed, a machine and a number of threads.
 
     Raises:
-        DataError: a row is longer than train.max_tokens.
+        DataError: a row is longer than train.max_tokens or the base's context.
+        RecipeError: the base has no module of lora.targets, or the loss is no number any more.
         MissingExtraError: peft or torch are not installed.
     """
     require("torch", "peft")
@@ -101,11 +103,13 @@ class _Run:
 
         torch.manual_seed(recipe.train.seed)
         self._recipe, self._rows, self._tokenizer = recipe, rows, tokenizer
-        self._encode(rows)  # a row that is too long is found before hours of training
+        self._context = model.config.max_position_embeddings
+        self._plain = self._encode(rows)  # one that is too long is found before hours of training
         self._development = self._encode(development)
-        device = best_device()
-        move: Any = model.to  # transformers' decorator hides its types
-        model = move(device=device, dtype=best_dtype(device))
+        if not recipe.train.qlora:  # a 4-bit base is where it has to be
+            device = best_device()
+            move: Any = model.to  # transformers' decorator hides its types
+            model = move(device=device, dtype=best_dtype(device))
         self._model = with_adapter(model, recipe)
         fuse(self._model)
         self._trunk = Trunk(model, recipe.lora.layers)
@@ -121,11 +125,13 @@ class _Run:
     def go(self, report: Report) -> History:
         history = self._checkpoint.resume() or History(self._steps)
         started = done = time.monotonic()
-        spent = history.seconds
+        spent, before = history.seconds, history.losses[-1][0] if history.losses else 0
         every = max(1, self._steps // self._recipe.train.evaluations)
         for step, batch in enumerate(self._batches(), start=1):
-            if step <= (history.losses[-1][0] if history.losses else 0):
+            if step <= before:
                 continue
+            if self._is_stale(history):
+                break
             history.losses.append((step, self._step(step, batch)))
             history.tokens += sum(len(row.tokens) for row in batch)
             history.seconds = spent + time.monotonic() - started
@@ -138,8 +144,6 @@ class _Run:
                 continue
             self._checkpoint.save(history)
             done = time.monotonic()
-            if self._is_stale(history):
-                break
         self._checkpoint.finish(history)
         return history
 
@@ -150,17 +154,34 @@ class _Run:
         return len(history.evaluations) - history.evaluations.index(history.best) > patience
 
     def _encode(self, rows: Sequence[Row]) -> list[Encoded]:
+        encoded = self._tokens(rows, self._recipe.train.max_tokens)
+        longest = max(encoded, key=lambda row: len(row.tokens))
+        if len(longest.tokens) > self._context:
+            raise DataError(
+                f"row {longest.id}: {len(longest.tokens)} tokens, but the base's context holds "
+                f"{self._context}; shorten or drop the row, or take another base"
+            )
+        return encoded
+
+    def _augmented(self, seed: str) -> list[Encoded]:
+        """One epoch's rows; one that grew too long stays as it was."""
+        limit = min(self._recipe.train.max_tokens, self._context)
+        rows = augmented(self._rows, self._recipe.data, seed=seed)
+        return [
+            changed if len(changed.tokens) <= limit else plain
+            for changed, plain in zip(self._tokens(rows, sys.maxsize), self._plain, strict=True)
+        ]
+
+    def _tokens(self, rows: Sequence[Row], max_tokens: int) -> list[Encoded]:
         recipe = self._recipe
-        return encode_rows(
-            rows, recipe.task, recipe.prompt, self._tokenizer, max_tokens=recipe.train.max_tokens
-        )
+        return encode_rows(rows, recipe.task, recipe.prompt, self._tokenizer, max_tokens=max_tokens)
 
     def _batches(self) -> Iterator[list[Encoded]]:
         """All steps' batches, epoch after epoch; fixed by the seed alone."""
         left, epoch = self._steps, 0
         while left > 0:
             seed = f"{self._recipe.train.seed} {epoch}"
-            rows = self._encode(augmented(self._rows, self._recipe.data, seed=seed))
+            rows = self._augmented(seed)
             for batch in grouped(rows, self._recipe.train.batch_rows, random.Random(seed))[:left]:
                 left -= 1
                 yield batch
@@ -174,8 +195,14 @@ class _Run:
                 step / self._steps, self._recipe.train.warmup
             )
         self._model.train()
+        torch.manual_seed(self._recipe.train.seed + step)  # a resumed run drops out the same
         logits, targets = self._answers(batch)
         loss = torch.nn.functional.cross_entropy(logits, targets)
+        if not torch.isfinite(loss):
+            raise RecipeError(
+                f"step {step} of {self._steps}: the loss is no number any more; lower "
+                "train.learning_rate or lora.alpha"
+            )
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)
         self._optimizer.step()
@@ -218,11 +245,16 @@ class _Run:
 
 
 def with_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:
-    """The model with a fresh LoRA adapter (Hu et al. 2021) on its top layers."""
+    """The model with a fresh LoRA adapter (Hu et al. 2021) on its top layers.
+
+    Raises:
+        RecipeError: a module of lora.targets is in no layer of the base.
+    """
     from peft import LoraConfig, get_peft_model
 
     lora = recipe.lora
     depth = model.config.num_hidden_layers
+    _check_targets(model, lora.targets)
     below = 0 if lora.layers is None else max(0, depth - lora.layers)
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -236,6 +268,19 @@ def with_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:
         use_dora=lora.dora,
     )
     return get_peft_model(model, config)
+
+
+def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
+    from torch.nn import Linear
+
+    layers: Any = model.model.layers
+    names = {n.rpartition(".")[2] for n, m in layers.named_modules() if isinstance(m, Linear)}
+    for target in targets:
+        if target not in names:
+            raise RecipeError(
+                f"lora.targets: no layer of the base has a {target!r}; it has "
+                f"{', '.join(sorted(names))}"
+            )
 
 
 def best_device() -> str:

@@ -16,12 +16,8 @@ CACHE_BYTES = 4 * 1024**3
 
 
 class _Pass(nn.Module):
-    """Stands in for a layer that is not to run; the others keep their numbers."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        if hasattr(layer, "attention_type"):
-            self.attention_type = layer.attention_type
+    """Stands in for a layer that is not to run; the others keep their numbers, and so the
+    kind of attention that the config has for each."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         return hidden_states
@@ -39,7 +35,7 @@ class Trunk:
         self._inner = model.model
         every = list(self._inner.layers)
         below = 0 if layers is None else max(0, len(every) - layers)
-        passes = [_Pass(layer) for layer in every]
+        passes = [_Pass() for _ in every]
         self.below = below
         self._lower = nn.ModuleList([*every[:below], *passes[below:]])
         self._upper = nn.ModuleList([*passes[:below], *every[below:]])

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: how far the same float weights may lie apart in two libraries that round differently
 MAX_FLOAT_KL = 1e-3
 MIN_FLOAT_TOP1 = 0.998
+#: share of fuzzed texts that transformers may tokenize otherwise: training uses the runtime's
+#: tokens, so this only says how far a tokenizer rebuilt for transformers can be relied upon
+MAX_TOKENS_DIFFERING = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,7 @@ class VerifyInputs:
     Predictions are one for each row of ``gold``: of the float and of the quantized model, both
     through the runtime and under the card's calibration, of trivial ``baselines``, and of other
     systems that are only reported (``references``). ``gold_name`` says in words which rows
-    these are. A parity is None where there is nothing to compare, because training used the
-    runtime's own tokens.
+    these are. A parity is None where there is nothing to compare.
     """
 
     recipe: Recipe
@@ -151,10 +153,10 @@ def verify(inputs: VerifyInputs) -> Verdict:
 
 def _parities(inputs: VerifyInputs) -> list[Check]:
     checks = [
-        _parity(name, parity)
-        for name, parity in (
-            ("prompt parity", inputs.prompt_parity),
-            ("token parity", inputs.token_parity),
+        _parity(name, parity, most)
+        for name, parity, most in (
+            ("prompt parity", inputs.prompt_parity, 0.0),
+            ("token parity", inputs.token_parity, MAX_TOKENS_DIFFERING),
         )
         if parity is not None
     ]
@@ -163,12 +165,12 @@ def _parities(inputs: VerifyInputs) -> list[Check]:
     return [*checks, _divergence(inputs.divergence)]
 
 
-def _parity(name: str, parity: ParityReport) -> Check:
+def _parity(name: str, parity: ParityReport, most: float) -> Check:
     words = f"{parity.differing:,} of {parity.n:,} texts differ"
     if parity.first:
         words += f"; the first, {parity.first[0].text!r}, at token {parity.first[0].at}"
-    passed = parity.n > 0 and parity.equal
-    return Check(name, passed, float(parity.differing), 0.0, words)
+    passed = parity.n > 0 and parity.differing <= most * parity.n
+    return Check(name, passed, float(parity.differing), most * parity.n, words)
 
 
 def _float_parity(found: FloatParity) -> Check:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from converters.recipe import Recipe
-from converters.rows import Part, Row, read_rows
+from converters.rows import PARTS, Part, Row, read_rows
 from edgeslm.errors import EdgeslmError
 from edgeslm.transfer import file_sha256, publish
 
@@ -94,16 +94,45 @@ class Work:
     def needs(self, step: Step) -> str | None:
         """Why a step has to run; None where its results hold."""
         try:
-            found = (self.folder / f".{step}.inputs").read_text(encoding="utf-8")
-        except OSError:
+            found = self._note(step).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
             return "not done yet"
-        return None if found == self.inputs(step) else "its inputs have changed"
+        if found != self.inputs(step):
+            return "its inputs have changed"
+        missing = [path for path in self.results(step) if not path.exists()]
+        return f"{missing[0].name} is missing" if missing else None
 
-    def done(self, step: Step) -> None:
-        """Note that a step's results hold for its present inputs."""
+    def results(self, step: Step) -> list[Path]:
+        """What a step leaves for those after it, or for people."""
+        match step:
+            case "data":
+                return [
+                    *(self.data / f"{part}.jsonl" for part in PARTS),
+                    self.data / "summary.json",
+                ]
+            case "train":
+                return [self.peft]
+            case "merge":
+                return [self.merged_hf, self.draft, self.merged]
+            case "quantize":
+                return [self.candidate, self.report(step)]
+            case "export" | "verify":
+                return [self.report(step)]
+            case "pack":
+                return [self.model, self.adapter]
+
+    def begin(self, step: Step) -> None:
+        """A step that runs anew holds nothing until it is done."""
+        self._note(step).unlink(missing_ok=True)
+
+    def _note(self, step: Step) -> Path:
+        return self.folder / f".{step}.inputs"
+
+    def done(self, step: Step, inputs: str) -> None:
+        """Note that a step's results hold for ``inputs``, those that it began with."""
         aside = self.folder / f".{step}.inputs.part"
-        aside.write_text(self.inputs(step), encoding="utf-8")
-        publish(aside, self.folder / f".{step}.inputs")
+        aside.write_text(inputs, encoding="utf-8")
+        publish(aside, self._note(step))
 
     def inputs(self, step: Step) -> str:
         """A hash of all that decides a step's results: its own inputs and those before it."""
@@ -140,5 +169,6 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def _identity(path: Path) -> str | list[str] | None:
     """What tells a file, or all files of a folder, from others; None where it is missing."""
     if path.is_dir():
-        return [f"{file.name} {file_sha256(file)}" for file in sorted(path.iterdir())]
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        return [f"{file.name} {file_sha256(file)}" for file in files]
     return file_sha256(path) if path.is_file() else None

@@ -303,13 +303,25 @@ def write_adapter(
         aside.unlink(missing_ok=True)
 
 
+def as_stored(values: Floats) -> Floats:
+    """What an adapter file keeps of a factor: the same values, each rounded to 16 bits."""
+    return _rounded(values, _smallest_loss(values))
+
+
+def _rounded(values: Floats, kind: Any) -> Floats:
+    import gguf
+
+    kept: Floats = gguf.quants.dequantize(gguf.quants.quantize(values, kind), kind)
+    return kept
+
+
 def _smallest_loss(values: Floats) -> Any:
     """F16, or BF16 where F16's range is too small for these values."""
     import gguf
 
     def loss(kind: Any) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            kept = gguf.quants.dequantize(gguf.quants.quantize(values, kind), kind)
+            kept = _rounded(values, kind)
             return float(np.square(kept.astype(np.float64) - values).sum())
 
     return min((gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16), key=loss)

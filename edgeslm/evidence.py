@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from edgeslm.card import FieldCalibration
 from edgeslm.decode import Choice
 from edgeslm.result import Field
 
@@ -24,9 +25,12 @@ _DATE = re.compile(
     r"(?<!\d)(?:(?P<y>\d{4})[-/. ](?P<m>\d{1,2})[-/. ](?P<d>\d{1,2})"
     r"|(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})"
     r"|(?P<e>\d{1,2})(?:st|nd|rd|th)?[-/. ]*(?P<n>[A-Za-z]{3,9})[-/., ]*(?P<f>\d{4}|\d{2})"
-    r"|(?P<o>[A-Za-z]{3,9})[-/. ]*(?P<g>\d{1,2})(?:st|nd|rd|th)?[,. ]+(?P<h>\d{4}))(?!\d)"
+    r"|(?P<o>[A-Za-z]{3,9})[-/. ]*(?P<g>\d{1,2})(?:st|nd|rd|th)?[,. ]+(?P<h>\d{4})"
+    r"|(?P<i>(?:19|20)\d\d)(?P<j>0[1-9]|1[0-2])(?P<k>0[1-9]|[12]\d|3[01]))(?!\d)"
 )
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905  a table
+#: a step of a path, whose group is the number of an item
+_STEP = re.compile(r"\['(?:[^'\\]|\\.)*'\]|\[(\d+)\]")
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?\Z", re.ASCII)
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
 
@@ -108,7 +112,7 @@ def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -
         cut: bytes that the model wrote, where a budget ended it; None if it ended by itself.
         text: the caller's text.
     """
-    places = _byte_places(answer)
+    places = byte_places(answer)
     result: dict[str, Field] = {}
     finder = SpanFinder(text)
     for leaf in leaves(answer):
@@ -127,7 +131,25 @@ def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -
     return result
 
 
-def _byte_places(text: str) -> list[int]:
+def calibrated(
+    found: dict[str, Field], calibration: Mapping[str, FieldCalibration]
+) -> dict[str, Field]:
+    """The fields with their confidence as the card corrects it; 0 where a budget ended stays."""
+    result = dict(found)
+    for path, field in found.items():
+        worth = calibration.get(field_of(path))
+        if worth is not None and field.confidence > 0:
+            result[path] = replace(field, confidence=worth.of(field.confidence))
+    return result
+
+
+def field_of(path: str) -> str:
+    """The field that a leaf is a value of: ``$.items[*].price`` of ``$.items[0].price``."""
+    return _STEP.sub(lambda step: step[0] if step[1] is None else "[*]", path)
+
+
+def byte_places(text: str) -> list[int]:
+    """Where each character begins among the bytes of a text, and where the text ends."""
     places = [0]
     for character in text:
         places.append(places[-1] + len(character.encode()))
@@ -259,6 +281,8 @@ def _dates(parts: dict[str, str | None]) -> Iterator[date]:
     candidates: list[tuple[str, int, int]] = []
     if "y" in p:
         candidates = [(p["y"], int(p["m"]), int(p["d"]))]
+    elif "i" in p:
+        candidates = [(p["i"], int(p["j"]), int(p["k"]))]
     elif "a" in p:
         a, b = int(p["a"]), int(p["b"])
         candidates = [(p["c"], b, a), (p["c"], a, b)]

@@ -1,13 +1,18 @@
 """Calibration through a classifier: what is fitted, the threshold, and rows that cannot be used"""
 
+import json
+
 import numpy as np
 import pytest
 
-from converters.calibration import calibrate
+from converters.calibration import _judged_fields as judged_fields
+from converters.calibration import _kinds as kinds_of
+from converters.calibration import calibrate, calibrate_fields
 from converters.errors import DataError
 from converters.rows import Row, rows_sha256
-from edgeslm.errors import InputError
-from edgeslm.result import Classification, Timing
+from edgeslm.errors import InputError, OutputInvalidError
+from edgeslm.evidence import leaves
+from edgeslm.result import Classification, Extraction, Field, Timing
 
 NONE = Timing(0, 0, 0, 0, 0, 0, 0)
 
@@ -62,3 +67,82 @@ def test_rows_that_cannot_be_used():
 
     with pytest.raises(DataError, match="row 0: cannot be classified: the input is empty"):
         calibrate(refuse, rows(("x", "a")))
+
+
+# --- fields of an extractor -----------------------------------------------------
+
+
+def extraction(text):
+    """What the text spells: a JSON answer and, for each field, a confidence."""
+    answer, confidences = json.loads(text)
+    fields = {path: Field(confidence, None) for path, confidence in confidences.items()}
+    return Extraction(answer, json.dumps(answer), True, fields, NONE)
+
+
+def extracted(answer, true, confidences):
+    return (json.dumps([answer, confidences]), true)
+
+
+def test_a_field_that_is_too_sure_gets_its_share_and_others_stay_raw():
+    rng = np.random.default_rng(0)
+    sample = []
+    for i in range(200):
+        sure = float(rng.uniform(0.5, 1))
+        right = rng.random() < sure**4
+        said = {"a": "x", "b": str(i), **({"c": 1} if i < 49 else {})}
+        sample.append(
+            extracted(
+                said,
+                {**said, "a": "X" if right else "y", "c": i % 2},
+                {"$.a": sure, "$.b": 0.9, "$.c": sure},
+            )
+        )
+    found = calibrate_fields(extraction, rows(*sample))
+    assert list(found.fields) == ["$.a"]  # b was always right, c came in too few rows
+    fit = found.fields["$.a"]
+    assert fit.n == 200
+    assert fit.ece_after < fit.ece_before / 2
+    assert found.ece_after == pytest.approx(fit.ece_after)
+    assert found.n == 200
+    assert found.fitted_on_sha256 == rows_sha256(rows(*sample))
+    assert calibrate_fields(extraction, rows(*sample[:20])) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "true", "right"),
+    [
+        ({"n": "18.0"}, {"n": "RM 18.00"}, {"$.n": True}),
+        ({"n": 18.0}, {"n": 18}, {"$.n": True}),
+        ({"d": "2018-03-12"}, {"d": "12/03/2018"}, {"$.d": True}),
+        ({"d": None}, {"d": None}, {"$.d": True}),
+        ({"d": None}, {}, {"$.d": True}),
+        ({"d": None}, {"d": "x"}, {"$.d": False}),
+        ({"d": "x"}, {"d": None}, {"$.d": False}),
+        ({"l": [{"p": None}, {"p": 1}]}, {"l": [{"p": 1}, {"p": None}]}, {"$.l[0].p": True}),
+        ({"l": [2, 1, 1]}, {"l": [1, 2]}, {"$.l[0]": True, "$.l[1]": True, "$.l[2]": False}),
+        ({"l": []}, {"l": [1]}, {}),
+    ],
+)
+def test_what_counts_as_right(said, true, right):
+    # each path's confidence marks it, so that values can be told apart
+    paths = [leaf.path for leaf in leaves(json.dumps(said)) if leaf.value != []]
+    marks = {path: (i + 1) / 100 for i, path in enumerate(paths)}
+    row = rows(extracted(said, true, marks))[0]
+    judged = {c: ok for _, c, ok in judged_fields(extraction, row, kinds_of([row]))}
+    assert {path: judged[marks[path]] for path in right} == right
+
+
+def test_rows_that_cannot_be_extracted_from():
+    with pytest.raises(DataError, match=r"data\.split\.development"):
+        calibrate_fields(extraction, [])
+
+    def refuse(_text):
+        raise InputError("the input is empty")
+
+    with pytest.raises(DataError, match="row 0: cannot be extracted from: the input is empty"):
+        calibrate_fields(refuse, rows(("x", {})))
+
+    def invalid(_text):
+        raise OutputInvalidError("it breaks the schema", json="{}")
+
+    assert calibrate_fields(invalid, rows(("x", {}))) is None

@@ -134,6 +134,11 @@ def test_what_a_spelling_of_dates_can_mean():
     ]
 
 
+def test_a_date_without_marks_is_one_by_itself_alone():
+    found = [days for _, days in dates("no 20180304, ref 920180304 and 20181304")]
+    assert [[day.isoformat() for day in days] for days in found] == [["2018-03-04"]]
+
+
 def test_a_whole_word_is_preferred_to_a_part():
     text = "item 1250, total 125"
     assert SpanFinder(text).find("125") == (17, 20)
