@@ -53,9 +53,9 @@ def open_llama(model: Path) -> None:
     # The library has read its environment now; from here on edgeslm's may be set.
     from benchmarks.peer import CONTEXT, Peer
     from edgeslm.engines.llama import LlamaEngine
-    from edgeslm.extract import default_prompt
     from edgeslm.prompt import compile_prompt
     from edgeslm.schema import compile_schema
+    from edgeslm.schema_prompt import default_prompt
 
     schema = compile_schema(Receipt).source
     tokenizer = LlamaEngine(model, context_size=1, threads=1)

@@ -20,9 +20,9 @@ from converters import receipt_rules as rules
 from edgeslm import Extraction, Extractor, Model
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
-from edgeslm.extract import default_prompt
 from edgeslm.intervals import median_of, percentile
 from edgeslm.prompt import compile_prompt
+from edgeslm.schema_prompt import default_prompt
 
 RECEIPT_TOKENS = 256
 INVOICE_TOKENS = 768

@@ -171,10 +171,12 @@ def _calibration(card: Card) -> str:
     found = card.calibration
     if found is None or found.ece_before is None or found.ece_after is None:
         return ""
+    what = f"temperature {found.temperature:.2f}"
+    if found.fields:
+        what = f"a step function for {len(found.fields)} of the fields"
     return (
-        f"Confidence: temperature {found.temperature:.2f}, fitted on {found.n or 0:,} development "
-        f"rows; there the calibration error went from {found.ece_before:.3f} to "
-        f"{found.ece_after:.3f}."
+        f"Confidence: {what}, fitted on {found.n or 0:,} development rows; there the calibration "
+        f"error went from {found.ece_before:.3f} to {found.ece_after:.3f}."
     )
 
 

@@ -291,14 +291,15 @@ def _loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) 
 
 
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
-    from converters.calibration import calibrate
+    from converters.calibration import calibrate, calibrate_fields
     from converters.predict import open_with_card
 
-    if not isinstance(work.recipe.task, ClassifyTask):
-        return None
     progress("calibrating", 0, None)
+    rows = work.rows("development")
     with open_with_card(candidate, draft_card(work, None)) as model:
-        return calibrate(model.classifier(), work.rows("development"))
+        if isinstance(work.recipe.task, ClassifyTask):
+            return calibrate(model.classifier(), rows)
+        return calibrate_fields(model.extractor(), rows)
 
 
 def _written_calibration(quantized: dict[str, Any]) -> Calibration | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,8 +17,13 @@ CARD_KEY = "edgeslm.card"
 #: a card larger than this is refused before it is parsed
 MAX_CARD_BYTES = 4 * 1024 * 1024
 MAX_LABELS = 4096
+#: steps that the calibration of one field may have
+MAX_STEPS: Final = 50
+#: fields that may have a calibration
+MAX_FIELDS: Final = 1000
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -124,11 +131,48 @@ class PromptSpec(_Closed):
         return user
 
 
-class Calibration(_Closed):
-    """Temperature and threshold, and the data they were fitted on."""
+class FieldCalibration(_Closed):
+    """What a field's raw confidence is worth: a step function that never falls.
 
-    temperature: float = Field(gt=0, le=100, allow_inf_nan=False)
+    ``values[i]`` is the share that was right from ``starts[i]`` up to the next start; the first
+    one holds below it, too. Errors are those of ``n`` values it was not fitted on (Brier: the
+    mean squared distance from right or wrong, 0 to 1).
+    """
+
+    starts: tuple[Share, ...] = Field(min_length=1, max_length=MAX_STEPS)
+    values: tuple[Share, ...] = Field(min_length=1, max_length=MAX_STEPS)
+    n: int = Field(ge=1)
+    ece_before: Share
+    ece_after: Share
+    brier_before: Share
+    brier_after: Share
+
+    @model_validator(mode="after")
+    def _never_falls(self) -> FieldCalibration:
+        if len(self.starts) != len(self.values):
+            raise ValueError("starts and values are to be as many")
+        if any(a >= b for a, b in pairwise(self.starts)):
+            raise ValueError("starts are to rise")
+        if any(a > b for a, b in pairwise(self.values)):
+            raise ValueError("values may not fall")
+        return self
+
+    def of(self, confidence: float) -> float:
+        """The calibrated confidence of a raw one; both 0 to 1."""
+        return self.values[max(0, bisect_right(self.starts, confidence) - 1)]
+
+
+class Calibration(_Closed):
+    """What confidences are corrected by, and the data it was fitted on.
+
+    ``temperature`` and ``threshold`` are a classifier's. ``fields`` are an extractor's, by path:
+    RFC 9535 with a wildcard for every item of an array, such as ``$.items[*].price``. Errors
+    of an extractor are the means over its calibrated fields, weighted by their ``n``.
+    """
+
+    temperature: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
     threshold: float | None = Field(default=None, ge=0, le=1)
+    fields: dict[str, FieldCalibration] = Field(default={}, max_length=MAX_FIELDS)
     fitted_on_sha256: Sha256 | None = None
     n: int | None = Field(default=None, ge=1)
     ece_before: float | None = Field(default=None, ge=0, le=1)

@@ -77,7 +77,8 @@ class Classifier:
 
         Lazy: ``texts`` may be endless. A text that cannot be answered has its error in its
         place. ``model.cancel()`` does so to those in progress; closing the iterator ends it.
-        Other calls take turns with it.
+        Other calls take turns with it. Probabilities are those of a call but for rounding,
+        which depends on where in memory a text lies; see ``Extractor.map``.
 
         Args:
             width: texts in progress together. A set of many labels fills evaluations by itself.

@@ -22,6 +22,7 @@ from edgeslm.grounding import Grounded
 from edgeslm.pack import check_card, check_template
 from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
 from edgeslm.schema import compile_schema
+from edgeslm.schema_prompt import default_prompt
 from edgeslm.session import Session
 from edgeslm.store import Store
 
@@ -142,6 +143,7 @@ class Model:
             CardError: no schema was given and the model has no card with one.
         """
         task = None if self.card is None else self.card.task
+        fitted = None
         if task is None or isinstance(task, ClassifyTask):
             if schema is None:
                 raise CardError(
@@ -157,6 +159,8 @@ class Model:
             grounded = task.grounded if isinstance(task, ExtractTask) else False
             if schema is not None and grounded is not True:
                 grounded = False  # the names are those of the card's own schema
+            if schema is None and prompt is None and self.card.calibration is not None:
+                fitted = self.card.calibration.fields  # of the card's own schema and prompt
             spec = prompt or self.card.prompt
             schema = task.json_schema if schema is None else schema
         if not isinstance(schema, dict | type):
@@ -164,9 +168,15 @@ class Model:
                 f"a schema is a pydantic class or a dict, not {type(schema).__name__}"
             )
         compiled = compile_schema(schema)
-        spec = spec or extract.default_prompt(compiled.source)
+        spec = spec or default_prompt(compiled.source)
         return Extractor(
-            self._session, compiled, spec, style=style, max_tokens=max_tokens, grounded=grounded
+            self._session,
+            compiled,
+            spec,
+            style=style,
+            max_tokens=max_tokens,
+            grounded=grounded,
+            calibration=fitted,
         )
 
     def classifier(

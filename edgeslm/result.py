@@ -44,22 +44,34 @@ class Field:
 
     ``confidence`` is the probability (0 to 1) of the leaf's text under the model,
     over the tokens where the grammar left a choice and renormalised over what it
-    allowed; 0 where the budget cut or filled the leaf. ``span`` are half-open
-    code-point offsets into the caller's text, None where the value is not found there.
-    ``disagreement`` (0 to 1) is the probability that the grammar took away at these
-    tokens: near 1, the model wanted to write something else, whatever its confidence.
+    allowed; 0 where the budget cut or filled the leaf. Where the model's card has a
+    calibration for this field, it is the share of such answers that were right.
+    ``span`` are half-open code-point offsets into the caller's text, None where the value is
+    not found there. ``disagreement`` (0 to 1) is the probability that the grammar took away
+    at these tokens: near 1, the model wanted to write something else, whatever its confidence.
+
+    ``probabilities`` are those of every value that could stand here, where these are listed
+    (an enum, a boolean, null), given the text and the answer so far; they add up to 1 and are
+    never calibrated. A value is named by its JSON text, a string by itself. The answer's own
+    is the one that was decoded token by token; in a near tie another can be a little likelier.
+    None for other leaves, and in an answer that a budget ended.
     """
 
     confidence: float
     span: tuple[int, int] | None
     disagreement: float = 0.0
+    probabilities: Mapping[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        found: dict[str, Any] = {
             "confidence": round(self.confidence, 6),
             "span": None if self.span is None else list(self.span),
             "disagreement": round(self.disagreement, 6),
         }
+        if self.probabilities is not None:
+            ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+            found["probabilities"] = {value: round(p, 6) for value, p in ranked}
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ from edgeslm.schema_source import Document, distinct, where
 
 __all__ = ["Constraint", "How", "Schema", "certify", "compile_schema"]
 
+#: characters of a closed schema beyond which its conditions are checked instead: the grammar
+#: library takes some 6 us for each
+_MOST_REWRITTEN = 150_000
+
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
@@ -118,7 +122,32 @@ def compile_schema(
     """
     model = schema if isinstance(schema, type) and issubclass(schema, BaseModel) else None
     document = Document(json_schema(model) if model else schema)
-    compiler = Compiler(document, close_objects)
+    closed, constraints = _compiled(document, close_objects)
+    if model is not None:
+        note = f"{model.__name__} and its validators read the finished value"
+        constraints += (Constraint("", "pydantic", "check", note),)
+    return Schema(document.root, closed, constraints, model)
+
+
+def _compiled(
+    document: Document, close_objects: bool
+) -> tuple[dict[str, Any], tuple[Constraint, ...]]:
+    """The closed schema and its certificate; conditions are rewritten if that leads to both."""
+    compiler = Compiler(document, close_objects, rewrite=True)
+    try:
+        closed, constraints = _finished(compiler, close_objects)
+    except SchemaError:
+        if not compiler.rewrites.used:
+            raise
+    else:
+        if not compiler.rewrites.used or len(json.dumps(closed)) <= _MOST_REWRITTEN:
+            return closed, constraints
+    return _finished(Compiler(document, close_objects, rewrite=False), close_objects)
+
+
+def _finished(
+    compiler: Compiler, close_objects: bool
+) -> tuple[dict[str, Any], tuple[Constraint, ...]]:
     closed = compiler.run()
     refused = compiler.certificate.refused
     if refused is not None:
@@ -128,12 +157,7 @@ def compile_schema(
             path=refused.path,
             keyword=refused.keyword or None,
         )
-    closed = ends(closed, strict=close_objects)
-    constraints = compiler.certificate.constraints
-    if model is not None:
-        note = f"{model.__name__} and its validators read the finished value"
-        constraints += (Constraint("", "pydantic", "check", note),)
-    return Schema(document.root, closed, constraints, model)
+    return ends(closed, strict=close_objects), compiler.certificate.constraints
 
 
 def certify(
@@ -149,7 +173,8 @@ def certify(
         return compile_schema(schema, close_objects=close_objects).certificate
     except SchemaError as error:
         model = schema if isinstance(schema, type) and issubclass(schema, BaseModel) else None
-        compiler = Compiler(Document(json_schema(model) if model else schema), close_objects)
+        document = Document(json_schema(model) if model else schema)
+        compiler = Compiler(document, close_objects, rewrite=False)
         compiler.run()
         if compiler.certificate.refused is None:
             compiler.certificate.note(error.path, error.keyword or "", "refused", str(error))

@@ -34,8 +34,11 @@ class Arrays:
         places = [_items(path, node, self._draft) for path, node in nodes]
         prefix = self._prefix(places, limit)
         rest = False if limit == len(prefix) else self._rest(places)
+        strict = self._strict and not any(
+            self._compiler.rewrites.conditional(path) for path, _ in nodes
+        )
         never = next((child for child in (*prefix, rest) if isinstance(child, Never)), None)
-        if never is not None and never.keyword is not None and self._strict:
+        if never is not None and never.keyword is not None and strict:
             return never
         possible = [child for child in prefix if not isinstance(child, Never)]
         ends = len(possible) < len(prefix) or isinstance(rest, Never) or rest is False

@@ -9,6 +9,8 @@ from typing import Any
 
 from edgeslm.errors import SchemaError
 from edgeslm.schema_arrays import Arrays
+from edgeslm.schema_choices import Choices, Part
+from edgeslm.schema_disjoint import has
 from edgeslm.schema_keywords import ANNOTATIONS, IMPLIES, Certificate
 from edgeslm.schema_leaves import (
     Closed,
@@ -21,16 +23,17 @@ from edgeslm.schema_leaves import (
     string,
     type_of,
 )
-from edgeslm.schema_negation import forbidden_types
+from edgeslm.schema_negation import forbidden_types, forbidden_values
 from edgeslm.schema_objects import Objects
+from edgeslm.schema_rewrite import CONDITIONS, Branch, Rewrites
 from edgeslm.schema_source import Document, where
 
-#: a schema by its JSON pointer, and whether its anyOf and oneOf have been chosen from already
-Part = tuple[str, bool]
-
+#: keywords of no type that a mask may hold
+_HELD = frozenset({"type", "enum", "const", "anyOf", "oneOf", "then", "else", *CONDITIONS})
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-_MAX_BRANCHES = 64
 _MAX_NODES = 20_000
+#: places from which on conditions are checked instead of rewritten
+_MOST_REWRITTEN = 2_000
 #: schemas joined, over all places: those that refer to each other in circles join without end
 _MOST_JOINED = 10_000
 _MOST_SHARED = 1500
@@ -45,13 +48,15 @@ class Compiler:
     that ends recursion of the schema and bounds that of this code.
     """
 
-    def __init__(self, document: Document, close_objects: bool) -> None:
+    def __init__(self, document: Document, close_objects: bool, rewrite: bool) -> None:
         self.document = document
-        self.certificate = Certificate(document, strict=close_objects)
+        self.rewrites = Rewrites(document, rewrite)
+        self.certificate = Certificate(document, close_objects, self.rewrites.holds)
         #: whether the root has no value
         self.empty = False
         self._strict = close_objects
         self._objects = Objects(self, close_objects)
+        self._choices = Choices(self, close_objects)
         self._arrays = Arrays(self, document.draft, close_objects)
         self._names: dict[tuple[Part, ...], str] = {}
         self._taken = {"any"}
@@ -94,7 +99,7 @@ class Compiler:
         note = "too many schemas join each other; the finished value is validated"
         for path, _ in parts:
             for keyword in self.document.at(path):
-                if keyword in IMPLIES or keyword in ("type", "enum", "const", "anyOf", "oneOf"):
+                if keyword in IMPLIES or keyword in _HELD:
                     self.certificate.note(path, keyword, "check", note)
         return self.anything()
 
@@ -167,37 +172,20 @@ class Compiler:
         self._joined += len(parts) - 1
         if len(parts) > 1 and self._exhausted:
             return self._unjoined(parts)
-        unions = self._unions(parts)
-        return self._union(parts, unions) if unions else self._value(parts)
+        combinations = self._choices.combinations(parts)
+        return self._union(parts, combinations) if combinations else self._value(parts)
 
-    def _unions(self, parts: tuple[Part, ...]) -> list[list[str]]:
-        """The branches to choose from; what would multiply beyond bounds is left to the check."""
-        found: list[list[str]] = []
-        total = 1
-        for path, chosen in parts:
-            node = self.document.at(path)
-            for keyword in ("anyOf", "oneOf"):
-                if chosen or not isinstance(node, dict) or keyword not in node:
-                    continue
-                branches = [f"{path}/{keyword}/{i}" for i in range(len(node[keyword]))]
-                if found and total * len(branches) > _MAX_BRANCHES:
-                    note = (
-                        f"more than {_MAX_BRANCHES} combinations; the finished value is validated"
-                    )
-                    self.certificate.note(path, keyword, "check", note)
-                    continue
-                if keyword == "oneOf":
-                    self._one_of(path, branches)
-                total *= len(branches)
-                found.append(branches)
-        return found
+    @property
+    def within_budget(self) -> bool:
+        """Whether there is room for more places than the author wrote."""
+        return self._nodes < _MOST_REWRITTEN and not self._exhausted
 
-    def _union(self, parts: tuple[Part, ...], unions: list[list[str]]) -> Closed | Never:
+    def _union(self, parts: tuple[Part, ...], combinations: list[Branch]) -> Closed | Never:
         base = tuple((path, True) for path, _ in parts)
         alone = all(self._only_unions(path) for path, _ in parts)
         kept: list[Closed] = []
-        lost: list[Never] = []
-        for combination in itertools.product(*unions):
+        lost: list[tuple[Never, bool]] = []
+        for combination in combinations:
             if self._exhausted:
                 return self._unjoined(parts)
             if alone:
@@ -205,14 +193,14 @@ class Compiler:
             else:
                 found, followed = self._expand([*base, *((path, False) for path in combination)])
                 branch = self._shared(found) if followed else self._build(found)
-            if isinstance(branch, Never):
-                lost.append(branch)
-            else:
+            if not isinstance(branch, Never):
                 kept += branch["anyOf"] if set(branch) == {"anyOf"} else [branch]
+            else:
+                lost.append((branch, any(map(self.rewrites.conditional, combination))))
         if not kept:
-            return lost[0]
-        for never in lost:
-            if never.keyword is not None:
+            return lost[0][0]
+        for never, conditional in lost:
+            if never.keyword is not None and not conditional:
                 note = f"a branch that no value can take is left out: {never.note}"
                 self.certificate.note(never.path, never.keyword, "rewrite", note)
         distinct = list({identity(branch): branch for branch in kept}.values())
@@ -222,9 +210,7 @@ class Compiler:
         return not set(self.document.at(path)) - ANNOTATIONS - {"anyOf", "oneOf", "$ref", "allOf"}
 
     def _value(self, parts: tuple[Part, ...]) -> Closed | Never:
-        nodes: Conjuncts = [
-            (path, node) for path, _ in parts if isinstance(node := self.document.at(path), dict)
-        ]
+        nodes = self.nodes_of(path for path, _ in parts)
         values = listed(nodes)
         if values is not None and not values[2]:
             return Never(values[0], values[1], "no value is listed, or none in all lists")
@@ -262,7 +248,18 @@ class Compiler:
             return self._arrays.compile(nodes)
         if name == "object":
             return self._objects.compile(nodes)
-        return {"type": name}
+        return self._plain_type(name, nodes)
+
+    def _plain_type(self, name: str, nodes: Conjuncts) -> Closed | Never:
+        """A boolean or null, without the values that ``not`` forbids."""
+        values: list[bool | None] = [None] if name == "null" else [True, False]
+        for path, node in nodes:
+            forbidden = {identity(value) for value in forbidden_values(node)}
+            left = [value for value in values if identity(value) not in forbidden]
+            if not left:
+                return Never(path, "not", f"it leaves no {name}")
+            values = left
+        return {"type": name} if name == "null" or len(values) == 2 else {"enum": values}
 
     def _types(
         self, nodes: Conjuncts, values: tuple[str, str, list[Any]] | None
@@ -278,13 +275,15 @@ class Compiler:
             if allowed is None:
                 allowed = list(given)
             else:
-                allowed = [name for name in _TYPES if _has(allowed, name) and _has(given, name)]
+                allowed = [name for name in _TYPES if has(allowed, name) and has(given, name)]
         if allowed is None and values is not None:
             allowed = list(dict.fromkeys(type_of(value) for value in values[2]))
             place = values[:2]
         if allowed is None:
             allowed = self._implied(nodes)
-        if allowed is None and any(forbidden_types(node) for _, node in nodes):
+        if allowed is None and any(
+            forbidden_types(node) or forbidden_values(node) for _, node in nodes
+        ):
             allowed = list(_TYPES)
         if allowed is None:
             return None
@@ -296,7 +295,7 @@ class Compiler:
     def _not_forbidden(self, allowed: list[str], nodes: Conjuncts) -> list[str]:
         for path, node in nodes:
             forbidden = forbidden_types(node)
-            if forbidden:
+            if forbidden and not self.rewrites.exact(path, "not"):
                 self.certificate.note(path, "not", "check", "the mask leaves out the types")
             allowed = [name for name in allowed if name not in forbidden]
         return allowed
@@ -314,65 +313,15 @@ class Compiler:
                     self.certificate.note(path, keyword, "rewrite", note)
         return list(found) or None
 
-    def _one_of(self, path: str, branches: list[str]) -> None:
-        if len(branches) <= _MAX_BRANCHES and all(
-            self._disjoint(one, other) for one, other in itertools.combinations(branches, 2)
-        ):
-            note = "no value fits two branches, so it is enforced as anyOf"
-            self.certificate.note(path, "oneOf", "rewrite", note)
-        else:
-            note = "branches may overlap; that exactly one holds is checked on the finished value"
-            self.certificate.note(path, "oneOf", "check", note)
-
-    def _disjoint(self, one: str, other: str) -> bool:
-        """Whether types or the constants of a required property keep two schemas apart."""
-        first, second = self._plain(one), self._plain(other)
-        types = [self._stated_types(nodes) for nodes in (first, second)]
-        if types[0] and types[1] and not any(_has(types[1], name) for name in _covered(types[0])):
-            return True
-        values = listed(first), listed(second)
-        if values[0] and values[1] and _apart(values[0][2], values[1][2]):
-            return True
-        if types != [["object"], ["object"]]:
-            return False
-        tags = self._tags(first), self._tags(second)
-        return any(_apart(tags[0][name], tags[1][name]) for name in tags[0].keys() & tags[1].keys())
-
-    def _plain(self, path: str) -> Conjuncts:
+    def plain(self, path: str) -> Conjuncts:
+        """A schema with all that it refers to."""
         parts, _ = self._expand([(path, False)])
-        nodes = [(place, self.document.at(place)) for place, _ in parts]
-        return [(place, node) for place, node in nodes if isinstance(node, dict)]
+        return self.nodes_of(place for place, _ in parts)
 
-    def _stated_types(self, nodes: Conjuncts) -> list[str]:
-        for _, node in nodes:
-            if "type" in node:
-                return node["type"] if isinstance(node["type"], list) else [node["type"]]
-        values = listed(nodes)
-        return [type_of(value) for value in values[2]] if values else []
-
-    def _tags(self, nodes: Conjuncts) -> dict[str, list[Any]]:
-        """The constants of the required properties."""
-        found: dict[str, list[Any]] = {}
-        required = {name for _, node in nodes for name in node.get("required", [])}
-        for path, node in nodes:
-            for name in required & node.get("properties", {}).keys():
-                step = name.replace("~", "~0").replace("/", "~1")
-                values = listed(self._plain(f"{path}/properties/{step}"))
-                if values:
-                    found[name] = values[2]
-        return found
-
-
-def _has(types: list[str], name: str) -> bool:
-    return name in types or (name == "integer" and "number" in types)
-
-
-def _covered(types: list[str]) -> list[str]:
-    return [*types, "integer"] if "number" in types else types
-
-
-def _apart(one: list[Any], other: list[Any]) -> bool:
-    return not {identity(value) for value in one} & {identity(value) for value in other}
+    def nodes_of(self, paths: Iterable[str]) -> Conjuncts:
+        """The schemas at these places that are objects."""
+        nodes = [(path, self.document.at(path)) for path in paths]
+        return [(path, node) for path, node in nodes if isinstance(node, dict)]
 
 
 def _any_value() -> Closed:

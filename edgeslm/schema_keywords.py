@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +49,8 @@ _CHECK = frozenset({
 })  # fmt: skip
 
 _VALIDATED = "the finished value is validated"
+_CHOICE = "becomes a choice between what may hold together"
+_IN_PART = "the mask holds a part of it; the finished value is validated"
 _HINTS = {
     "nullable": "spell it as type: [..., 'null']",
     "dependencies": "not a keyword since draft 2019-09: use dependentRequired or dependentSchemas",
@@ -76,12 +79,16 @@ class Certificate:
     """Collects constraints; where a keyword is met twice, the weaker enforcement is kept.
 
     With ``strict``, a keyword without a meaning in the schema's draft is refused, since its
-    author meant something by it; else it is an annotation, as the standard says.
+    author meant something by it; else it is an annotation, as the standard says. ``rewritten``
+    tells the conditions that choices stand for.
     """
 
-    def __init__(self, document: Document, strict: bool) -> None:
+    def __init__(
+        self, document: Document, strict: bool, rewritten: Callable[[str, str], bool]
+    ) -> None:
         self._document = document
         self._strict = strict
+        self._rewritten = rewritten
         self._found: dict[tuple[str, str], Constraint] = {}
         self._surveyed: set[str] = set()
 
@@ -94,12 +101,20 @@ class Certificate:
         return next((item for item in self._found.values() if item.how == "refused"), None)
 
     def note(self, path: str, keyword: str, how: How, note: str) -> None:
+        origin = self._document.origin(path)
+        if origin is not None:
+            if how in ("mask", "rewrite"):
+                return
+            path, keyword = origin
+            note = _IN_PART if how == "check" else note
         old = self._found.get((path, keyword))
         if old is None or _SEVERITY.index(how) >= _SEVERITY.index(old.how):
             self._found[path, keyword] = Constraint(path, keyword, how, note)
 
     def survey(self, path: str) -> None:
         """List every keyword of the schema at ``path``; what no rule stands behind, too."""
+        if self._document.origin(path) is not None:
+            return
         node = self._document.given(path)
         if path in self._surveyed or not isinstance(node, dict):
             return
@@ -117,6 +132,12 @@ class Certificate:
         for child in children(path, self._document.at(path), (keyword,)):
             self._survey_checked(child)
 
+    def leave(self, path: str, keyword: str) -> None:
+        """Leave a condition, and all that depends on it, to the validator."""
+        for part in ("if", "then", "else") if keyword == "if" else (keyword,):
+            if part in self._document.at(path):
+                self.check(path, part)
+
     def _judge(
         self, path: str, keyword: str, value: Any, node: dict[str, Any]
     ) -> tuple[How | None, str]:
@@ -130,7 +151,8 @@ class Certificate:
         if keyword in ("$dynamicRef", "$recursiveRef") and "$ref" in self._document.at(path):
             return "rewrite", "leads to one place only: $ref"
         if keyword in _CHECK:
-            return "check", _VALIDATED
+            held = self._rewritten(path, keyword)
+            return ("rewrite", _CHOICE) if held else ("check", _VALIDATED)
         types = [value] if isinstance(value, str) else value
         if keyword == "type" and {"number", "integer"}.intersection(types):
             return "mask", "plain decimals: no exponent, no -0"

@@ -14,7 +14,8 @@ import jsonschema_rs
 
 from edgeslm.schema_keywords import Certificate
 from edgeslm.schema_negation import forbidden_values
-from edgeslm.schema_regex import EMPTY, fault, portable
+from edgeslm.schema_regex import EMPTY, fault, other_than, portable
+from edgeslm.schema_rewrite import Rewrites
 
 Closed = dict[str, Any]
 #: the schemas that hold together for one value, each with its JSON pointer
@@ -35,6 +36,18 @@ _FINEST = 1e-9
 _MASKED_FORMATS = frozenset({
     "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
 })  # fmt: skip
+#: what their masks leave to the validator of the finished value
+_UNMASKED = {
+    "date-time": "whether it may be a leap second",
+    "email": "the length and hyphens of its parts",
+    "hostname": "the hyphens of its parts",
+    "time": "whether it may be a leap second",
+}
+#: days that exist, of those that llguidance's dates let through: it has 29 February in every year
+_DAYS = (
+    "^(?:[0-9]{4}-(?:0[13-9]|1[0-2]|02-(?:[01]|2[0-8]))"
+    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
+)
 #: formats that the validator of the finished value enforces
 _CHECKED_FORMATS = frozenset({
     "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex",
@@ -55,6 +68,7 @@ class Places(Protocol):
     """What arrays and objects need of the compiler that they are a part of."""
 
     certificate: Certificate
+    rewrites: Rewrites
 
     def node(self, paths: tuple[str, ...]) -> Closed | Never:
         """The closed schema of a place that all of these schemas describe."""
@@ -77,12 +91,22 @@ def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
     formats = _formats(nodes, certificate)
     if formats:
         closed["format"] = formats[0]
+    if formats and formats[0] in ("date", "date-time"):
+        closed["allOf"] = [{"pattern": _DAYS}]
     patterns = _patterns(nodes, certificate)
     narrowed = dict(closed)
     if patterns:
         narrowed["pattern"] = patterns[0]
     if patterns[1:]:
-        narrowed["allOf"] = [{"pattern": pattern} for pattern in patterns[1:]]
+        others = [{"pattern": pattern} for pattern in patterns[1:]]
+        narrowed["allOf"] = [*closed.get("allOf", []), *others]
+    for path, node in nodes:
+        texts = [value for value in forbidden_values(node) if isinstance(value, str)]
+        held = other_than(texts)
+        if held is None:
+            certificate.note(path, "not", "check", "too long for a mask, or with a quote")
+        elif texts:
+            narrowed["allOf"] = [*narrowed.get("allOf", []), {"pattern": held}]
     return _together(closed, narrowed, nodes, certificate)
 
 
@@ -90,9 +114,11 @@ def _together(
     closed: Closed, narrowed: Closed, nodes: Conjuncts, certificate: Certificate
 ) -> Closed | Never:
     """The string with its patterns and format, as far as a mask can hold them together."""
-    keyword = "pattern" if "pattern" in narrowed else "format"
-    if keyword not in narrowed:
+    keywords = ("pattern", "format", "allOf")
+    keyword: str | None = next((name for name in keywords if name in narrowed), None)
+    if keyword is None:
         return narrowed
+    keyword = "not" if keyword == "allOf" else keyword
     path = next(path for path, node in nodes if keyword in node)
     reason = fault(narrowed)
     if reason == EMPTY:
@@ -132,8 +158,8 @@ def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:
             continue
         if name in _MASKED_FORMATS and (not masked or name in masked):
             masked.append(name)
-            if name in ("date", "date-time"):
-                note = "the mask holds the form; 29 February is checked on the finished value"
+            if name in _UNMASKED:
+                note = f"the mask holds the form; {_UNMASKED[name]} is checked at the end"
                 certificate.note(path, "format", "check", note)
         elif name in _MASKED_FORMATS | _CHECKED_FORMATS:
             certificate.note(path, "format", "check", "the finished value is validated")

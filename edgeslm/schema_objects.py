@@ -7,8 +7,9 @@ from typing import Any
 
 import jsonschema_rs
 
+from edgeslm.schema_counts import counted
 from edgeslm.schema_keywords import ANNOTATIONS, property_path
-from edgeslm.schema_leaves import Closed, Conjuncts, Never, Places, hold, tightest
+from edgeslm.schema_leaves import Closed, Conjuncts, Never, Places, hold
 from edgeslm.schema_negation import forbidden_property
 from edgeslm.schema_regex import disjoint
 
@@ -33,7 +34,8 @@ class Objects:
         if patterns is None:
             extras: Closed | bool | Never = self._any()
         else:
-            extras = self._extras(nodes, closed=bool(set(names) - set(forbidden) or patterns))
+            named = set(self._names(self._stated(nodes))) - set(forbidden)
+            extras = self._extras(nodes, closed=bool(named or patterns))
         if isinstance(patterns, Never) or isinstance(extras, Never):
             return patterns if isinstance(patterns, Never) else extras  # type: ignore[return-value]
         required = {name for _, node in nodes for name in node.get("required", [])}
@@ -44,10 +46,10 @@ class Objects:
                     return Never(forbidden[name], "not", f"{name!r} is required and forbidden")
                 properties[name] = False
                 continue
-            child = self._compiler.node(tuple(self._schemas_of(name, nodes)))
+            child = self._child(name, nodes, closed=extras is False)
             if not isinstance(child, Never):
                 properties[name] = child
-            elif name in required or self._mistake(child):
+            elif name in required or self._mistake(child, nodes):
                 return child
             elif extras is not False or patterns:
                 properties[name] = False
@@ -57,12 +59,31 @@ class Objects:
         if patterns:
             closed["patternProperties"] = patterns
         closed["additionalProperties"] = extras
-        never = self._counts(nodes, closed)
-        return never or closed
+        return counted(nodes, closed, self._compiler)
 
-    def _mistake(self, never: Never) -> bool:
+    def _mistake(self, never: Never, nodes: Conjuncts) -> bool:
         """Whether an author who wants answers cannot have meant that there be no value."""
-        return self._close and never.keyword is not None
+        return (
+            self._close
+            and never.keyword is not None
+            and not any(self._compiler.rewrites.conditional(path) for path, _ in nodes)
+        )
+
+    def _foreign(self, name: str, nodes: Conjuncts) -> bool:
+        """Whether only conditions speak of a property."""
+        stated = self._stated(nodes)
+        if len(stated) == len(nodes):
+            return False
+        return name not in self._names(stated) and not any(self._schemas_of(name, stated))
+
+    def _stated(self, nodes: Conjuncts) -> Conjuncts:
+        return [(path, node) for path, node in nodes if not self._compiler.rewrites.tests(path)]
+
+    def _child(self, name: str, nodes: Conjuncts, closed: bool) -> Closed | Never:
+        """The closed schema of a property; a closed object has none that are only asked for."""
+        if closed and self._foreign(name, nodes):
+            return Never(nodes[0][0], None, f"the object has no property {name!r}")
+        return self._compiler.node(tuple(self._schemas_of(name, nodes)))
 
     def _names(self, nodes: Conjuncts) -> list[str]:
         """All property names that any part speaks of, in order of appearance."""
@@ -130,7 +151,7 @@ class Objects:
         for pattern, paths in held_places.items():
             child = self._compiler.node(tuple(paths))
             if isinstance(child, Never):
-                if self._mistake(child):
+                if self._mistake(child, nodes):
                     return child
                 found[pattern] = False
             elif any(jsonschema_rs.is_valid({"pattern": pattern}, name) for name in names):
@@ -171,7 +192,7 @@ class Objects:
         if places:
             child = self._compiler.node(tuple(places))
             if isinstance(child, Never):
-                return child if self._mistake(child) else False
+                return child if self._mistake(child, nodes) else False
             return child
         if any(node.get("unevaluatedProperties") is False for _, node in nodes) and (
             self._close or not any(_EVALUATE & node.keys() for _, node in nodes)
@@ -188,27 +209,3 @@ class Objects:
         child = self._compiler.node(())
         assert not isinstance(child, Never)
         return child
-
-    def _counts(self, nodes: Conjuncts, closed: Closed) -> Never | None:
-        """Bounds on the number of properties, where llguidance can hold them or they are idle."""
-        low = tightest(nodes, "minProperties", max)
-        high = tightest(nodes, "maxProperties", min)
-        needed, named = len(closed.get("required", [])), len(closed["properties"])
-        fixed = closed["additionalProperties"] is False and "patternProperties" not in closed
-        if low and ((high and low[1] > high[1]) or (fixed and low[1] > named)):
-            return Never(low[0], "minProperties", f"there cannot be {low[1]} properties")
-        if high and high[1] < needed:
-            return Never(high[0], "maxProperties", f"{needed} properties are required")
-        if low and low[1] <= needed:
-            low = None
-        if high and fixed and high[1] >= named:
-            high = None
-        for bound, keyword in ((low, "minProperties"), (high, "maxProperties")):
-            if bound is None:
-                continue
-            if needed == named and bound[1] <= 4096:
-                closed[keyword] = bound[1]
-            else:
-                note = "beside optional properties; the finished value is validated"
-                self._compiler.certificate.note(bound[0], keyword, "check", note)
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 _LAST = 0x10FFFF
@@ -27,6 +28,10 @@ _ESCAPE = re.compile(
 _REPEAT = re.compile(r"(?:[*+?]|\{[0-9]{1,6}(?:,[0-9]{0,6})?\})\??")
 _GROUP = re.compile(r"\((?:\?:|\?<[A-Za-z_][A-Za-z0-9_]*>)?(?!\?)")
 _MOST = 10_000
+#: letters of texts that a regular expression leaves out; it grows with the square of them
+_MOST_FORBIDDEN = 100
+#: one character, line breaks included
+_ANY = r"[\s\S]"
 
 #: what ``fault`` says of a schema that no value satisfies
 EMPTY = "nothing satisfies it"
@@ -71,6 +76,24 @@ def _fault(leaf: str) -> str:
     if not failed:
         return ""
     return EMPTY if messages[0].startswith("Unsatisfiable") else messages[0]
+
+
+def other_than(texts: Sequence[str]) -> str | None:
+    """A regular expression for every text but these; None where no mask can hold one.
+
+    They may be too long; and llguidance lets a quote through where a class leaves it out.
+    """
+    if sum(map(len, texts)) > _MOST_FORBIDDEN or any({'"', "\\"} & set(text) for text in texts):
+        return None
+    branches: list[str] = []
+    for start in sorted({text[:i] for text in texts for i in range(len(text) + 1)}):
+        prefix = "".join(map(_literal, start))
+        if start not in texts:
+            branches.append(prefix)
+        next_ones = {text[len(start)] for text in texts if text.startswith(start) and text != start}
+        others = "".join(map(_literal, sorted(next_ones)))
+        branches.append(f"{prefix}[^{others}]{_ANY}*" if others else f"{prefix}{_ANY}+")
+    return f"^(?:{'|'.join(branches)})$"
 
 
 def disjoint(patterns: tuple[str, ...]) -> bool:

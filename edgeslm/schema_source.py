@@ -82,6 +82,7 @@ class Document:
         if root.get("$schema", GUESSES[0].uri) != dialect.uri:
             self.root = {**root, "$schema": dialect.uri}
         self._seen: dict[str, Any] = {}
+        self._derived: dict[str, tuple[Any, tuple[str, str]]] = {}
         self._bases: dict[str, str] = {}
         self._resources: dict[str, str] = {}
         self._anchors: dict[tuple[str, str], str] = {}
@@ -98,7 +99,7 @@ class Document:
         """The schema at a JSON pointer, in today's spelling; KeyError where there is nothing."""
         if path not in self._seen:
             node = self.given(path)
-            if isinstance(node, dict):
+            if isinstance(node, dict) and self.origin(path) is None:
                 node = in_one_spelling(node, self.draft)
                 self._point(node)
             self._seen[path] = node
@@ -106,7 +107,8 @@ class Document:
 
     def given(self, path: str) -> Any:
         """The value at a JSON pointer as the author wrote it; KeyError where there is none."""
-        value: Any = self.root
+        name = path.partition("/")[0]
+        value: Any = self._derived[name][0] if name else self.root
         for step in path.split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
             if isinstance(value, list):
@@ -118,6 +120,21 @@ class Document:
             else:
                 raise KeyError(path)
         return value
+
+    def derive(self, schema: Any, origin: tuple[str, str]) -> str:
+        """Where a schema is found from now on that follows from a keyword of another.
+
+        ``schema`` is in today's spelling and without references; ``origin`` is the JSON pointer
+        and the keyword that it stands for.
+        """
+        name = f"derived-{len(self._derived)}"
+        self._derived[name] = (schema, origin)
+        return name
+
+    def origin(self, path: str) -> tuple[str, str] | None:
+        """The schema and the keyword that a derived schema stands for; None for the author's."""
+        name = path.partition("/")[0]
+        return self._derived[name][1] if name else None
 
     def _point(self, node: dict[str, Any]) -> None:
         """Spell a dynamic reference as ``$ref`` where it can lead to one place only."""

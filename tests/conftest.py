@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from tiny_gguf import write_tiny_gguf
 
 from benchmarks.models import requantized
@@ -16,6 +17,10 @@ from edgeslm.store import Store
 
 if TYPE_CHECKING:  # the library is loaded only by tests that need it
     from edgeslm.engines.llama import LlamaEngine
+
+# A busy machine makes one example in a thousand slow; how long a test may take is not its subject.
+settings.register_profile("edgeslm", deadline=None)
+settings.load_profile("edgeslm")
 
 REAL_NAME = "smollm2-135m"
 CACHE = Path(__file__).parent.parent / ".cache" / "requantized"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import date
 
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import PIECES, matcher_for
+from pydantic import BaseModel, field_validator
+from scripted import PIECES, extractor_for, matcher_for
 
 from edgeslm.closing import closing_tokens
-from edgeslm.errors import EngineError
+from edgeslm.errors import EngineError, OutputInvalidError
 from edgeslm.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 
@@ -114,3 +118,101 @@ def test_an_ending_that_is_too_far_is_an_error():
     matcher = matcher_for(engine, {"type": "string", "minLength": 6000})
     with pytest.raises(EngineError, match="no ending within"):
         closing_tokens(matcher, engine.vocab, b"")
+
+
+# --- values that the grammar does not hold in full ----------------------------------------------
+
+NUMBERS = st.integers(0, 99).map("{:02}".format)
+TIMES = st.builds(
+    "{}:{}:{}{}".format,
+    NUMBERS,
+    NUMBERS,
+    st.one_of(st.just("60"), NUMBERS),
+    st.sampled_from(["Z", ".5Z", "+01:30", "-23:59", ""]),
+)
+DAYS = st.one_of(
+    st.builds("{}{}-02-29".format, NUMBERS, NUMBERS),
+    st.builds("{}{}-{}-{}".format, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+)
+VALUES = {
+    "date": DAYS,
+    "time": TIMES,
+    "date-time": st.builds("{}T{}".format, DAYS, TIMES),
+    "duration": st.from_regex("P([0-9]{1,9}[YMWD]){0,3}(T([0-9]{1,4}[HMS])*)?", fullmatch=True),
+    "email": st.from_regex(r"[a-z.+-]{1,80}(@[a-z-]{1,70}(\.[a-z-]{1,9})?)?", fullmatch=True),
+    "hostname": st.from_regex(r"[a-z-]{1,70}(\.[a-z-]{1,9}){0,3}", fullmatch=True),
+    "ipv4": st.builds("{}.{}.2{}.{}".format, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+    "ipv6": st.from_regex(r"([0-9a-f]{0,4}:){1,8}[0-9a-f]{0,4}", fullmatch=True),
+    "uri": st.from_regex(r"[a-z]{1,8}:(//)?[a-z./?#%\[-]{0,20}", fullmatch=True),
+    "uuid": st.uuids().map(str),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_format_is_closed_validly_wherever_it_is_cut(name, data):
+    """The answer begins as a value does that may be wrong further on, or anywhere."""
+    schema = {"type": "string", "format": name}
+    value = data.draw(VALUES[name])
+    read, _ = extractor_for(json.dumps(value), schema)
+    result = read("x", max_tokens=data.draw(st.integers(1, len(value) + 1)), on_invalid="raise")
+    assert jsonschema_rs.is_valid(schema, result.value, validate_formats=True)
+    assert len(result.value) < len(value) + 40
+
+
+@given(year=st.integers(1, 9999))
+@settings(max_examples=50, deadline=None)
+def test_the_mask_knows_which_years_have_a_29_february(year):
+    try:
+        exists = bool(date(year, 2, 29))
+    except ValueError:
+        exists = False
+    for name, text in (("date", '"'), ("date-time", 'T00:00:00Z"')):
+        answer = f'"{year:04}-02-29{text}'.encode()
+        matcher = MATCHERS[name]
+        assert (matcher.valid_prefix(answer) == len(answer)) == exists
+        others = f'"{year:04}-02-28{text}', f'"{year:04}-12-29{text}'
+        assert all(matcher.valid_prefix(other.encode()) == len(other) for other in others)
+
+
+MATCHERS = {
+    name: matcher_for(ScriptedEngine(), {"type": "string", "format": name})
+    for name in ("date", "date-time")
+}
+
+
+class Even(BaseModel):
+    code: str
+
+    @field_validator("code")
+    @classmethod
+    def of_even_length(cls, code: str) -> str:
+        if len(code) % 2:
+            raise ValueError("odd")
+        return code
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_rule_of_the_class_is_kept_by_giving_up_the_end(cut):
+    read, _ = extractor_for('{"code":"abcdefgh"}', Even)
+    result = read("x", max_tokens=cut, exact=True)
+    assert re.fullmatch("(ab(cd(ef(gh)?)?)?)?", result.value.code)
+    assert not result.complete
+    assert result.fields["$.code"].confidence == 0
+
+
+class Never(BaseModel):
+    code: str
+
+    @field_validator("code")
+    @classmethod
+    def refuse(cls, code: str) -> str:
+        raise ValueError("never")
+
+
+def test_an_answer_that_no_ending_makes_valid_is_an_error_that_shows_it():
+    read, _ = extractor_for('{"code":"abcdefgh"}', Never)
+    with pytest.raises(OutputInvalidError) as caught:
+        read("x", max_tokens=8)
+    assert "ab" in caught.value.json

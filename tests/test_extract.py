@@ -17,8 +17,8 @@ from scripted import extractor_for
 
 from edgeslm import errors
 from edgeslm.card import Card
-from edgeslm.extract import default_prompt
 from edgeslm.model import Model
+from edgeslm.schema_prompt import default_prompt
 from edgeslm.testing import ScriptedEngine
 
 

@@ -34,12 +34,19 @@ gguf_guard
 schema_dialect
 schema_source
 schema_keywords
-schema_negation schema_regex
+schema_negation
+schema_rewrite
+schema_regex
 schema_leaves
-schema_arrays schema_objects
+schema_disjoint
+schema_choices
+schema_arrays
+schema_counts
+schema_objects
 schema_compile
 schema_finite schema_pydantic
 schema
+schema_prompt
 transfer
 pack
 adapter_file
@@ -70,6 +77,7 @@ closing
 decode
 labels
 evidence
+alternatives
 grounding
 extract
 classify

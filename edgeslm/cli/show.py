@@ -151,7 +151,10 @@ def _card_rows(card: Card) -> dict[str, str]:
 
 
 def _calibration_summary(calibration: Calibration) -> str:
-    parts = [f"temperature {calibration.temperature:g}"]
+    if calibration.fields:
+        parts = [f"confidence of {_some(list(calibration.fields))} by the share that was right"]
+    else:
+        parts = [f"temperature {calibration.temperature:g}"]
     if calibration.threshold is not None:
         parts.append(f"threshold {calibration.threshold:g}")
     if calibration.ece_before is not None:

@@ -1,0 +1,273 @@
+"""Listed values: how likely each value is that could stand at an enum or a boolean"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgeslm.decode import Choice, Decoded
+from edgeslm.engine import Engine
+from edgeslm.evidence import Leaf, byte_places, leaves
+from edgeslm.grammar import Matcher
+from edgeslm.labels import LabelTokens, probabilities, score_labels
+from edgeslm.result import Field
+from edgeslm.steps import Steps
+
+#: sequences that the values of one leaf are evaluated in; more values take more batches
+MOST_FORKS = 4
+
+#: references and alternatives that lead on to others, before a leaf counts as not listed
+_DEEPEST = 64
+
+_SEGMENT = re.compile(r"\[(?P<index>\d+)\]|\['(?P<quoted>(?:[^'\\]|\\.)*)'\]|\.(?P<name>[^.\[]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The probability of every value that could stand at a leaf, by name, and the answer's own."""
+
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class ListedValues:
+    """Which leaves of a closed schema take their value from a list, and which list that is."""
+
+    def __init__(self, closed: dict[str, Any]) -> None:
+        self._closed = closed
+        self._known: dict[str, tuple[Any, ...] | None] = {}
+        #: sequences that ``weigh`` needs for any leaf; 0 where there are no listed values
+        self.forks = min(MOST_FORKS, _most_listed(closed))
+
+    def at(self, path: str) -> tuple[Any, ...] | None:
+        """The values that the schema lists for a leaf; the grammar may allow fewer just there."""
+        if path not in self._known:
+            self._known[path] = self._look_up(path)
+        return self._known[path]
+
+    def _look_up(self, path: str) -> tuple[Any, ...] | None:
+        nodes = list(self._alternatives(self._closed))
+        for segment in _SEGMENT.finditer(path):
+            nodes = [
+                found
+                for node in nodes
+                for child in _children(node, segment)
+                for found in self._alternatives(child)
+            ]
+        values: list[Any] = []
+        for node in nodes:
+            listed = _listed(node)
+            if listed is None:
+                return None
+            values += listed
+        return tuple({json.dumps(value): value for value in values}.values()) or None
+
+    def _alternatives(self, node: Any, depth: int = 0) -> Iterator[Any]:
+        """The nodes that a value may be one of, behind references and ``anyOf``."""
+        if not isinstance(node, dict) or depth > _DEEPEST:
+            yield True
+        elif "$ref" in node:
+            name = node["$ref"].rpartition("/")[2]
+            yield from self._alternatives(self._closed["$defs"][name], depth + 1)
+        elif "anyOf" in node:
+            for part in node["anyOf"]:
+                yield from self._alternatives(part, depth + 1)
+        else:
+            yield node
+
+
+def _most_listed(part: Any) -> int:
+    """The length of the longest list of values anywhere in a schema."""
+    if isinstance(part, list):
+        return max(map(_most_listed, part), default=0)
+    if not isinstance(part, dict):
+        return 0
+    own = len(_listed(part) or ())
+    return max(own, max(map(_most_listed, part.values()), default=0))
+
+
+def _listed(node: Any) -> list[Any] | None:
+    if not isinstance(node, dict):
+        return None
+    if isinstance(node.get("enum"), list):
+        found: list[Any] = node["enum"]
+    elif "const" in node:
+        found = [node["const"]]
+    else:
+        kinds = node.get("type")
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        if not set(kinds) <= {"boolean", "null"}:
+            return None
+        found = [value for kind in kinds for value in _OF_KIND[kind]]
+    return None if any(isinstance(value, dict | list) for value in found) else found
+
+
+_OF_KIND: dict[str, tuple[Any, ...]] = {"boolean": (True, False), "null": (None,)}
+
+
+def _children(node: Any, segment: re.Match[str]) -> Iterator[Any]:
+    """What a step of a path leads to in one node; nothing where it cannot be taken there."""
+    index = segment["index"]
+    if not isinstance(node, dict):
+        yield True
+    elif node.get("type") != ("object" if index is None else "array"):
+        if _listed(node) is None and not isinstance(node.get("type"), str):
+            yield True  # of several types, or a list that holds objects and arrays
+    elif index is not None:
+        first = node.get("prefixItems", [])
+        yield first[int(index)] if int(index) < len(first) else node.get("items", True)
+    else:
+        name = segment["name"] if segment["quoted"] is None else _unquoted(segment["quoted"])
+        properties = node.get("properties", {})
+        if name in properties:
+            yield properties[name]
+        else:
+            yield from node.get("patternProperties", {}).values()
+            others = node.get("additionalProperties", True)
+            if others is not False:
+                yield others
+
+
+def _unquoted(name: str) -> str:
+    plain: str = json.loads('"' + name.replace("\\'", "'").replace('"', '\\"') + '"')
+    return plain
+
+
+def weigh(
+    engine: Engine,
+    listed: ListedValues,
+    decoded: Decoded,
+    matcher: Matcher,
+    *,
+    sequence: int,
+    begin: int,
+    before: int,
+    forks: Sequence[int],
+    room: int,
+) -> Steps[dict[str, Weighed]]:
+    """Weigh the values of every listed leaf of a whole answer, step by step; the last leaf first.
+
+    A value's probability is that of its own spelling, as training tokenizes it, after the text
+    and the answer before it, renormalised over the values that the grammar allows there. It
+    takes a batch for every MOST_FORKS values of a leaf; the answer stays as it was decoded.
+
+    Args:
+        matcher: behind the answer; it is taken back.
+        sequence: holds prompt and answer; it is cut back to the first leaf's beginning.
+        begin: tokens of the prompt. ``before``: the last one of them.
+        forks: sequences that may be used.
+        room: cells for an answer; a leaf whose values would need more is left out.
+
+    Returns:
+        what was weighed, by path.
+    """
+    answer = engine.detokenize(decoded.tokens).decode()
+    found: dict[str, Weighed] = {}
+    spelled = _Spelled(engine, decoded, answer)
+    end = len(decoded.tokens)
+    for leaf in reversed(leaves(answer)):
+        values = listed.at(leaf.path)
+        if values is None:
+            continue
+        names = _names(values)
+        own = answer[leaf.start : leaf.end]
+        choice = spelled.choice(leaf)
+        if choice is None:  # nothing else could have stood here
+            if own in names:
+                found[leaf.path] = Weighed(1.0, {names[own]: 1.0})
+            continue
+        matcher.rollback(end - choice.index)
+        end = choice.index
+        root = decoded.tokens[end - 1] if end else before
+        labels = spelled.labels(leaf, choice, list(names), matcher)
+        longest = max(map(len, labels.values()), default=0)
+        needed = min(len(labels), len(forks)) * longest
+        if own not in labels or longest >= engine.max_outputs or end + needed > room:
+            continue
+        engine.truncate(sequence, begin + end - 1)
+        scores, decodes = yield from score_labels(
+            engine,
+            [(root, *tokens) for tokens in labels.values()],
+            sequence=sequence,
+            length=begin + end - 1,
+            row=np.zeros(engine.vocab.size, np.float32),  # of the root, which all values share
+            forks=forks,
+        )
+        decoded.decodes += decodes
+        shares = dict(zip(labels, probabilities(scores).tolist(), strict=True))
+        found[leaf.path] = Weighed(shares[own], {names[text]: p for text, p in shares.items()})
+    return found
+
+
+def with_weights(fields: dict[str, Field], weighed: Mapping[str, Weighed]) -> dict[str, Field]:
+    """The fields with what was weighed: the confidence is then the value's own probability."""
+    found = dict(fields)
+    for path, weights in weighed.items():
+        found[path] = replace(
+            found[path],
+            confidence=weights.confidence,
+            probabilities=weights.probabilities,
+        )
+    return found
+
+
+def _names(values: Sequence[Any]) -> dict[str, str]:
+    """How each value is spelled in an answer, and what it is called: a string by itself."""
+    texts = [json.dumps(value, ensure_ascii=False) for value in values]
+    names = [value if isinstance(value, str) else text for value, text in zip(values, texts)]  # noqa: B905  same length
+    return dict(zip(texts, names if len(set(names)) == len(names) else texts, strict=True))
+
+
+class _Spelled:
+    """A decoded answer by its bytes: where tokens end, and how a value would be spelled in it."""
+
+    def __init__(self, engine: Engine, decoded: Decoded, answer: str) -> None:
+        self._engine = engine
+        self._answer = answer
+        self._data = answer.encode()
+        self._places = byte_places(answer)
+        self._choices = decoded.choices
+        self._ends: list[int] = []
+        for token in decoded.tokens:
+            start = self._ends[-1] if self._ends else 0
+            self._ends.append(start + len(engine.vocab.pieces[token]))
+
+    def choice(self, leaf: Leaf) -> Choice | None:
+        """The first token with an alternative that holds some of a leaf."""
+        start, end = self._places[leaf.start], self._places[leaf.end]
+        reached = (choice for choice in self._choices if choice.end > start)
+        first = next(reached, None)
+        return first if first is not None and first.start < end else None
+
+    def labels(
+        self, leaf: Leaf, choice: Choice, texts: Sequence[str], matcher: Matcher
+    ) -> dict[str, LabelTokens]:
+        """The tokens of each value from a choice on, as far as the grammar allows the value.
+
+        The last token of each tells it from all others: it holds the quotation mark, or what
+        follows a number.
+        """
+        start, end = self._places[leaf.start], self._places[leaf.end]
+        head, written = self._data[choice.start : start], self._data[start : choice.start]
+        reach = end + (self._answer[leaf.end - 1].isdigit())
+        tail = self._data[end : next((e for e in self._ends if e >= reach), end)]
+        open_end = (self._engine.vocab.end[0],) if reach > len(self._data) else ()
+        found: dict[str, LabelTokens] = {}
+        for text in texts:
+            value = text.encode()
+            if value.startswith(written):
+                for behind in dict.fromkeys((tail, b"")):
+                    try:
+                        rest = (head + value[len(written) :] + behind).decode()
+                    except UnicodeDecodeError:  # the choice parts a character
+                        return {}
+                    tokens = self._engine.tokenize(rest)
+                    if matcher.valid_prefix(tokens) == len(tokens):
+                        found[text] = (*tokens, *open_end)
+                        break
+        return found

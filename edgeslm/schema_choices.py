@@ -1,0 +1,122 @@
+"""Unions and conditions of one place: which of their branches are chosen together, in bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from edgeslm.schema_disjoint import Disjoint
+from edgeslm.schema_keywords import Certificate
+from edgeslm.schema_leaves import Conjuncts
+from edgeslm.schema_rewrite import Branch, Rewrites
+
+#: a schema by its JSON pointer, and whether its branches have been chosen already
+Part = tuple[str, bool]
+
+_MAX_BRANCHES = 64
+#: how often all properties together may be repeated in the branches that conditions make
+_MOST_REPEATED = 640
+#: what closes an object in a strict reading, or says that it is open
+_CLOSES = frozenset({"additionalProperties", "patternProperties", "properties", "required"})
+
+
+class Parts(Protocol):
+    """What choosing needs of the compiler that it is a part of."""
+
+    certificate: Certificate
+    rewrites: Rewrites
+
+    @property
+    def within_budget(self) -> bool:
+        """Whether there is room for more places than the author wrote."""
+
+    def nodes_of(self, paths: Iterable[str]) -> Conjuncts:
+        """The schemas at these places that are objects."""
+
+    def plain(self, path: str) -> Conjuncts:
+        """A schema with all that it refers to."""
+
+
+class Choices:
+    """Chooses for one compiler."""
+
+    def __init__(self, compiler: Parts, strict: bool) -> None:
+        self._compiler = compiler
+        self._strict = strict
+        self._disjoint = Disjoint(compiler.plain)
+
+    def combinations(self, parts: tuple[Part, ...]) -> list[Branch]:
+        """What may be chosen together; what would multiply beyond bounds is left to the check."""
+        found: list[Branch] = []
+        open_paths = [path for path, chosen in parts if not chosen]
+        for path, keyword, count in self._unions(open_paths):
+            if found and len(found) * count > _MAX_BRANCHES:
+                note = f"more than {_MAX_BRANCHES} combinations; the finished value is validated"
+                self._compiler.certificate.note(path, keyword, "check", note)
+                continue
+            branches = self._branches(path, keyword, count)
+            found = [one + other for one in found or [()] for other in branches]
+        given = [path for path, _ in parts]
+        named = {name for _, node in self._compiler.nodes_of(given) for name in _properties(node)}
+        most = min(_MAX_BRANCHES, _MOST_REPEATED // max(1, len(named)))
+        for path in open_paths:
+            for keyword, branches in self._compiler.rewrites.choices(path):
+                joint = self._joined_with(found, branches, given)
+                if not self._affordable(keyword, given) or (found and len(joint) > most):
+                    self._compiler.certificate.leave(path, keyword)
+                else:
+                    found = joint
+        return found
+
+    def _unions(self, paths: list[str]) -> list[tuple[str, str, int]]:
+        """Each ``anyOf`` and ``oneOf``, and how many branches it has."""
+        return [
+            (path, keyword, len(node[keyword]))
+            for path, node in self._compiler.nodes_of(paths)
+            for keyword in ("anyOf", "oneOf")
+            if keyword in node
+        ]
+
+    def _branches(self, path: str, keyword: str, count: int) -> list[Branch]:
+        """The branches of an ``anyOf``, or of a ``oneOf`` as those of an ``anyOf``."""
+        branches = [f"{path}/{keyword}/{i}" for i in range(count)]
+        if keyword == "oneOf" and self._disjoint.all(branches):
+            note = "no value fits two branches, so it is enforced as anyOf"
+            self._compiler.certificate.note(path, "oneOf", "rewrite", note)
+        elif keyword == "oneOf":
+            exclusive = self._compiler.rewrites.exclusive(path, keyword, count)
+            if exclusive is not None and self._compiler.within_budget:
+                note = "each branch stands with the opposite of all others"
+                self._compiler.certificate.note(path, "oneOf", "rewrite", note)
+                return exclusive
+            note = "branches may overlap; that exactly one holds is checked on the finished value"
+            self._compiler.certificate.note(path, "oneOf", "check", note)
+        return [(branch,) for branch in branches]
+
+    def _joined_with(
+        self, found: list[Branch], branches: list[Branch], given: list[str]
+    ) -> list[Branch]:
+        """Each of these choices with each branch, but for those that contradict each other."""
+        joint = [one + other for one in found or [()] for other in branches]
+        return [
+            one for one in joint if self._disjoint.possible(self._compiler.nodes_of([*given, *one]))
+        ] or joint[:1]
+
+    def _affordable(self, keyword: str, paths: list[str]) -> bool:
+        """Whether a condition may become a choice: within bounds, and not where it would close.
+
+        In a strict reading an object is closed by the properties it names, but not by those
+        that are named under a condition.
+        """
+        if not self._compiler.within_budget:
+            return False
+        if not self._strict or keyword in ("not", "dependentRequired"):
+            return True
+        nodes = [node for _, node in self._compiler.nodes_of(paths)]
+        types = [node["type"] for node in nodes if "type" in node]
+        return any(_CLOSES & node.keys() for node in nodes) or any("object" not in t for t in types)
+
+
+def _properties(node: dict[str, Any]) -> Iterable[str]:
+    found: dict[str, Any] = node.get("properties", {})
+    return found
