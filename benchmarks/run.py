@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import contention, report, spine, start_up
+from benchmarks import contention, decode_report, report, spine, start_up
+from benchmarks.decode_results import kept
 from benchmarks.models import requantized
 from benchmarks.peer import Peer, describe_defaults
 from benchmarks.receipts import ROOT, SCORED, data_file, read_receipts
@@ -62,7 +63,9 @@ def measure(model: str, size: Size, progress: Progress) -> Run:
         EdgeslmError: the model is not pulled, or cannot be loaded.
     """
     started = time.monotonic()
-    setting = _setting(model)  # before the machine is busy with us
+    setting = describe_setting(
+        f"{model}, requantized to {KIND}"
+    )  # before the machine is busy with us
     path = requantized(Store().resolve(model), KIND, CACHE)
     data = data_file()
     labelled = read_receipts(data)[: size.receipts] if data else []
@@ -115,7 +118,8 @@ def _bar(progress: Progress, what: str, total: int) -> Tick:
     return lambda: progress.advance(bar)
 
 
-def _setting(model: str) -> Setting:
+def describe_setting(model: str) -> Setting:
+    """This machine and these versions; ``model`` says in words which file is measured."""
     here = machine.describe()
     packages = ("edgeslm", "llama-cpp-python", "llguidance")
     return Setting(
@@ -126,7 +130,7 @@ def _setting(model: str) -> Setting:
         threads=machine.default_threads(),
         memory_gb=here.memory_total / 1e9,
         load_average=None if here.load_average is None else here.load_average[0],
-        model=f"{model}, requantized to {KIND}",
+        model=model,
         versions={name: version(name) for name in packages},
         peer_defaults=describe_defaults(),
     )
@@ -144,7 +148,7 @@ def _commit() -> str:
 def _keep(run: Run, note: str) -> None:
     """Write what a full run found where the repository keeps it."""
     write(RESULTS, run.model_dump_json(indent=2) + "\n")
-    write(PAGE, report.page(run))
+    write(PAGE, report.page(run) + decode_report.section(kept()))
     write(LOG, LOG.read_text(encoding="utf-8").rstrip("\n") + "\n\n" + report.log_entry(run, note))
 
 

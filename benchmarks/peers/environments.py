@@ -1,0 +1,93 @@
+"""Virtual environments of peers, made by pip when first wanted, apart from edgeslm's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.receipts import ROOT
+from edgeslm.errors import EdgeslmError
+
+ENVIRONMENTS = ROOT / ".cache" / "peers"
+#: compiling llama-cpp-python takes some minutes where pip has no wheel of it
+_INSTALL_SECONDS = 1800
+_STAMP = "installed"
+
+
+class PeerError(EdgeslmError):
+    """A peer that cannot be installed, does not start, or fails at a task; the rest goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One contestant: what it is installed from, and what its process is told.
+
+    ``module`` and ``kind`` name the class in worker.py and its variant. ``same_llama`` peers
+    get the llama-cpp-python that edgeslm uses; the others bring a llama.cpp of their own.
+    """
+
+    name: str
+    environment: str
+    requirements: tuple[str, ...]
+    same_llama: bool
+    module: str
+    kind: str = ""
+
+    def installed_from(self) -> list[str]:
+        """Requirements for pip."""
+        own = version("llama-cpp-python")
+        return [*self.requirements, *([f"llama-cpp-python=={own}"] if self.same_llama else [])]
+
+
+_OUTLINES = ("outlines[llamacpp]==1.3.3", "llguidance>=1.3,<2")
+_SERVER = ("xllamacpp==2026.10.11549",)
+PEERS = (
+    Peer("outlines", "outlines", _OUTLINES, True, "outlines", "outlines_core"),
+    Peer("outlines on llguidance", "outlines", _OUTLINES, True, "outlines", "llguidance"),
+    Peer("guidance", "guidance", ("guidance==0.3.1",), True, "guidance"),
+    Peer("llama-server, json_schema", "xllamacpp", _SERVER, False, "server", "json_schema"),
+    Peer("llama-server, no spaces", "xllamacpp", _SERVER, False, "server", "grammar"),
+)
+
+
+def ensure(peer: Peer, folder: Path = ENVIRONMENTS) -> Path:
+    """The Python of a peer's environment, which is made unless it is there.
+
+    Raises:
+        PeerError: it cannot be made, or pip cannot install the peer; has pip's last words.
+    """
+    home, wanted = folder / peer.environment, "\n".join(peer.installed_from())
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = home / _STAMP
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return python
+    shutil.rmtree(home, ignore_errors=True)  # half of an environment, or one of other versions
+    _run([sys.executable, "-m", "venv", str(home)], peer)
+    pip = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    _run([*pip, *peer.installed_from()], peer)
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def _run(command: list[str], peer: Peer) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_INSTALL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PeerError(f"{peer.name} could not be installed: {error}") from error
+    if done.returncode != 0:
+        last = done.stdout.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise PeerError(f"{peer.name} could not be installed: {last[0]}")

@@ -1,0 +1,82 @@
+"""The process of a peer: lines of JSON in, lines of JSON out. Runs in the peer's environment.
+
+python -m benchmarks.peers.worker MODULE KIND MODEL THREADS CONTEXT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, Protocol, TextIO
+
+
+class Contestant(Protocol):
+    """What a peer does here. ``about`` says which versions and build it is."""
+
+    about: str
+
+    def prepare(self, schema: dict[str, Any], grammar: str) -> None:
+        """Take the schema of the answers to come; ``grammar`` is it as GBNF without spaces."""
+
+    def answer(self, tokens: list[int], text: str, max_tokens: int) -> dict[str, Any]:
+        """Answer a prompt greedily: text, ms, decodes, same_prompt.
+
+        The prompt is given as tokens and as text; a peer that takes no tokens takes the text.
+        """
+
+
+def open_peer(module: str, kind: str, model: str, threads: int, context: int) -> Contestant:
+    """Load a peer's library and the model."""
+    if module == "server":
+        from benchmarks.peers.server import Server
+
+        return Server(model, kind, threads, context)
+    from benchmarks.peers.local_llama import Guidance, Outlines
+
+    if module == "outlines":
+        return Outlines(model, kind, threads, context)
+    return Guidance(model, kind, threads, context)
+
+
+def serve(peer: Contestant, lines: Iterable[str], out: TextIO) -> None:
+    """Answer each line until there are no more; what fails is the reply to its line."""
+    for line in lines:
+        request = json.loads(line)
+        try:
+            if "schema" in request:
+                peer.prepare(request["schema"], request["grammar"])
+                _send(out, {})
+            else:
+                _send(out, peer.answer(request["tokens"], request["text"], request["max_tokens"]))
+        except Exception as error:  # noqa: BLE001  whatever a foreign library raises is its reply
+            _send(out, {"error": _words(error)})
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:300]}"
+
+
+def _send(out: TextIO, reply: dict[str, Any]) -> None:
+    out.write(json.dumps(reply) + "\n")
+    out.flush()
+
+
+def main() -> None:
+    """Open the peer, say what it is, and serve."""
+    # what the libraries print goes to stderr, so that stdout holds replies alone
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    module, kind, model, threads, context = sys.argv[1:]
+    try:
+        peer = open_peer(module, kind, model, int(threads), int(context))
+    except Exception as error:  # noqa: BLE001  as in serve
+        _send(out, {"error": _words(error)})
+        return
+    _send(out, {"about": peer.about})
+    serve(peer, sys.stdin, out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""What benchmarks.decode asks: a loaded model with one schema, and the texts to answer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jsonschema_rs
+
+from benchmarks.invoices import make_invoice
+from benchmarks.peer import without_spaces
+from benchmarks.receipts import ROOT, data_file, read_receipts
+from benchmarks.tasks import Invoice, Receipt
+from edgeslm import Extraction, Extractor, Model
+from edgeslm.card import ExtractTask, PromptSpec
+from edgeslm.engines.llama import LlamaEngine
+from edgeslm.prompt import compile_prompt
+from edgeslm.schema import compile_schema
+from edgeslm.schema_prompt import default_prompt
+
+#: the tasks that are compared
+RECEIPTS = "Receipts: long text, short answer"
+INVOICES = "Invoices: long answer"
+RECEIPT_TOKENS = 256
+INVOICE_TOKENS = 1024
+#: line items of the invoices, as many invoices of each
+ITEMS = (6, 8, 10)
+
+
+class Subject:
+    """One schema on one loaded model: edgeslm's extractor, and all that its peers need.
+
+    Args:
+        schema: its objects are closed for all: libraries differ in what an open one allows.
+        prompt: None takes edgeslm's own prompt for a model that was not trained for this.
+    """
+
+    def __init__(
+        self,
+        engine: LlamaEngine,
+        schema: dict[str, Any],
+        max_tokens: int,
+        prompt: PromptSpec | None = None,
+    ) -> None:
+        schema = closed(schema)
+        spec = prompt or default_prompt(schema)
+        self.extractor: Extractor[Any] = Model(engine).extractor(schema, prompt=spec)
+        self.schema, self.max_tokens = schema, max_tokens
+        self._engine = engine
+        self._prompt = compile_prompt(spec, engine)
+        self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
+
+    def extract(self, text: str, *, exact: bool = False) -> Extraction[Any]:
+        return self.extractor(text, max_tokens=self.max_tokens, exact=exact)
+
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens in front of every text."""
+        return list(self._prompt.prefix)
+
+    def tokens(self, text: str) -> list[int]:
+        """The whole prompt, token for token what the extractor evaluates."""
+        return [*self._prompt.prefix, *self._engine.tokenize(text), *self._prompt.suffix]
+
+    def count(self, answer: str) -> int:
+        """Tokens of an answer's text."""
+        return len(self._engine.tokenize(answer))
+
+    def rendered(self, text: str) -> str:
+        """The whole prompt as text, control tokens by their names, for peers that take no ids."""
+        vocab = self._engine.vocab
+        pieces = (
+            vocab.control[token].encode() if token in vocab.control else vocab.pieces[token]
+            for token in self.tokens(text)
+        )
+        return b"".join(pieces).decode()
+
+    @cached_property
+    def grammar(self) -> str:
+        """The schema as llama.cpp's converter writes it, with no spaces, as edgeslm writes."""
+        from llama_cpp.llama_grammar import json_schema_to_gbnf
+
+        return without_spaces(json_schema_to_gbnf(json.dumps(self.schema)))
+
+    def valid(self, answer: str) -> bool:
+        """Whether an answer is JSON that keeps the schema, by a validator edgeslm does not use."""
+        try:
+            return self._validator.is_valid(json.loads(answer))
+        except ValueError:
+            return False
+
+
+def closed(schema: Any) -> Any:
+    """The schema with ``additionalProperties: false`` in each object that names properties."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    rule = {key: closed(value) for key, value in schema.items()}
+    if schema.get("type") == "object" and isinstance(schema.get("properties"), dict):
+        rule.setdefault("additionalProperties", False)
+    return rule
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Texts, each with the subject that answers it. ``inputs`` says in words which they are."""
+
+    name: str
+    inputs: str
+    pairs: Sequence[tuple[Subject, str]]
+
+
+def receipt_subject(engine: LlamaEngine) -> Subject:
+    """Receipts as the model's card has them, or as the base model is asked for them.
+
+    A card's grounding is left out: no peer has it.
+    """
+    card = engine.info.card
+    if card is not None and isinstance(card.task, ExtractTask):
+        return Subject(engine, card.task.json_schema, card.task.max_tokens, card.prompt)
+    return Subject(engine, compile_schema(Receipt).source, RECEIPT_TOKENS)
+
+
+def receipts(engine: LlamaEngine, count: int) -> Task:
+    """Real receipts where there are some, else those of the examples: long in, short out."""
+    texts, inputs = receipt_texts(count)
+    subject = receipt_subject(engine)
+    return Task(RECEIPTS, inputs, [(subject, text) for text in texts])
+
+
+def receipt_texts(count: int) -> tuple[list[str], str]:
+    """Texts of receipts, and what they are in words."""
+    data = data_file()
+    if data is not None:
+        texts = [receipt.text for receipt in read_receipts(data)[:count]]
+        return texts, f"{len(texts)} scanned receipts"
+    examples = sorted((ROOT / "examples").glob("receipt-*.txt"))[:count]
+    return [path.read_text(encoding="utf-8") for path in examples], "examples/receipt-*.txt"
+
+
+def invoices(engine: LlamaEngine, count: int) -> Task:
+    """Made-up invoices, whose answers are long."""
+    subjects = {n: Subject(engine, invoice_schema(n), INVOICE_TOKENS) for n in ITEMS[:count]}
+    # one size after the other: each contestant compiles each schema once
+    sizes = sorted(ITEMS[i % len(ITEMS)] for i in range(count))
+    pairs = [(subjects[n], make_invoice(i, n)) for i, n in enumerate(sizes)]
+    numbers = ", ".join(str(n) for n in subjects)
+    return Task(INVOICES, f"{count} made invoices of {numbers} line items", pairs)
+
+
+def invoice_schema(items: int) -> dict[str, Any]:
+    """An invoice with so many positions, no more and no less, so that all write as much."""
+    schema = copy.deepcopy(compile_schema(Invoice).source)
+    schema["properties"]["items"] |= {"minItems": items, "maxItems": items}
+    return schema
+
+
+# --- nothing to copy --------------------------------------------------------------
+
+_QUALITIES = ("clarity", "length", "tone", "order", "detail", "mood", "pace", "style")
+_GRADES = ("poor", "fair", "good", "great", "superb")
+_PARTS = ("opening", "middle", "turn", "ending", "moral", "title", "motto", "reply")
+
+
+def nothing_copied(engine: LlamaEngine, count: int) -> list[Task]:
+    """Answers whose words do not stand in the text: grades and numbers, and free writing."""
+    grades = {name: {"enum": list(_GRADES)} for name in _QUALITIES}
+    numbers = {f"{name}_percent": {"type": "integer", "minimum": 0, "maximum": 100}
+               for name in _QUALITIES}  # fmt: skip
+    free = {name: {"type": "string", "maxLength": 60} for name in _PARTS}
+    texts, inputs = receipt_texts(count)
+    asked: dict[str, dict[str, Any]] = {
+        "grades and numbers": {**grades, **numbers},
+        "free writing": dict(free),
+    }
+    story = PromptSpec(user="Write a story about the sea, as JSON.\n\n{{ text }}\n\nJSON:")
+    tasks = []
+    for name, properties in asked.items():
+        schema = {"type": "object", "properties": properties, "required": list(properties)}
+        subject = Subject(engine, schema, INVOICE_TOKENS, story if name == "free writing" else None)
+        tasks.append(Task(name, inputs, [(subject, text) for text in texts]))
+    return tasks
