@@ -42,7 +42,13 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and /dev are POSIX")
 
 def start(command, **streams):
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, **{**pipes, **streams})
+    before = None if os.name == "nt" else hears_ctrl_c
+    return subprocess.Popen(command, **{**pipes, **streams}, preexec_fn=before)  # noqa: PLW1509  one thread here
+
+
+def hears_ctrl_c():
+    """A shell's background jobs, which these tests may be, ignore it, and so do their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finish(process):
