@@ -20,8 +20,6 @@ from converters.work import STEPS, Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.transfer import Progress
 
-#: where builds lie unless the caller says otherwise
-DEFAULT_WORK = Path("build")
 #: share of the measured matrix speed that training reaches
 _EFFICIENCY = 0.55
 _BYTES_PER_VALUE = 4

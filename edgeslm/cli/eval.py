@@ -42,8 +42,8 @@ def evaluate(
     """Score the model NAME (or a .gguf file with a card) on rows with known answers.
 
     \b
-    edgeslm eval receipt-fields gold.jsonl
-    edgeslm eval support-intents gold.jsonl.gz --baseline other.jsonl --min-score 0.9
+    edgeslm eval my-reader gold.jsonl
+    edgeslm eval my-router gold.jsonl.gz --baseline other.jsonl --min-score 0.9
 
     GOLD has a line {"input": …, "answer": …} for each row; the answer is a label, or the
     value to extract. Exits with 1 below the bar, else with 4 if a line is no row.

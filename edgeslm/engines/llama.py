@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from edgeslm.engines.llama_memory import (
     layers_that_fit,
     need,
 )
+from edgeslm.engines.llama_tokenizer import no_space_prefix, tokenize
 from edgeslm.engines.llama_vocab import read_vocab
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.gguf_file import read_gguf
@@ -96,7 +96,7 @@ class LlamaEngine:
         parameters = llama_cpp.llama_model_default_params()
         self._gpu_layers = gpu_layers if gpu_layers is not None else self._layers_that_fit()
         parameters.n_gpu_layers = self._gpu_layers
-        overrides = _no_space_prefix()
+        overrides = no_space_prefix()
         parameters.kv_overrides = overrides
         log.errors = []
         model = llama_cpp.llama_model_load_from_file(os.fsencode(self._path), parameters)
@@ -192,16 +192,7 @@ class LlamaEngine:
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         self._check_open()
-        data = text.encode()
-        room = len(data) + 8
-        while True:
-            buffer = (ctypes.c_int32 * room)()
-            n = llama_cpp.llama_tokenize(
-                self._vocab_pointer, data, len(data), buffer, room, False, special
-            )
-            if n >= 0:
-                return buffer[:n]
-            room = -n
+        return tokenize(self._vocab_pointer, text, special=special)
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return b"".join(self.vocab.pieces[token] for token in tokens)
@@ -326,15 +317,3 @@ class LlamaEngine:
 
     def _check_open(self) -> None:
         _ = self._context
-
-
-def _no_space_prefix() -> Any:
-    """Overrides of metadata: SentencePiece puts no space before a text or behind control tokens.
-
-    The prompt's parts are tokenized one by one, and an answer does not begin with a space.
-    """
-    overrides: Any = (llama_cpp.llama_model_kv_override * 2)()  # a key of no characters ends them
-    overrides[0].tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_BOOL
-    overrides[0].key = b"tokenizer.ggml.add_space_prefix"
-    overrides[0].value.val_bool = False
-    return overrides
