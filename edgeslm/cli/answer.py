@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 Result = Extraction[Any] | Classification
 Answer = Callable[[str], Result]
+A = TypeVar("A")
 C = TypeVar("C", bound=Callable[..., Any])
 
 #: what can go wrong with one input while the next may well be answered
 _IN_PLACE = (InputError, OutputError, ResourceError)
 #: a file of labels larger than this is none
 _MAX_LABEL_BYTES = 1024 * 1024
+#: seconds after which a Ctrl-C is heard at the latest
+_HEARS_EVERY = 0.1
 _DAY_MS = 24 * 60 * 60 * 1000
 
 _COMMON = (
@@ -217,11 +220,11 @@ def _answer_all(
     show = _show_table if people else _show_line
     asked = failed = 0
     first = ""
-    with answering_thread(model) as worker, _progress(files, jsonl) as progress:
+    with answering_thread(model) as answered, _progress(files, jsonl) as progress:
         for item in inputs:
             asked += 1
             try:
-                result: Result | EdgeslmError = _answer_one(worker, answer, item)
+                result: Result | EdgeslmError = answered(answer, _text_of(item))
             except _IN_PLACE as error:
                 result = error
                 failed += 1
@@ -235,11 +238,22 @@ def _answer_all(
 
 
 @contextmanager
-def answering_thread(model: Model) -> Iterator[ThreadPoolExecutor]:
-    """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back."""
+def answering_thread(model: Model) -> Iterator[Callable[[Callable[[str], A], str], A]]:
+    """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back.
+
+    What it gives calls a function there, with a text, and returns what that returns.
+    """
     with ThreadPoolExecutor(1) as worker:
+
+        def answered(answer: Callable[[str], A], text: str) -> A:
+            future = worker.submit(answer, text)
+            # A Ctrl-C that comes just before a wait is not heard before its end
+            while wait([future], timeout=_HEARS_EVERY).not_done:
+                pass
+            return future.result()
+
         try:
-            yield worker
+            yield answered
         except KeyboardInterrupt:
             idle = worker.submit(int)  # done when the answer at work is
             while wait([idle], timeout=0.05).not_done:  # again: one that begins forgets a cancel
@@ -247,10 +261,10 @@ def answering_thread(model: Model) -> Iterator[ThreadPoolExecutor]:
             raise
 
 
-def _answer_one(worker: ThreadPoolExecutor, answer: Answer, item: Input) -> Result:
+def _text_of(item: Input) -> str:
     if isinstance(item.text, InputError):
         raise item.text
-    return worker.submit(answer, item.text).result()
+    return item.text
 
 
 def _show_line(item: Input, result: Result | EdgeslmError) -> None:

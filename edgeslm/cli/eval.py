@@ -56,13 +56,13 @@ def evaluate(
     with load(name) as model:
         rows = read_gold(gold, task_of(model.card))
         answer = answerer(model)
-        with answering_thread(model) as worker, _progress() as progress:
+        with answering_thread(model) as answered, _progress() as progress:
             report = run(
                 model,
                 rows,
                 baseline=baseline,
                 min_score=min_score,
-                answer=lambda text: worker.submit(answer, text).result(),
+                answer=lambda text: answered(answer, text),
                 progress=progress,
             )
     if for_people(as_json):
