@@ -1,0 +1,72 @@
+"""Bench runs and pages as files: written whole, read back bounded and checked"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from edgeslm.bench.schema import BENCH_FORMAT, BenchReport
+from edgeslm.errors import EdgeslmError, InputError
+from edgeslm.transfer import publish
+
+#: a hundred thousand requests take less
+MAX_BYTES: Final = 16 * 1024 * 1024
+
+
+def read(path: Path) -> BenchReport:
+    """The run that a file written by `edgeslm bench --json` holds.
+
+    Raises:
+        InputError: the file cannot be read, is over 16 MiB, or is no run of this format.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path} is over {MAX_BYTES // 1024**2} MiB, so it is no bench run")
+    try:
+        return BenchReport.model_validate_json(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error)}") from error
+
+
+def write(path: Path, text: str) -> None:
+    """Write a run's JSON or a page, aside first: at any moment there is the old file or the new.
+
+    Raises:
+        EdgeslmError: the folder is not there or cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        publish(part, path)
+    except OSError as error:
+        raise EdgeslmError(
+            f"{path}: cannot be written ({error.strerror or error}); nothing was changed. Close "
+            "what uses the file, or name one in a folder that is there"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _explain(error: ValidationError) -> str:
+    errors = error.errors(include_url=False)
+    foreign = [each["input"] for each in errors if each["loc"] == ("format",)]
+    if foreign and isinstance(foreign[0], int) and foreign[0] > BENCH_FORMAT:
+        return (
+            f"the run has format {foreign[0]}, this edgeslm reads format {BENCH_FORMAT}; "
+            "update edgeslm"
+        )
+    place = ".".join(str(part) for part in errors[0]["loc"]) or "the whole file"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return (
+        f"no bench run, at {place}: {errors[0]['msg']}{more}; "
+        "write one with `edgeslm bench NAME --json FILE`"
+    )

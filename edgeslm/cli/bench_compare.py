@@ -1,0 +1,45 @@
+"""`edgeslm bench compare`: saved runs side by side, with the ratios and their intervals"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeslm.cli import for_people, print_line
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A.json B.json..."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="OUT", help="Also write a page with charts."
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON, also on a terminal.")
+def compare(files: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
+    """Lay runs that `edgeslm bench --json` saved side by side, against the first one.
+
+    \b
+    edgeslm bench compare before.json after.json
+    edgeslm bench compare laptop.json till.json --html machines.html
+    """
+    from edgeslm.bench.compare import compare as side_by_side
+    from edgeslm.bench.saved import read, write
+
+    if len(files) < 2:
+        raise click.UsageError("name at least two files: edgeslm bench compare A.json B.json")
+    reports = [read(path) for path in files]
+    comparison = side_by_side(reports)
+    if html is not None:
+        from edgeslm.bench.html import page
+
+        write(html, page(reports))
+    if for_people(as_json):
+        from rich.console import Console
+
+        from edgeslm.bench.table import render_comparison
+
+        Console(highlight=False).print(render_comparison(comparison))
+    else:
+        print_line(comparison.to_dict())
