@@ -9,7 +9,7 @@ from typing import Any
 
 from converters.errors import DataError
 from converters.rows import Row
-from edgeslm.card import ClassifyTask, PromptSpec, Style, Task
+from edgeslm.card import ClassifyTask, PromptSpec, Style, TagTask, Task
 from edgeslm.prompt import Prompt, Tokenizer, compile_prompt
 
 
@@ -33,6 +33,7 @@ def target_text(task: Task, answer: Any) -> str:
     """What the model is to write for an answer: a label's verbalizer, or compact JSON."""
     if isinstance(task, ClassifyTask):
         return next(label.text for label in task.labels if label.name == answer)
+    assert not isinstance(task, TagTask)  # a language model writes no heads
     return json.dumps(answer, ensure_ascii=False, separators=_separators(task.style))
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslm.adapter_file import read_adapter
-from edgeslm.card import Card, CategoryScore, ClassifyTask, Score
+from edgeslm.card import Card, CategoryScore, ClassifyTask, Score, TagTask
 from edgeslm.cli import fail
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.intervals import rows_to_claim
+from edgeslm.onnx_file import read_onnx
 from edgeslm.scoring import ENOUGH_ROWS, NOT_ENOUGH
 from edgeslm.transfer import publish
 
@@ -35,21 +36,21 @@ _NONE = "\nNone is shipped yet.\n"
 
 @dataclass(frozen=True, slots=True)
 class Specialist:
-    """A shipped adapter: its card, and the size of its file in bytes."""
+    """A shipped adapter or .onnx: its card, and the size of its file in bytes."""
 
     card: Card
     size: int
 
 
 def specialists(folder: Path = ADAPTERS) -> list[Specialist]:
-    """The adapters of a folder, by name; none where there is no folder.
+    """The adapters and .onnx specialists of a folder, by name; none where there is no folder.
 
     Raises:
-        ModelFileError, CardError: a file that is no adapter, or has no readable card.
+        ModelFileError, CardError: a file that is neither, or has no readable card.
     """
     found = []
-    for path in sorted(folder.glob("*.gguf")):
-        info = read_adapter(path)
+    for path in sorted(path for path in folder.glob("*") if path.suffix in (".gguf", ".onnx")):
+        info = read_onnx(path) if path.suffix == ".onnx" else read_adapter(path)
         if info.card is None:
             raise CardError(f"{path}: the adapter has no card; pack it again")
         found.append(Specialist(info.card, info.size))
@@ -109,6 +110,8 @@ def _facts(card: Card, size: int) -> str:
 def _task(card: Card) -> str:
     if isinstance(card.task, ClassifyTask):
         return f"one of {len(card.task.labels)} labels"
+    if isinstance(card.task, TagTask):
+        return ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in card.task.heads)
     properties = card.task.json_schema.get("properties")
     names = ", ".join(properties) if isinstance(properties, dict) else "one JSON value"
     return f"{card.task.kind} {names}"

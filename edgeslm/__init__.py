@@ -8,27 +8,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeslm.card import Card as Card
     from edgeslm.card import PromptSpec as PromptSpec
+    from edgeslm.cascade import Cascade as Cascade
     from edgeslm.classify import Classifier as Classifier
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.extract import Extractor as Extractor
     from edgeslm.model import Model as Model
     from edgeslm.model import load as load
+    from edgeslm.onnx_model import OnnxClassifier as OnnxClassifier
+    from edgeslm.onnx_model import OnnxModel as OnnxModel
+    from edgeslm.onnx_model import Tagger as Tagger
+    from edgeslm.result import CascadeAnswer as CascadeAnswer
     from edgeslm.result import Classification as Classification
     from edgeslm.result import Extraction as Extraction
     from edgeslm.result import Field as Field
+    from edgeslm.result import Labels as Labels
+    from edgeslm.result import Tags as Tags
     from edgeslm.result import Timing as Timing
 
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
     "Card": "edgeslm.card",
+    "Cascade": "edgeslm.cascade",
+    "CascadeAnswer": "edgeslm.result",
     "Classification": "edgeslm.result",
     "Classifier": "edgeslm.classify",
     "EdgeslmError": "edgeslm.errors",
     "Extraction": "edgeslm.result",
     "Extractor": "edgeslm.extract",
     "Field": "edgeslm.result",
+    "Labels": "edgeslm.result",
     "Model": "edgeslm.model",
+    "OnnxClassifier": "edgeslm.onnx_model",
+    "OnnxModel": "edgeslm.onnx_model",
     "PromptSpec": "edgeslm.card",
+    "Tagger": "edgeslm.onnx_model",
+    "Tags": "edgeslm.result",
     "Timing": "edgeslm.result",
     "load": "edgeslm.model",
 }

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from edgeslm.decide import softmax
 from edgeslm.decode import Choice, Decoded
 from edgeslm.engine import Engine
 from edgeslm.evidence import Leaf, byte_places, leaves
 from edgeslm.grammar import Matcher
-from edgeslm.labels import LabelTokens, probabilities, score_labels
+from edgeslm.labels import LabelTokens, score_labels
 from edgeslm.result import Field
 from edgeslm.steps import Steps
 
@@ -199,7 +200,7 @@ def weigh(
             forks=forks,
         )
         decoded.decodes += decodes
-        shares = dict(zip(labels, probabilities(scores).tolist(), strict=True))
+        shares = dict(zip(labels, softmax(scores).tolist(), strict=True))
         found[leaf.path] = Weighed(shares[own], {names[text]: p for text, p in shares.items()})
     return found
 

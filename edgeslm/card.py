@@ -1,10 +1,10 @@
-"""Card: what a specialist promises, as the JSON under `edgeslm.card` in its GGUF."""
+"""Card: what a specialist promises, as the JSON under `edgeslm.card` in its model file."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,8 @@ CARD_KEY = "edgeslm.card"
 #: a card larger than this is refused before it is parsed
 MAX_CARD_BYTES = 4 * 1024 * 1024
 MAX_LABELS = 4096
+#: label sets that one pass of an encoder may answer
+MAX_HEADS: Final = 32
 #: steps that the calibration of one field may have
 MAX_STEPS: Final = 50
 #: fields that may have a calibration
@@ -72,10 +74,9 @@ class LabelSpec(_Closed):
         return self.verbalizer or self.name
 
 
-class ClassifyTask(_Closed):
-    """Text in, one label of a closed set out."""
+class _LabelSet(_Closed):
+    """A closed set of labels, no two of one name or verbalizer."""
 
-    kind: Literal["classify"] = "classify"
     labels: tuple[LabelSpec, ...] = Field(min_length=2, max_length=MAX_LABELS)
 
     @field_validator("labels", mode="before")
@@ -86,7 +87,7 @@ class ClassifyTask(_Closed):
         return labels
 
     @model_validator(mode="after")
-    def _distinct(self) -> ClassifyTask:
+    def _distinct(self) -> Self:
         for what, values in (
             ("label", [label.name for label in self.labels]),
             ("verbalizer", [label.text for label in self.labels]),
@@ -94,6 +95,51 @@ class ClassifyTask(_Closed):
             doubled = sorted({value for value in values if values.count(value) > 1})
             if doubled:
                 raise ValueError(f"{what} given twice: {', '.join(map(repr, doubled))}")
+        return self
+
+
+class ClassifyTask(_LabelSet):
+    """Text in, one label of a closed set out.
+
+    ``out_of_scope`` is the label for a text that belongs to no other; it is also said where
+    the card's calibration finds no other sure enough.
+    """
+
+    kind: Literal["classify"] = "classify"
+    out_of_scope: ShortText | None = None
+
+    @model_validator(mode="after")
+    def _out_of_scope_is_a_label(self) -> Self:
+        if self.out_of_scope is not None and self.out_of_scope not in {
+            label.name for label in self.labels
+        }:
+            raise ValueError(f"out_of_scope is none of the labels: {self.out_of_scope!r}")
+        return self
+
+
+class Head(_LabelSet):
+    """One label set of a TagTask: one label of it, or any number with ``multi_label``.
+
+    Probabilities of a multi-label head are independent; a label is given from ``threshold`` on.
+    """
+
+    name: ShortText
+    multi_label: bool = False
+    threshold: Share = 0.5
+
+
+class TagTask(_Closed):
+    """Text in, an answer of each of several label sets out, from one pass of an encoder."""
+
+    kind: Literal["tag"] = "tag"
+    heads: tuple[Head, ...] = Field(min_length=1, max_length=MAX_HEADS)
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Self:
+        names = [head.name for head in self.heads]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"head given twice: {', '.join(map(repr, doubled))}")
         return self
 
 
@@ -106,7 +152,7 @@ class GenerateTask(_Closed):
     max_tokens: int = Field(default=512, ge=1, le=65536)
 
 
-Task = Annotated[ExtractTask | ClassifyTask | GenerateTask, Field(discriminator="kind")]
+Task = Annotated[ExtractTask | ClassifyTask | TagTask | GenerateTask, Field(discriminator="kind")]
 
 
 class PromptSpec(_Closed):
@@ -165,18 +211,29 @@ class FieldCalibration(_Closed):
 class Calibration(_Closed):
     """What confidences are corrected by, and the data it was fitted on.
 
-    ``temperature`` and ``threshold`` are a classifier's. ``fields`` are an extractor's, by path:
+    ``temperature`` and ``threshold`` are a classifier's. Where its task has an ``out_of_scope``
+    label, that is said when the likeliest of the others has a calibrated probability below
+    ``threshold``; with ``reject`` = "energy", when the log-sum-exp of their logits (before the
+    temperature) is below ``energy`` instead. ``fields`` are an extractor's, by path:
     RFC 9535 with a wildcard for every item of an array, such as ``$.items[*].price``. Errors
     of an extractor are the means over its calibrated fields, weighted by their ``n``.
     """
 
     temperature: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
     threshold: float | None = Field(default=None, ge=0, le=1)
+    reject: Literal["probability", "energy"] = "probability"
+    energy: float | None = Field(default=None, allow_inf_nan=False)
     fields: dict[str, FieldCalibration] = Field(default={}, max_length=MAX_FIELDS)
     fitted_on_sha256: Sha256 | None = None
     n: int | None = Field(default=None, ge=1)
     ece_before: float | None = Field(default=None, ge=0, le=1)
     ece_after: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _energy_has_a_bound(self) -> Self:
+        if self.reject == "energy" and self.energy is None:
+            raise ValueError('reject = "energy" needs the bound, energy')
+        return self
 
 
 class CategoryScore(_Closed):

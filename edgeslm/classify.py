@@ -11,19 +11,24 @@ from pydantic import ValidationError
 
 from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.card import LabelSpec, PromptSpec
+from edgeslm.decide import Rule
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
-from edgeslm.labels import LabelTokens, probabilities, score_labels, tokenize_labels
-from edgeslm.prompt import Prompt, Truncate, check_text, compile_prompt, fit_text
+from edgeslm.labels import LabelTokens, score_labels, tokenize_labels
+from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.result import Classification, Timing
 from edgeslm.session import WORK, Session
 from edgeslm.steps import Steps, drive
+from edgeslm.texts import Truncate, check_text
+
+#: the likeliest label, with the model's own probabilities
+_LIKELIEST = Rule()
 
 
 class Classifier:
     """Puts texts into a closed set of labels. Safe to call from many threads.
 
-    Make one with ``model.classifier(labels)``. ``temperature`` is the calibrated one:
-    1 leaves the model's own probabilities.
+    Make one with ``model.classifier(labels)``. ``rule`` is the card's: its temperature, and when
+    to say that a text is out of scope.
     """
 
     def __init__(
@@ -32,14 +37,14 @@ class Classifier:
         labels: Sequence[LabelSpec],
         prompt: PromptSpec,
         *,
-        temperature: float = 1.0,
+        rule: Rule = _LIKELIEST,
     ) -> None:
         self.labels = tuple(label.name for label in labels)
         self._session = session
         with session.request(None):
             compiled = compile_prompt(prompt, session.engine)
             tokens = tokenize_labels([label.text for label in labels], session.engine)
-        self._task = _Task(session, self.labels, tokens, compiled, temperature)
+        self._task = _Task(session, self.labels, tokens, compiled, rule)
 
     def __call__(
         self, text: str, *, deadline_ms: float | None = None, truncate: Truncate = None
@@ -107,7 +112,7 @@ class _Task:
     labels: tuple[str, ...]
     label_tokens: tuple[LabelTokens, ...]
     prompt: Prompt
-    temperature: float
+    rule: Rule
 
 
 class _Job:
@@ -147,8 +152,8 @@ class _Job:
     def finish(self, late: DeadlineError | None = None) -> Classification:
         if late is not None:
             raise late
-        shares = probabilities(self._scores, self._task.temperature)
-        best = int(shares.argmax())
+        decision = self._task.rule(self._scores)
+        best, shares = decision.label, decision.probabilities
         timing = Timing(
             prefill_ms=self._prefilled.ms,
             decode_ms=self._decode_ms,

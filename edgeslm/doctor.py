@@ -56,6 +56,14 @@ class StoredModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Onnx:
+    """The installed onnxruntime. Of its ``providers``, best first, models run on the first."""
+
+    version: str
+    providers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All facts and findings. None where a fact is not available; sizes in bytes.
 
@@ -66,6 +74,7 @@ class Report:
     machine: Machine
     threads: int
     build: Build | None
+    onnx: Onnx | None
     openmp: Mapping[str, str | None]
     store: Path
     disk_free: int | None
@@ -99,6 +108,7 @@ def examine() -> Report:
     machine.prepare_openmp()
     findings: list[Finding] = []
     build = _build(findings)
+    onnx = _onnx(findings)
     store = Store()
     models = _stored(store)
     registries = _registries(findings)
@@ -109,10 +119,13 @@ def examine() -> Report:
     findings += judge_storage(models, disk_free, facts.memory_available)
     if build is not None:
         findings += judge_build(build, facts, nvidia_driver())
+    if onnx is not None:
+        findings.append(Finding("ok", "library", f"onnxruntime {onnx.version} can be loaded"))
     return Report(
         machine=facts,
         threads=machine.default_threads(),
         build=build,
+        onnx=onnx,
         openmp=openmp,
         store=store.root,
         disk_free=disk_free,
@@ -205,6 +218,16 @@ def _build(findings: list[Finding]) -> Build | None:
     try:
         machine.library_files()
         return machine.probe_build()
+    except EdgeslmError as error:
+        findings.append(_problem("library", error))
+        return None
+
+
+def _onnx(findings: list[Finding]) -> Onnx | None:
+    from edgeslm.engines.onnx import load_library, providers  # here, for they load numpy
+
+    try:
+        return Onnx(load_library().__version__, providers())
     except EdgeslmError as error:
         findings.append(_problem("library", error))
         return None

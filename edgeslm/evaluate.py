@@ -15,10 +15,11 @@ from typing import Any, BinaryIO, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeslm.answers import Prediction
-from edgeslm.card import Card, ClassifyTask
+from edgeslm.card import Card, ClassifyTask, TagTask
 from edgeslm.errors import CancelledError, CardError, InputError, OutputError, ResourceError
 from edgeslm.intervals import percentile
-from edgeslm.model import Model
+from edgeslm.model import AnyModel, load
+from edgeslm.onnx_file import read_onnx
 from edgeslm.result import Classification, Extraction
 from edgeslm.scoring import (
     ClassificationScores,
@@ -27,11 +28,14 @@ from edgeslm.scoring import (
     Scores,
     TaskKind,
     compare,
+    linear_advice,
     score,
 )
 
 #: the longest line of a file of rows
 MAX_LINE_BYTES = 16 * 1024 * 1024
+#: endings of files that are models; any other is a file of answers
+_MODEL_SUFFIXES = (".onnx", ".gguf")
 _INPUT_KEYS = ("input", "text")
 _ANSWER_KEYS = ("answer", "label", "expected")
 
@@ -93,13 +97,15 @@ class Bar(_Frozen):
 class Rival(_Frozen):
     """A baseline on the same rows; ``comparison`` has it first and the model second.
 
-    ``missing`` rows have no prediction of it and count as its errors.
+    ``missing`` rows have no prediction of it and count as its errors. ``advice`` is there where
+    it is a linear model that is as good as this one.
     """
 
     name: str
     missing: int
     scores: Scores = Field(discriminator="task")
     comparison: Comparison
+    advice: str | None = None
 
 
 class Report(_Frozen):
@@ -129,18 +135,23 @@ def task_of(card: Card | None) -> TaskKind:
     """How answers under this card are scored.
 
     Raises:
-        CardError: there is no card.
+        CardError: there is no card, or it is a tagger's.
     """
     if card is None:
         raise CardError(
             "this model has no card, so it has no task to score; write one into it with "
             "`edgeslm pack`"
         )
+    if isinstance(card.task, TagTask):
+        raise CardError(
+            f"card {card.name}: answers with several label sets are not scored; score one set by "
+            "itself, as a classifier"
+        )
     return "classify" if isinstance(card.task, ClassifyTask) else "extract"
 
 
 def evaluate(
-    model: Model,
+    model: AnyModel,
     gold: Gold,
     *,
     baseline: Path | None = None,
@@ -151,7 +162,8 @@ def evaluate(
     """Answer every row of ``gold`` under the model's card, and score the answers.
 
     Args:
-        baseline: predictions of another system on the same rows, as `read_baseline` reads.
+        baseline: another model's file (.onnx or .gguf), which answers the same rows, or
+            predictions of another system on them, as `read_baseline` reads.
         min_score: the bar, 0 to 1; default is the lower end of the interval that the card's
             own score has.
         answer: default is the model's own extractor or classifier.
@@ -163,7 +175,7 @@ def evaluate(
     card = cast(Card, model.card)
     if not gold.rows:
         raise InputError(_no_rows(gold))
-    others = None if baseline is None else read_baseline(baseline, gold.rows)
+    others = None if baseline is None else _answers_of(baseline, gold.rows, task)
     predictions, ms = answer_rows(gold.rows, answer or answerer(model), progress)
     scores = score(task, gold.answers, predictions)
     return Report(
@@ -179,17 +191,12 @@ def evaluate(
         else None,
         baseline=None
         if baseline is None or others is None
-        else Rival(
-            name=baseline.name,
-            missing=sum(p.error is not None for p in others),
-            scores=score(task, gold.answers, others),
-            comparison=compare(task, gold.answers, others, predictions),
-        ),
+        else _rival(baseline, gold, scores, predictions, others),
         bar=_bar(card, scores, min_score),
     )
 
 
-def answerer(model: Model) -> Answer:
+def answerer(model: AnyModel) -> Answer:
     """The model's own classifier or extractor, as its card says."""
     if task_of(model.card) == "classify":
         return model.classifier()
@@ -228,6 +235,34 @@ def _prediction(result: Extraction[Any] | Classification) -> Prediction:
     if isinstance(result, Classification):
         return Prediction(result.label, confidence=result.confidence)
     return Prediction(json.loads(result.json))
+
+
+def _answers_of(baseline: Path, rows: Sequence[GoldRow], task: TaskKind) -> list[Prediction]:
+    """What a baseline says to the rows, be it a model that answers them or a file of answers."""
+    if baseline.suffix not in _MODEL_SUFFIXES:
+        return read_baseline(baseline, rows)
+    with load(baseline) as model:
+        if task_of(model.card) != task:
+            raise CardError(f"{baseline}: its card has another kind of task than the model's")
+        return answer_rows(rows, answerer(model))[0]
+
+
+def _rival(
+    baseline: Path,
+    gold: Gold,
+    own: Scores,
+    predictions: Sequence[Prediction],
+    others: Sequence[Prediction],
+) -> Rival:
+    scores = score(own.task, gold.answers, others)
+    linear = baseline.suffix == ".onnx" and read_onnx(baseline).kind == "linear"
+    return Rival(
+        name=baseline.name,
+        missing=sum(p.error is not None for p in others),
+        scores=scores,
+        comparison=compare(own.task, gold.answers, others, predictions),
+        advice=linear_advice(own, scores) if linear else None,
+    )
 
 
 def _unknown_labels(card: Card, gold: Gold) -> tuple[str, ...]:

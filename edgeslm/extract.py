@@ -24,11 +24,12 @@ from edgeslm.errors import (
 from edgeslm.evidence import calibrated, fields
 from edgeslm.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.grounding import Grounded, ground, grounded_fields
-from edgeslm.prompt import Prompt, Truncate, check_text, compile_prompt, fit_text
+from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.result import Extraction, Timing
 from edgeslm.schema import Schema
 from edgeslm.session import WORK, Prefilled, Session
 from edgeslm.steps import Steps, drive
+from edgeslm.texts import Truncate, check_text
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]

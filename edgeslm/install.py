@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from edgeslm.card import Card
 from edgeslm.errors import CardError, PullError
 from edgeslm.incoming import Assembler
+from edgeslm.model import is_onnx
 from edgeslm.registry import Entry, Registry
 from edgeslm.store import Store
 from edgeslm.transfer import Progress, silent
@@ -62,21 +64,21 @@ def install(
         accept_new=accept_new,
         progress=progress,
         assembler=assembler,
-        verify_hook=_hook(entry, progress),
+        verify_hook=_hook(progress),
     )
 
 
 def prove(path: Path, progress: Progress = silent) -> None:
-    """Check that a GGUF is a model and gives the answers that its card's examples promise.
+    """Check that a file is a model and gives the answers that its card's examples promise.
+
+    An .onnx is loaded as well, also where its card has no examples: it is quick.
 
     Raises:
         ModelFileError, CardError: it is none, or an example has another answer.
         ResourceError, MachineError: this device cannot run it.
     """
-    from edgeslm.gguf_file import read_gguf
-
-    info = read_gguf(path)
-    if info.card is None or not info.card.examples:
+    card = _card_of(path)
+    if card is None or not card.examples:
         return
     from edgeslm.selftest import self_test_of
 
@@ -84,9 +86,21 @@ def prove(path: Path, progress: Progress = silent) -> None:
     failed = [test for test in self_test_of(path) if not test.passed]
     if failed:
         raise CardError(
-            f"{len(failed)} of {len(info.card.examples)} self-tests of its card fail; "
+            f"{len(failed)} of {len(card.examples)} self-tests of its card fail; "
             f"example {failed[0].number}: {failed[0].outcome()}"
         )
+
+
+def _card_of(path: Path) -> Card | None:
+    """The card of a file that can be read; an .onnx must also load."""
+    if is_onnx(path):
+        from edgeslm.onnx_model import open_onnx
+
+        with open_onnx(path) as model:
+            return model.card
+    from edgeslm.gguf_file import read_gguf
+
+    return read_gguf(path).card
 
 
 def _make(
@@ -107,7 +121,7 @@ def _pull_base(store: Store, base: Entry, progress: Progress) -> Path:
         progress(f"base {base.name}: {what}", done, total)
 
     try:
-        return store.pull(base, progress=of_the_base, verify_hook=_hook(base, of_the_base))
+        return store.pull(base, progress=of_the_base, verify_hook=_hook(of_the_base))
     except PullError as error:
         raise type(error)(
             f"its base is not here and cannot be pulled ({error}); once "
@@ -115,8 +129,6 @@ def _pull_base(store: Store, base: Entry, progress: Progress) -> Path:
         ) from error
 
 
-def _hook(entry: Entry, progress: Progress) -> Callable[[Path], None] | None:
-    """What a file must pass before it becomes current; nothing yet reads others than GGUF."""
-    if entry.suffix != ".gguf":
-        return None
+def _hook(progress: Progress) -> Callable[[Path], None]:
+    """What a file must pass before it becomes current."""
     return lambda path: prove(path, progress)

@@ -156,11 +156,3 @@ def _score_group(
         found = dict(zip(tokens, log_softmax_at(row, tokens).tolist(), strict=True))
         for label, token in following.items():
             scores[label] += found[token]
-
-
-def probabilities(scores: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Softmax of summed log-probabilities over the labels, at a calibrated temperature."""
-    scaled = (scores - scores.max()) / temperature
-    weights = np.exp(scaled)
-    result: NDArray[np.float64] = weights / weights.sum()
-    return result

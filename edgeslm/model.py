@@ -7,26 +7,36 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from edgeslm import classify, extract
-from edgeslm.adapter_file import AdapterInfo, read_adapter
-from edgeslm.card import Card, ClassifyTask, ExtractTask, LabelSpec, PromptSpec, Style
-from edgeslm.classify import Classifier
-from edgeslm.engine import Engine
+from edgeslm.card import (
+    Card,
+    ClassifyTask,
+    ExtractTask,
+    GenerateTask,
+    LabelSpec,
+    PromptSpec,
+    Style,
+)
 from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError
-from edgeslm.extract import Extractor
-from edgeslm.grounding import Grounded
-from edgeslm.pack import check_card, check_template
-from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
-from edgeslm.schema import compile_schema
-from edgeslm.schema_prompt import default_prompt
-from edgeslm.session import Session
 from edgeslm.store import Store
 
+# The two kinds of model share little, and what one needs takes the other a third of a second to
+# import: functions import what is theirs.
+if TYPE_CHECKING:
+    from edgeslm.adapter_file import AdapterInfo
+    from edgeslm.classify import Classifier
+    from edgeslm.engine import Engine
+    from edgeslm.extract import Extractor
+    from edgeslm.grounding import Grounded
+    from edgeslm.onnx_model import OnnxModel
+    from edgeslm.prefix_cache import PrefixCache, Weights
+
 M = TypeVar("M", bound=BaseModel)
+#: what ``load`` gives: for a .gguf file, and for an .onnx one
+AnyModel: TypeAlias = "Model | OnnxModel"
 
 
 def load(
@@ -35,14 +45,14 @@ def load(
     max_context: int | None = None,
     gpu_layers: int | None = None,
     threads: int | None = None,
-) -> Model:
-    """Load a model by its name in models.toml (pulled before) or from a .gguf file.
+) -> AnyModel:
+    """Load a model by its name in models.toml (pulled before), or from a .gguf or .onnx file.
 
     Never downloads, and opens no socket.
 
     Args:
         max_context: the longest prompt plus answer, in tokens; default is what the model
-            was trained for. Memory is taken as prompts need it.
+            was trained for. Memory is taken as prompts need it. For an .onnx, the longest input.
         gpu_layers: None puts all layers on a GPU where the build has one; 0 keeps to the CPU.
         threads: None chooses for this machine.
 
@@ -54,10 +64,32 @@ def load(
     """
     store = Store()
     path = store.resolve(name_or_path)
-    limit = prefix_limit()
-    weights = Weights(path, store.sha256_of(path))
-    from edgeslm.engines.llama import LlamaEngine
+    if is_onnx(path):
+        from edgeslm.onnx_model import open_onnx
 
+        gpu = gpu_layers != 0
+        return open_onnx(path, threads=threads, gpu=gpu, max_tokens=max_context)
+    return _open_gguf(path, store.sha256_of(path), max_context, gpu_layers, threads)
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file is an .onnx model by its name; all others are taken for GGUF."""
+    return path.suffix.lower() == ".onnx"
+
+
+def _open_gguf(
+    path: Path,
+    sha256: str | None,
+    max_context: int | None,
+    gpu_layers: int | None,
+    threads: int | None,
+) -> Model:
+    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.pack import check_card
+    from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
+
+    limit = prefix_limit()
+    weights = Weights(path, sha256)
     engine = LlamaEngine(path, max_context=max_context, gpu_layers=gpu_layers, threads=threads)
     try:
         check_card(engine.info)
@@ -78,6 +110,8 @@ class Model:
         saved: PrefixCache | None = None,
         weights: Weights | None = None,
     ) -> None:
+        from edgeslm.session import Session
+
         self.card = card
         self._session = Session(engine, saved)
         self._weights = weights
@@ -99,6 +133,10 @@ class Model:
             ResourceError: it does not fit into memory.
             EngineError: this model is closed.
         """
+        from edgeslm.adapter_file import read_adapter
+        from edgeslm.pack import check_template
+        from edgeslm.prefix_cache import Weights
+
         store = Store()
         path = store.resolve(path)
         file = Weights(path, store.sha256_of(path))
@@ -111,6 +149,15 @@ class Model:
         other = copy.copy(self)
         other.card = info.card
         other._session = self._session.with_adapter(file)
+        return other
+
+    def without_prefix_cache(self) -> Model:
+        """A model on the same weights that evaluates its whole prompt for each text.
+
+        For measuring what the cache of fixed prompts saves; closing it closes this model too.
+        """
+        other = copy.copy(self)
+        other._session = self._session.without_prefixes()
         return other
 
     def _check_base(self, adapter: AdapterInfo) -> None:
@@ -142,15 +189,19 @@ class Model:
             SchemaError: the schema cannot be enforced in full.
             CardError: no schema was given and the model has no card with one.
         """
+        from edgeslm.extract import DEFAULT_MAX_TOKENS, Extractor
+        from edgeslm.schema import compile_schema
+        from edgeslm.schema_prompt import default_prompt
+
         task = None if self.card is None else self.card.task
         fitted = None
-        if task is None or isinstance(task, ClassifyTask):
+        if not isinstance(task, ExtractTask | GenerateTask):
             if schema is None:
                 raise CardError(
                     "this model has no card with a schema; give one: extractor(schema), or "
                     "--schema FILE on the command line"
                 )
-            style, max_tokens = Style(), extract.DEFAULT_MAX_TOKENS
+            style, max_tokens = Style(), DEFAULT_MAX_TOKENS
             grounded: Grounded = False
             spec = prompt
         else:
@@ -191,21 +242,28 @@ class Model:
             LabelError: fewer than two labels, doubled or empty ones.
             CardError: no labels were given and the model has no card with some.
         """
+        from edgeslm.classify import Classifier, default_prompt
+        from edgeslm.decide import Rule
+
         if labels is not None:
             specs = _label_specs(labels)
-            return Classifier(self._session, specs, prompt or classify.default_prompt(specs))
+            return Classifier(self._session, specs, prompt or default_prompt(specs))
         if self.card is None or not isinstance(self.card.task, ClassifyTask):
             raise CardError(
                 "this model has no card with labels; give some: classifier(labels), or "
                 "--labels A,B,C on the command line"
             )
-        calibration = self.card.calibration
+        task = self.card.task
         return Classifier(
             self._session,
-            self.card.task.labels,
+            task.labels,
             prompt or self.card.prompt,
-            temperature=1.0 if calibration is None else calibration.temperature,
+            rule=Rule.of(task, self.card.calibration),
         )
+
+    def tagger(self) -> NoReturn:
+        """Raises CardError: only an .onnx specialist answers with several label sets at once."""
+        raise CardError("a language model has no tagger; use an .onnx specialist for tagging")
 
     def cancel(self) -> None:
         """Stop the call that runs now, from another thread; it raises CancelledError."""

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from edgeslm.card import CARD_KEY, MAX_CARD_BYTES, Card, ClassifyTask
+from edgeslm.card import CARD_KEY, MAX_CARD_BYTES, Card, ClassifyTask, TagTask
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.gguf_file import GGUFInfo, read_gguf
 from edgeslm.gguf_format import MAGIC, STRING
@@ -123,6 +123,10 @@ def _parsed(path: Path, parse: Any) -> dict[str, Any]:
 def _held_to(card: Card, info: GGUFInfo) -> str:
     """The JSON to write, after the card's promises were checked against the file."""
     check_template(card, info.chat_template_sha256, info.path)
+    if isinstance(card.task, TagTask):
+        raise CardError(
+            f"card {card.name}: a language model has no heads to tag with; only an .onnx has them"
+        )
     if not isinstance(card.task, ClassifyTask):
         compile_schema(card.task.json_schema)
     prompt = card.prompt.model_copy(update={"chat_template_sha256": info.chat_template_sha256})

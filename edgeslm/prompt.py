@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from edgeslm.card import PromptSpec
 from edgeslm.chat_template import TemplateRefusedError, render
 from edgeslm.engine import Vocab
-from edgeslm.errors import InputError, InputTooLongError, ModelFileError
-
-Truncate = Literal["middle"] | None
+from edgeslm.errors import InputTooLongError, ModelFileError
+from edgeslm.texts import Truncate
 
 # Stand for the contents while the template renders, so that no content is ever
 # parsed for control tokens, or seen by the template's code.
@@ -124,21 +123,6 @@ def _tokens(segments: Sequence[tuple[str | None, bool]], tokenizer: Tokenizer) -
         if content
         for token in tokenizer.tokenize(content, special=special)
     ]
-
-
-def check_text(text: object) -> str:
-    """The caller's text, or an InputError that says what is wrong with it."""
-    if not isinstance(text, str):
-        raise InputError(f"the input must be a str, not {type(text).__name__}; decode bytes first")
-    if not text.strip():
-        raise InputError("the input is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as e:
-        raise InputError(
-            f"the input is not text: it has a lone surrogate at code point {e.start}"
-        ) from e
-    return text
 
 
 def fit_text(

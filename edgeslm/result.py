@@ -1,10 +1,10 @@
-"""What a call answers: Extraction, Classification, and what they cost. All frozen."""
+"""What a call answers: Extraction, Classification, Tags, and what they cost. All frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -69,8 +69,7 @@ class Field:
             "disagreement": round(self.disagreement, 6),
         }
         if self.probabilities is not None:
-            ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-            found["probabilities"] = {value: round(p, 6) for value, p in ranked}
+            found["probabilities"] = _ranked(self.probabilities)
         return found
 
 
@@ -105,7 +104,11 @@ class Extraction(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A label and the probability of every label; they add up to 1."""
+    """A label and the probability of every label; they add up to 1.
+
+    ``confidence`` is the label's own probability. The label is the likeliest, but for the
+    out-of-scope label of a card that has one: that is also said where no other is sure enough.
+    """
 
     label: str
     confidence: float
@@ -114,10 +117,93 @@ class Classification:
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as one JSON line's object, likeliest label first."""
-        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         return {
             "label": self.label,
             "confidence": round(self.confidence, 6),
-            "probabilities": {label: round(p, 6) for label, p in ranked},
+            "probabilities": _ranked(self.probabilities),
             "timing": self.timing.to_dict(),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Any number of labels, likeliest first, and the independent probability of every label."""
+
+    labels: tuple[str, ...]
+    probabilities: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer of one head as JSON values, likeliest label first."""
+        return {"labels": list(self.labels), "probabilities": _ranked(self.probabilities)}
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The answers of all heads to one text, by head, from one pass.
+
+    A head has a Classification, or Labels where it is multi-label. Their timing is the pass's.
+    """
+
+    heads: Mapping[str, Classification | Labels]
+    timing: Timing
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one JSON line's object."""
+        heads = {name: answer.to_dict() for name, answer in self.heads.items()}
+        for answer in heads.values():
+            answer.pop("timing", None)  # said once, for all
+        return {"heads": heads, "timing": self.timing.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One member of a cascade, or its fallback, that was asked; ``ms`` is what that cost.
+
+    ``label`` is None where it failed, with the reason in ``error``. ``confidence`` is None
+    where a fallback gave none. ``threshold`` None: its confidence is never enough.
+    """
+
+    member: str
+    ms: float
+    label: str | None = None
+    confidence: float | None = None
+    threshold: float | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "ms": round(self.ms, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeAnswer:
+    """What a cascade answers, who of it did, and why that one.
+
+    ``reason`` is ``"sure"`` for the first member that is sure enough (only these answers are
+    under the cascade's bound), or ``"fallback"`` for the fallback's. The others are of no member
+    that was sure enough: the best local answer, because there is no fallback (``"unsure"``), it
+    failed (``"fallback failed"``), or time was up (``"deadline"``).
+    """
+
+    label: str
+    confidence: float | None
+    member: str
+    reason: Literal["sure", "fallback", "unsure", "fallback failed", "deadline"]
+    asked: tuple[Asked, ...]
+    total_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one JSON line's object."""
+        return {
+            "label": self.label,
+            "confidence": None if self.confidence is None else round(self.confidence, 6),
+            "member": self.member,
+            "reason": self.reason,
+            "asked": [step.to_dict() for step in self.asked],
+            "total_ms": round(self.total_ms, 3),
+        }
+
+
+def _ranked(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Likeliest first, rounded to six places."""
+    ordered = sorted(probabilities.items(), key=lambda item: -item[1])
+    return {name: round(share, 6) for name, share in ordered}

@@ -32,6 +32,9 @@ _WORST_PAIRS = 10
 #: a difference of shares that a comparison of two systems should be able to see: half a point
 _HALF_POINT = 0.005
 
+#: how far (share of right answers) a linear model may lie behind and still be as good
+_AS_GOOD = 0.01
+
 TaskKind = Literal["extract", "classify"]
 
 
@@ -169,6 +172,20 @@ def compare(
         only_second=only_second,
         p_value=mcnemar(only_first, only_second),
         rows_for_half_point=rows_to_prove(_HALF_POINT, only_first + only_second, n),
+    )
+
+
+def linear_advice(own: Scores, linear: Scores) -> str | None:
+    """Words where a linear model is within a point of a specialist on the same rows, else None."""
+    if round(own.main.value - linear.main.value, 9) > _AS_GOOD:
+        return None
+    ours, theirs = (
+        f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+        for found in (own.main, linear.main)
+    )
+    return (
+        f"the linear model is as good: ship that ({own.metric} {theirs}, against {ours} of the "
+        "specialist)"
     )
 
 

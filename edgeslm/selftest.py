@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeslm.card import ClassifyTask, Example
+from edgeslm.card import ClassifyTask, Example, TagTask
 from edgeslm.errors import InputError, OutputError
-from edgeslm.model import Model, load
+from edgeslm.model import AnyModel, load
+from edgeslm.result import Classification, Tags
 
 #: characters of a value that a message shows
 _SHOWN = 200
@@ -65,7 +66,7 @@ class SelfTest:
         return f"expected {_shown(expected)}, answered {_shown(answered)}"
 
 
-def self_test(model: Model) -> tuple[SelfTest, ...]:
+def self_test(model: AnyModel) -> tuple[SelfTest, ...]:
     """Answer every example of the model's card; () where it has none.
 
     What concerns one example alone, such as a text too long, is a failed test.
@@ -87,15 +88,26 @@ def self_test_of(name_or_path: str | Path) -> tuple[SelfTest, ...]:
         return self_test(model)
 
 
-def _answerer(model: Model) -> Callable[[str], Any]:
+def _answerer(model: AnyModel) -> Callable[[str], Any]:
     import json
 
     assert model.card is not None
     if isinstance(model.card.task, ClassifyTask):
         classify = model.classifier()
         return lambda text: classify(text).label
+    if isinstance(model.card.task, TagTask):
+        tag = model.tagger()
+        return lambda text: said(tag(text))
     extract = model.extractor()
     return lambda text: json.loads(extract(text, evidence=False).json)
+
+
+def said(tags: Tags) -> dict[str, str | list[str]]:
+    """What an example of a tagger expects: a label of each head, or a sorted list of them."""
+    return {
+        name: answer.label if isinstance(answer, Classification) else sorted(answer.labels)
+        for name, answer in tags.heads.items()
+    }
 
 
 def _try(answer: Callable[[str], Any], number: int, example: Example) -> SelfTest:

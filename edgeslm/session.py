@@ -49,9 +49,11 @@ class Prefilled:
         return cls(np.empty(0, np.float32), 0, 0, 0.0)
 
 
-def _split(prompt: Prompt, text: list[int]) -> tuple[tuple[int, ...], list[int]]:
-    """A prompt's fixed prefix, and what is evaluated for this text."""
+def _split(prompt: Prompt, text: list[int], reuses: bool) -> tuple[tuple[int, ...], list[int]]:
+    """A prompt's fixed prefix if it ``reuses`` one, and what is evaluated for this text."""
     prefix, rest = prompt.prefix, [*text, *prompt.suffix]
+    if not reuses:
+        prefix, rest = (), [*prefix, *rest]
     if not rest:  # logits are wanted after at least one token
         prefix, rest = prefix[:-1], list(prefix[-1:])
     if not rest:
@@ -99,6 +101,7 @@ class Session:
         self._shared = _Shared(engine, saved)
         self._adapter: _Adapter | None = None
         self._removed = False
+        self._reuses = True
         self.batch_cost = BatchCost(measured=engine.steady)
 
     def with_adapter(self, file: Weights) -> Session:
@@ -117,6 +120,12 @@ class Session:
                 self.engine.remove_adapter(number)
                 raise
         other.batch_cost = BatchCost(measured=self.engine.steady)  # an adapter's rows cost more
+        return other
+
+    def without_prefixes(self) -> Session:
+        """A session on the same engine, in the same queue, that evaluates prompts in whole."""
+        other = copy.copy(self)
+        other._reuses = False
         return other
 
     @property
@@ -168,7 +177,7 @@ class Session:
         The fixed prefix is there before the first step.
         """
         start = time.perf_counter()
-        prefix, rest = _split(prompt, text)
+        prefix, rest = _split(prompt, text, self._reuses)
         self.use_adapter()
         cached = self._shared.prefixes.copy_to(sequence, prefix, self._adapter_sha256)
         row = yield from run_steps(rest, len(prefix), sequence, self.engine.batch_size)
@@ -190,7 +199,7 @@ class Session:
 
     def has_room(self, prompt: Prompt, text: list[int], reserve: int) -> bool:
         """Whether a prompt and its answer fit beside the answers in progress."""
-        prefix, rest = _split(prompt, text)
+        prefix, rest = _split(prompt, text, self._reuses)
         size = self.engine.context_size
         room = self._shared.prefixes.room(prefix, self._adapter_sha256, size)
         return len(rest) + reserve + self.leases.cells <= room
@@ -208,7 +217,7 @@ class Session:
         if self.leases.cells and self.has_room(prompt, text, reserve):
             return
         self.leases.recall()
-        prefix, rest = _split(prompt, text)
+        prefix, rest = _split(prompt, text, self._reuses)
         adapter, prefixes = self._adapter_sha256, self._shared.prefixes
         one = len(rest) + reserve
         most = prefixes.room(prefix, adapter, self.engine.max_context)

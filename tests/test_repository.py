@@ -19,6 +19,7 @@ MAX_LINES = 400
 #: A module imports only those before it. Modules of one line may be read in any order.
 ORDER = """
 errors
+texts
 result
 intervals
 normal
@@ -26,7 +27,9 @@ answers
 cgroup processor
 machine
 card
+decide
 calibrate
+risk
 scoring
 gguf_format gguf_header
 gguf_file
@@ -81,6 +84,13 @@ alternatives
 grounding
 extract
 classify
+onnx_wire
+onnx_parts
+onnx_file
+engines.onnx
+encoder
+linear
+onnx_model
 registry
 wheel
 fetch
@@ -88,10 +98,43 @@ versions
 incoming
 store
 model
+cascade_members
+cascade_call
+cascade
 selftest
 evaluate
 install
 doctor
+bench.__init__
+bench.schema
+bench.statistics
+bench.nvidia
+bench.sensors
+bench.limits
+bench.energy
+bench.facts
+bench.invented
+bench.inputs
+bench.tasks
+bench.correctness
+bench.raw
+bench.start_child
+bench.start
+bench.footprint
+bench.load
+bench.vocabulary
+bench.synthetic
+bench.roofline
+bench.figures
+bench.published
+bench.saved
+bench.summary
+bench.compare
+bench.svg
+bench.charts
+bench.table
+bench.html
+bench.run
 cli.__init__
 cli.inputs
 cli.tables
@@ -102,6 +145,8 @@ cli.schema
 cli.answer
 cli.show
 cli.eval
+cli.bench_compare
+cli.bench
 __main__
 __init__
 """
@@ -110,14 +155,21 @@ RANK = {name: rank for rank, line in enumerate(ORDER.splitlines()) for name in l
 #: what `import edgeslm` offers; a change here is a change for every user
 PUBLIC = [
     "Card",
+    "Cascade",
+    "CascadeAnswer",
     "Classification",
     "Classifier",
     "EdgeslmError",
     "Extraction",
     "Extractor",
     "Field",
+    "Labels",
     "Model",
+    "OnnxClassifier",
+    "OnnxModel",
     "PromptSpec",
+    "Tagger",
+    "Tags",
     "Timing",
     "errors",
     "load",

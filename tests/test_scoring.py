@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslm.answers import Prediction
-from edgeslm.scoring import category_score, compare, enough, right_rows, score, worst_of
+from edgeslm.scoring import (
+    category_score,
+    compare,
+    enough,
+    linear_advice,
+    right_rows,
+    score,
+    worst_of,
+)
 
 FAILED = Prediction(error="too long")
 FIELDS = st.dictionaries(
@@ -210,3 +218,16 @@ def test_gold_and_predictions_are_pairs(task):
         score(task, ["a", "b"], said(["a"]))
     with pytest.raises(ValueError, match="0 gold"):
         score(task, [], [])
+
+
+@pytest.mark.parametrize(("behind", "as_good"), [(-5, True), (0, True), (1, True), (2, False)])
+def test_a_linear_model_within_a_point_is_as_good(behind, as_good):
+    gold = ["a"] * 100
+    own = score("classify", gold, [Prediction("a")] * 90 + [Prediction("b")] * 10)
+    right = 90 - behind
+    linear = score("classify", gold, [Prediction("a")] * right + [Prediction("b")] * (100 - right))
+    words = linear_advice(own, linear)
+    assert (words is not None) == as_good
+    if words is not None:
+        assert words.startswith(f"the linear model is as good: ship that (accuracy {right}.0% [")
+        assert "against 90.0% [" in words

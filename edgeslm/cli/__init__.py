@@ -22,6 +22,7 @@ _COMMANDS = {
     "extract": "edgeslm.cli.answer:extract",
     "classify": "edgeslm.cli.answer:classify",
     "eval": "edgeslm.cli.eval:evaluate",
+    "bench": "edgeslm.cli.bench:bench",
     "schema": "edgeslm.cli.schema:schema",
     "doctor": "edgeslm.cli.doctor:doctor",
 }

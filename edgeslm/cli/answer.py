@@ -15,12 +15,12 @@ from edgeslm.cli import for_people, print_line
 from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
-from edgeslm.result import Classification, Extraction
+from edgeslm.result import Classification, Extraction, Tags
 
 if TYPE_CHECKING:
-    from edgeslm.model import Model
+    from edgeslm.model import AnyModel
 
-Result = Extraction[Any] | Classification
+Result = Extraction[Any] | Classification | Tags
 Answer = Callable[[str], Result]
 A = TypeVar("A")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -161,7 +161,7 @@ def classify(
     gpu_layers: int | None,
     labels: str | None,
 ) -> int:
-    """Put texts into one of several labels, with the model NAME (or a .gguf file).
+    """Put texts into one of several labels, with the model NAME (or a .gguf or .onnx file).
 
     \b
     edgeslm classify smollm2-135m mail.txt --labels billing,refund,shipping
@@ -169,15 +169,18 @@ def classify(
 
     Each FILE is one input; without one, or with -, it is stdin. Each input has one JSON line
     on stdout with label, confidence and the probability of every label; on a terminal, bars.
+    A model that answers with several label sets has an object of these by name, heads.
     One that cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
+    from edgeslm.card import TagTask
     from edgeslm.model import load
 
     files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
     names = None if labels is None else _label_names(labels)
     with load(name, threads=threads, gpu_layers=gpu_layers) as base:
         model = base if adapter is None else base.adapter(Path(adapter))
-        classifier = model.classifier(names)
+        tags = names is None and model.card is not None and isinstance(model.card.task, TagTask)
+        classifier = model.tagger() if tags else model.classifier(names)
 
         def answer(text: str) -> Result:
             return classifier(text, deadline_ms=deadline_ms, truncate=truncate)
@@ -212,7 +215,7 @@ def _label_names(labels: str) -> list[str]:
 
 
 def _answer_all(
-    model: Model, answer: Answer, files: Sequence[str], jsonl: bool, as_json: bool
+    model: AnyModel, answer: Answer, files: Sequence[str], jsonl: bool, as_json: bool
 ) -> int:
     """Answer every input and show it; the exit code."""
     inputs = read_lines(files) if jsonl else read_files(files)
@@ -238,7 +241,7 @@ def _answer_all(
 
 
 @contextmanager
-def answering_thread(model: Model) -> Iterator[Callable[[Callable[[str], A], str], A]]:
+def answering_thread(model: AnyModel) -> Iterator[Callable[[Callable[[str], A], str], A]]:
     """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back.
 
     What it gives calls a function there, with a text, and returns what that returns.

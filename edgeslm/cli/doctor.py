@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeslm.cli import for_people, print_line
-from edgeslm.doctor import Finding, Report, examine
+from edgeslm.doctor import Finding, Onnx, Report, examine
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.machine import Build, Machine, show_bytes
 
@@ -30,7 +30,7 @@ Rows = Iterable[tuple[str, str]]
 def doctor(names: tuple[str, ...], as_json: bool) -> int:
     """Show what this machine is, what is installed, and what is wrong.
 
-    With NAMEs, pulled models or paths of .gguf files, answer the examples of their cards
+    With NAMEs, pulled models or paths of model files, answer the examples of their cards
     instead, and compare.
 
     Exits with 0 if nothing is a problem (a warning is none), else with the exit code of
@@ -86,6 +86,7 @@ def _show(report: Report, console: Console) -> None:
     for title, rows in (
         ("Machine", _machine_rows(report.machine, report.threads)),
         ("llama.cpp", _build_rows(report.build)),
+        ("onnxruntime", _onnx_rows(report.onnx)),
         ("OpenMP", _variable_rows(report.openmp)),
         ("Models", _storage_rows(report)),
         ("Network", [("used by", "edgeslm pull alone"), *_variable_rows(report.network)]),
@@ -125,6 +126,15 @@ def _build_rows(build: Build | None) -> Rows:
     for device in build.devices:
         memory = f"{show_bytes(device.memory_free)} free of {show_bytes(device.memory_total)}"
         yield f"device {device.name}", f"{device.description}, {memory}"
+
+
+def _onnx_rows(onnx: Onnx | None) -> Rows:
+    if onnx is None:
+        yield "version", "not available, see the findings"
+        return
+    yield "version", f"onnxruntime {onnx.version}"
+    yield "providers", ", ".join(onnx.providers)
+    yield "used", onnx.providers[0]
 
 
 def _storage_rows(report: Report) -> Rows:

@@ -27,7 +27,8 @@ _BELOW = 1
     "--baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help='Answers of another system to the same rows: lines {"input" or "id", "answer"}.',
+    help="Another model (.onnx, .gguf), or answers of another system to the same rows: lines "
+    '{"input" or "id", "answer"}.',
 )
 @click.option(
     "--min-score",

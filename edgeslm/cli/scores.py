@@ -135,4 +135,5 @@ def _against(rival: Rival) -> list[str]:
         f"[{difference.low * 100:+.1f}, {difference.high * 100:+.1f}]; rows right only here "
         f"{comparison.only_second:,}, only there {comparison.only_first:,}, "
         f"McNemar p = {comparison.p_value:.3g}",
+        *([] if rival.advice is None else [rival.advice]),
     ]

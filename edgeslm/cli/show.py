@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.card import Calibration, Card, ClassifyTask, Provenance, Score
+from edgeslm.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
 from edgeslm.cli import for_people, print_line, printable
 from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
+from edgeslm.onnx_file import ONNXInfo, read_onnx
 
 #: the context that the memory shown is for, unless the model's own is smaller
 _CONTEXT = 2048
@@ -27,18 +28,25 @@ _WORST = 3
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also in a terminal.")
 def show(model: str, as_json: bool) -> None:
-    """Show what MODEL is: a pulled name, or the path of a .gguf file.
+    """Show what MODEL is: a pulled name, or the path of a .gguf or .onnx file.
 
-    Only the header is read. The memory is weights and key-value cache at 2048
-    tokens; the engine's working buffers come on top.
+    Only the header is read. The memory of a .gguf is weights and key-value cache at
+    2048 tokens; the engine's working buffers come on top.
     """
+    from edgeslm.model import is_onnx
     from edgeslm.store import Store
 
-    info = read_gguf(Store().resolve(model))
-    if for_people(as_json):
-        _print_table(info)
+    path = Store().resolve(model)
+    if is_onnx(path):
+        onnx = read_onnx(path)
+        facts, rows = _onnx_facts(onnx), _onnx_rows(onnx)
     else:
-        print_line(_facts(info))
+        gguf = read_gguf(path)
+        facts, rows = _facts(gguf), _rows(gguf)
+    if for_people(as_json):
+        _print_table(rows)
+    else:
+        print_line(facts)
 
 
 @click.command()
@@ -87,7 +95,7 @@ def pack(file: Path, card_file: Path, out: Path | None) -> None:
     write_card(file, read_card(card_file), target)
     info = read_gguf(target)
     if for_people():
-        _print_table(info)
+        _print_table(_rows(info))
     else:
         print_line(_facts(info))
 
@@ -111,13 +119,47 @@ def _facts(info: GGUFInfo) -> dict[str, Any]:
     }
 
 
-def _print_table(info: GGUFInfo) -> None:
-    facts = _facts(info)
+def _onnx_facts(info: ONNXInfo) -> dict[str, Any]:
+    return {
+        "file": str(info.path),
+        "size": info.size,
+        "kind": info.kind,
+        "labels": info.label_count,
+        "max_tokens": info.max_tokens if info.kind == "encoder" else None,
+        "weight_bytes": info.weight_bytes,
+        "opset": info.opset,
+        "sha256": info.sha256,
+        "card": info.card.model_dump(mode="json"),
+    }
+
+
+def _onnx_rows(info: ONNXInfo) -> dict[str, str]:
+    limit = {"longest text": f"{info.max_tokens} tokens"} if info.kind == "encoder" else {}
+    return {
+        "file": str(info.path),
+        "kind": f"{info.kind}, runs on onnxruntime",
+        **limit,
+        "file size": _megabytes(info.size),
+        "weights": _megabytes(info.weight_bytes),
+        "operators": f"ONNX {info.opset}",
+        "sha256": info.sha256,
+        **_card_rows(info.card),
+    }
+
+
+def _print_table(rows: Mapping[str, str]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key, Text(printable(value)))
+    Console().print(table)
+
+
+def _rows(info: GGUFInfo) -> dict[str, str]:
+    facts = _facts(info)
     memory = facts["memory"]
-    rows = {
+    return {
         "file": facts["file"],
         "name": facts["name"] or "not named",
         "architecture": info.architecture,
@@ -131,9 +173,6 @@ def _print_table(info: GGUFInfo) -> None:
         "licence": facts["licence"] or "not named",
         **(_card_rows(info.card) if info.card else {"card": "none"}),
     }
-    for key, value in rows.items():
-        table.add_row(key, Text(printable(value)))
-    Console().print(table)
 
 
 def _card_rows(card: Card) -> dict[str, str]:
@@ -157,6 +196,8 @@ def _calibration_summary(calibration: Calibration) -> str:
         parts = [f"temperature {calibration.temperature:g}"]
     if calibration.threshold is not None:
         parts.append(f"threshold {calibration.threshold:g}")
+    if calibration.reject == "energy":
+        parts.append(f"out of scope below energy {calibration.energy:g}")
     if calibration.ece_before is not None:
         parts.append(f"ECE {calibration.ece_before:.3f} without it")
     if calibration.ece_after is not None:
@@ -194,7 +235,15 @@ def _provenance_rows(made: Provenance) -> dict[str, str]:
 def _task_summary(card: Card) -> str:
     if isinstance(card.task, ClassifyTask):
         names = [label.name for label in card.task.labels]
-        return f"classify into {len(names)} labels: {_some(names)}"
+        other = card.task.out_of_scope
+        rest = f"; {other} where no other is sure enough" if other else ""
+        return f"classify into {len(names)} labels: {_some(names)}{rest}"
+    if isinstance(card.task, TagTask):
+        return "; ".join(
+            f"tag {head.name} with {'any' if head.multi_label else 'one'} of {len(head.labels)} "
+            f"labels: {_some([label.name for label in head.labels])}"
+            for head in card.task.heads
+        )
     fields = card.task.json_schema.get("properties")
     of = f" with the fields {_some(list(fields))}" if isinstance(fields, dict) and fields else ""
     return f"{card.task.kind} JSON{of}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +12,7 @@ from rich.text import Text
 from edgeslm.cli import printable
 from edgeslm.cli.inputs import Input
 from edgeslm.errors import EdgeslmError
-from edgeslm.result import Classification, Extraction, Field, Timing
+from edgeslm.result import Classification, Extraction, Field, Tags, Timing
 
 #: labels that are shown, the likeliest ones
 _LABELS = 5
@@ -18,14 +20,20 @@ _LABELS = 5
 _EXCERPT = 60
 
 
-def show(item: Input, answer: Extraction[object] | Classification | EdgeslmError) -> None:
+def show(item: Input, answer: Extraction[object] | Classification | Tags | EdgeslmError) -> None:
     """Print one answer, or why there is none, under the place of its input."""
     console = Console(highlight=False)
     console.print(_heading(item))
     if isinstance(answer, EdgeslmError):
         console.print(Text(f"  {printable(str(answer))}", style="red"))
     elif isinstance(answer, Classification):
-        console.print(_labels(answer))
+        console.print(_labels(answer.probabilities, {answer.label}))
+        console.print(_cost(answer.timing))
+    elif isinstance(answer, Tags):
+        for name, head in answer.heads.items():
+            console.print(Text(f"  {printable(name)}", style="bold"))
+            said = {head.label} if isinstance(head, Classification) else set(head.labels)
+            console.print(_labels(head.probabilities, said))
         console.print(_cost(answer.timing))
     else:
         console.print(_fields(answer, str(item.text)))
@@ -71,11 +79,12 @@ def _evidence(field: Field, text: str) -> str:
     return "not in the text" if field.span is None else _excerpt(text[slice(*field.span)])
 
 
-def _labels(answer: Classification) -> Table:
+def _labels(probabilities: Mapping[str, float], said: Collection[str]) -> Table:
+    """Bars of those that are said, then of the likeliest others."""
     table = Table.grid(padding=(0, 1))
-    ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+    ranked = sorted(probabilities.items(), key=lambda item: (item[0] not in said, -item[1]))
     for label, probability in ranked[:_LABELS]:
-        chosen = label == answer.label
+        chosen = label in said
         table.add_row(
             Text(f"  {printable(label)}", style="bold" if chosen else ""),
             Bar(1, 0, probability, width=24, color="green" if chosen else "default"),
@@ -87,6 +96,8 @@ def _labels(answer: Classification) -> Table:
 
 
 def _cost(timing: Timing) -> Text:
+    if not timing.output_tokens:  # an encoder, which writes nothing
+        return Text(f"  {timing.total_ms:.1f} ms: {timing.prompt_tokens} tokens\n", style="dim")
     return Text(
         f"  {timing.total_ms / 1000:.2f} s: prompt of {timing.prompt_tokens} tokens "
         f"({timing.cached_tokens} reused), answer of {timing.output_tokens}\n",

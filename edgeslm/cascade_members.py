@@ -1,0 +1,182 @@
+"""The members of a cascade: what may be one, what it is called, and how it is asked in time."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from edgeslm.card import Card
+from edgeslm.errors import CalibrationError, DeadlineError, EdgeslmError
+from edgeslm.model import load
+from edgeslm.result import Classification
+
+#: what a member or a fallback is in the end: text in, answer out
+Answer = Callable[..., Any]
+
+
+class Loaded(Protocol):
+    """What `edgeslm.load` gives, as far as a cascade needs it."""
+
+    @property
+    def card(self) -> Card | None: ...
+
+    def classifier(self) -> Answer: ...
+
+
+#: what a cascade takes for a member
+MemberLike = Callable[..., Classification] | Loaded | str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody who was asked said, or the error instead, and the milliseconds it took."""
+
+    answer: Any
+    error: Exception | None
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody who is asked. ``close`` frees what was loaded for it, or is None."""
+
+    name: str
+    answer: Answer
+    takes_deadline: bool
+    close: Callable[[], None] | None = None
+
+    def ask(self, text: str, left_ms: float | None) -> Any:
+        """The answer to one text; whatever it raises is raised.
+
+        One that takes no ``deadline_ms`` is left behind on a thread when time is up.
+
+        Raises:
+            DeadlineError: ``left_ms`` (None: no limit) passed before the answer came.
+        """
+        if left_ms is None:
+            return self.answer(text)
+        if self.takes_deadline:
+            return self.answer(text, deadline_ms=left_ms)
+        return _within(self.answer, text, left_ms, self.name)
+
+    def ask_all(self, texts: Sequence[str]) -> list[Said]:
+        """What it says to each text. One with a ``map`` gets all of them at once; each then
+        has its part of the time.
+
+        Raises:
+            whatever it raises that is no EdgeslmError.
+        """
+        many = getattr(self.answer, "map", None)
+        if many is None:
+            return [self._timed(text) for text in texts]
+        start = time.perf_counter()
+        answers = list(many(texts))
+        ms = (time.perf_counter() - start) * 1000 / max(1, len(texts))
+        return [
+            Said(None, answer, ms) if isinstance(answer, EdgeslmError) else Said(answer, None, ms)
+            for answer in answers
+        ]
+
+    def _timed(self, text: str) -> Said:
+        start = time.perf_counter()
+        answer, failed = None, None
+        try:
+            answer = self.answer(text)
+        except EdgeslmError as error:
+            failed = error
+        return Said(answer, failed, (time.perf_counter() - start) * 1000)
+
+
+def as_members(given: Sequence[MemberLike]) -> tuple[Member, ...]:
+    """Members of what a caller gave; names and paths are loaded, and freed where a later fails.
+
+    Raises:
+        CalibrationError: none, or one that is no member. Errors of `load` and `classifier`.
+    """
+    if not given or isinstance(given, str):
+        raise CalibrationError("a cascade takes a list of at least one member")
+    members: list[Member] = []
+    try:
+        for one in given:
+            members.append(_with_own_name(_as_member(one), members))
+    except BaseException:
+        close_all(members)
+        raise
+    return tuple(members)
+
+
+def as_fallback(given: Answer) -> Member:
+    """A fallback, which any callable can be."""
+    return Member("fallback", given, _takes_deadline(given))
+
+
+def close_all(members: Iterable[Member]) -> None:
+    """Free the models that were loaded for members."""
+    for member in members:
+        if member.close is not None:
+            member.close()
+
+
+def _as_member(given: MemberLike) -> Member:
+    if isinstance(given, str | Path):
+        model = load(given)
+        try:
+            return replace(_of_model(model), close=model.close)
+        except BaseException:
+            model.close()
+            raise
+    if callable(getattr(given, "classifier", None)):
+        return _of_model(cast(Loaded, given))
+    if not callable(given):
+        raise CalibrationError(
+            f"{type(given).__name__} is no member; give a classifier, a loaded model, or a name"
+        )
+    name = getattr(given, "__name__", type(given).__name__)
+    return Member(name, given, _takes_deadline(given))
+
+
+def _of_model(model: Loaded) -> Member:
+    answer = model.classifier()
+    card = model.card
+    name = "model" if card is None else f"{card.name} {card.version}"
+    return Member(name, answer, _takes_deadline(answer))
+
+
+def _with_own_name(member: Member, others: Sequence[Member]) -> Member:
+    """A second one of the same name is told apart by its place."""
+    if member.name in {other.name for other in others}:
+        return replace(member, name=f"{member.name} #{len(others) + 1}")
+    return member
+
+
+def _takes_deadline(answer: Answer) -> bool:
+    try:
+        return "deadline_ms" in inspect.signature(answer).parameters
+    except (TypeError, ValueError):  # some callables of C have no signature
+        return False
+
+
+def _within(answer: Answer, text: str, left_ms: float, name: str) -> Any:
+    """The answer if it comes in time, from a thread that does not keep the process alive."""
+    outcome: list[tuple[Any, BaseException | None]] = []
+
+    def work() -> None:
+        try:
+            outcome.append((answer(text), None))
+        except BaseException as error:  # noqa: BLE001  raised again on the caller's thread
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=work, name=f"edgeslm {name}", daemon=True)
+    thread.start()
+    thread.join(left_ms / 1000)
+    if not outcome:
+        raise DeadlineError(f"{name} did not answer within the {left_ms:.0f} ms that were left")
+    found, error = outcome[0]
+    if error is not None:
+        raise error
+    return found

@@ -1,0 +1,89 @@
+"""From logits to answers: probabilities, the label that is said, and when none is sure enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslm.card import Calibration, ClassifyTask
+
+Scores = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The index of the label that is said, and every label's probability, float64 [labels]."""
+
+    label: int
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a classifier's label is chosen: the likeliest, or ``out_of_scope`` where none is sure.
+
+    ``threshold`` bounds the probability of the likeliest other label, ``energy`` the
+    log-sum-exp of the logits of the others, before the temperature; None is no bound.
+    """
+
+    temperature: float = 1.0
+    out_of_scope: int | None = None
+    threshold: float | None = None
+    energy: float | None = None
+
+    @classmethod
+    def of(cls, task: ClassifyTask, calibration: Calibration | None) -> Rule:
+        """The rule that a card promises."""
+        calibration = calibration or Calibration()
+        if task.out_of_scope is None:
+            return cls(calibration.temperature)
+        by_energy = calibration.reject == "energy"
+        return cls(
+            calibration.temperature,
+            [label.name for label in task.labels].index(task.out_of_scope),
+            None if by_energy else calibration.threshold,
+            calibration.energy if by_energy else None,
+        )
+
+    def __call__(self, logits: Scores) -> Decision:
+        """Decide on the logits (or log-probabilities) of one text, [labels]."""
+        probabilities = softmax(logits, self.temperature)
+        best = int(probabilities.argmax())
+        if self.out_of_scope is None or best == self.out_of_scope:
+            return Decision(best, probabilities)
+        sure = self.threshold is None or probabilities[best] >= self.threshold
+        if sure and self.energy is not None:
+            sure = log_sum_exp(np.delete(logits, self.out_of_scope)) >= self.energy
+        return Decision(best if sure else self.out_of_scope, probabilities)
+
+
+def softmax(logits: Scores, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities over the labels at a calibrated temperature; they add up to 1."""
+    scores = logits.astype(np.float64)
+    weights = np.exp((scores - scores.max()) / temperature)
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
+
+
+def sigmoid(logits: Scores, temperature: float = 1.0) -> NDArray[np.float64]:
+    """The probability of each label by itself, at a calibrated temperature."""
+    scores = logits.astype(np.float64) / temperature
+    shares: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * scores))  # exp would overflow
+    return shares
+
+
+def log_sum_exp(logits: Scores) -> float:
+    """The energy of logits, with its sign turned: large where the model knows the text."""
+    scores = logits.astype(np.float64)
+    top = scores.max()
+    return float(top + np.log(np.exp(scores - top).sum()))
+
+
+def picked(probabilities: NDArray[np.float64], threshold: float) -> Sequence[int]:
+    """The labels of a multi-label head from ``threshold`` on, likeliest first."""
+    order = np.argsort(-probabilities, kind="stable")
+    return [int(i) for i in order if probabilities[i] >= threshold]

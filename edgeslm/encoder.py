@@ -1,0 +1,108 @@
+"""An encoder's input: text becomes the token ids its graph reads, with the file's own tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslm.errors import InputTooLongError, ModelFileError
+from edgeslm.texts import Truncate
+
+T = TypeVar("T")
+
+#: a text with characters that no tokenizer knows, which shows whether it can say so
+_TRIAL: Final = "a \ue000\ue001"
+#: one text as a graph reads it: arrays [length] by input
+Row = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
+
+
+class EncoderTokens:
+    """Texts become token ids, special tokens included. Safe to call from many threads."""
+
+    def __init__(self, tokenizer_json: str, max_tokens: int, *, where: str) -> None:
+        """Read a tokenizer; ``max_tokens`` bounds an input, ``where`` names the file in errors.
+
+        Raises:
+            ModelFileError: it is no tokenizer.
+        """
+        self.max_tokens = max_tokens
+        self._where = where
+        self._tokenizer = _guarded(where, lambda: _parsed(tokenizer_json))
+        ids = self._tokenizer.get_vocab().values()
+        #: the highest token id that a text can have
+        self.highest: int = max(ids, default=0)
+
+    def __call__(self, text: str, truncate: Truncate = None) -> Row:
+        """The ids and the mask of a text.
+
+        Raises:
+            InputTooLongError: more than ``max_tokens``, and ``truncate`` is None.
+            ModelFileError: the tokenizer fails.
+        """
+        encoded = _guarded(self._where, lambda: self._tokenizer.encode(text))
+        ids = encoded.ids
+        if len(ids) > self.max_tokens:
+            ids = self._cut(ids, encoded.special_tokens_mask, truncate)
+        return self.row(ids)
+
+    def row(self, ids: Sequence[int]) -> Row:
+        """Ids as the graph reads them."""
+        return {
+            "input_ids": np.array(ids, np.int64),
+            "attention_mask": np.ones(len(ids), np.int64),
+        }
+
+    def _cut(self, ids: list[int], special: list[int], truncate: Truncate) -> list[int]:
+        """Without the middle of the text; the special tokens around it stay."""
+        before = len(list(takewhile(bool, special)))
+        after = len(list(takewhile(bool, reversed(special))))
+        room = self.max_tokens - before - after
+        if truncate is None or room < 2:
+            raise InputTooLongError(
+                f"the text has {len(ids)} tokens, but this model reads {self.max_tokens}; shorten "
+                'it, or allow truncate="middle"',
+                tokens=len(ids),
+                limit=self.max_tokens,
+            )
+        head, tail = before + room - room // 2, after + room // 2
+        return ids[:head] + ids[-tail:]
+
+
+def stack(rows: Sequence[Row]) -> dict[str, Any]:
+    """Rows as one batch: arrays [batch, length], each padded with zeros to the longest."""
+    batch = {}
+    for name, first in rows[0].items():
+        lengths = [len(row[name]) for row in rows]
+        whole = np.zeros((len(rows), max(lengths)), first.dtype)
+        for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            whole[i, :length] = row[name]
+        batch[name] = whole
+    return batch
+
+
+def _guarded(where: str, call: Callable[[], T]) -> T:
+    """What a call of the tokenizers library gives; where that fails, the file is to blame."""
+    try:
+        return call()
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # its errors are bare Exceptions, its panics not even those
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+        raise ModelFileError(
+            f"{where}: its tokenizer is damaged: {reason}; make the file again with "
+            "`python -m converters`, or pull it again"
+        ) from error
+
+
+def _parsed(tokenizer_json: str) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode(_TRIAL)
+    return tokenizer

@@ -1,0 +1,174 @@
+"""OnnxSession: arrays in, logits out, on onnxruntime; the only file that imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslm.errors import (
+    CancelledError,
+    EdgeslmError,
+    EngineError,
+    MachineError,
+    ModelFileError,
+    ResourceError,
+)
+from edgeslm.machine import default_threads
+
+Inputs = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
+
+#: execution providers that edgeslm takes, the first that is there
+_PREFERRED: Final = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider")
+_CPU: Final = "CPUExecutionProvider"
+_SILENT: Final = 4  # its log; what is wrong comes as an exception
+_OUTPUT: Final = "logits"
+_REINSTALL: Final = "pip install --force-reinstall onnxruntime"
+
+
+def load_library() -> Any:
+    """The module onnxruntime, told to send and print nothing; raises MachineError."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MachineError(
+            f"onnxruntime cannot be loaded: {error}; reinstall it: {_REINSTALL}"
+        ) from error
+    onnxruntime.set_default_logger_severity(_SILENT)
+    return onnxruntime
+
+
+def providers() -> tuple[str, ...]:
+    """The execution providers of this build that edgeslm takes, best first; raises MachineError."""
+    there = set(load_library().get_available_providers())
+    return tuple(name for name in (*_PREFERRED, _CPU) if name in there)
+
+
+class OnnxSession:
+    """A graph that onnxruntime has loaded. Safe to call from many threads, at the same time.
+
+    ``provider`` is the execution provider that computes, such as "CPUExecutionProvider".
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None, gpu: bool = True) -> None:
+        """Load the file.
+
+        Args:
+            threads: of one run; None chooses for this machine.
+            gpu: False keeps to the CPU.
+
+        Raises:
+            ModelFileError: onnxruntime refuses the file.
+            ResourceError: no memory for it. MachineError: there is no onnxruntime.
+        """
+        runtime = load_library()
+        self._new_options = runtime.RunOptions
+        self._failures = _failures(runtime)
+        self._lock = Lock()
+        self._running: list[Any] = []
+        names = providers() if gpu else (_CPU,)
+        try:
+            self._session: Any = runtime.InferenceSession(
+                path,
+                _options(runtime, threads),
+                providers=list(names),
+                enable_fallback=0,  # it would print, and try the same again
+            )
+        except MemoryError as error:
+            raise ResourceError(f"{path}: no memory is left to load it") from error
+        except self._failures as error:
+            raise ModelFileError(
+                f"{path}: onnxruntime cannot load it: {_first_line(error)}; make the file again "
+                "with `python -m converters`, or pull it again"
+            ) from error
+        self.provider: str = self._session.get_providers()[0]
+
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+        """The logits of a batch: float32 [batch, labels].
+
+        Raises:
+            CancelledError: ``cancel`` was called meanwhile.
+            EngineError: closed, or onnxruntime failed. ResourceError: no memory is left.
+        """
+        options = self._new_options()
+        with self._lock:
+            session = self._session
+            if session is None:
+                raise EngineError("the model is closed")
+            self._running.append(options)
+        try:
+            logits = session.run([_OUTPUT], inputs, options)[0]
+        except MemoryError as error:
+            raise ResourceError("no memory is left to answer this input") from error
+        except self._failures as error:
+            raise self._failure(error, options.terminate) from error
+        finally:
+            with self._lock:
+                self._running = [other for other in self._running if other is not options]
+        return _checked(logits)
+
+    def _failure(self, error: Exception, terminated: bool) -> EdgeslmError:
+        if not terminated:
+            return EngineError(f"onnxruntime failed: {_first_line(error)}")
+        closed = self._session is None
+        return EngineError("the model was closed") if closed else CancelledError("cancelled")
+
+    def cancel(self) -> None:
+        """Stop the runs under way, from any thread."""
+        with self._lock:
+            for options in self._running:
+                options.terminate = True
+
+    def close(self) -> None:
+        """Stop what runs and free the memory; a second call does nothing."""
+        with self._lock:
+            self._session = None
+        self.cancel()
+
+
+def _options(runtime: Any, threads: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = default_threads() if threads is None else threads
+    options.inter_op_num_threads = 1
+    # Texts differ in length, so memory laid out for one shape serves no other; and an arena keeps
+    # what the longest text took.
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = False
+    # Threads wait busily within a run, which is faster, and sleep between runs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    return options
+
+
+def _failures(runtime: Any) -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: classes of its own, and what its C++ turns into Python's."""
+    own = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    found = [kind for kind in own if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*found, RuntimeError, ValueError, TypeError)
+
+
+def _checked(logits: Any) -> NDArray[np.float32]:
+    if (
+        not isinstance(logits, np.ndarray)
+        or logits.ndim != 2
+        or logits.dtype != np.float32
+        or not np.isfinite(logits).all()
+    ):
+        raise EngineError(
+            "the graph's logits are no finite numbers [batch, labels]: the file is damaged; pull "
+            "it again"
+        )
+    return logits
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says in one line, without what would steer a terminal."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return "".join(character for character in line if character.isprintable())[:300]

@@ -1,0 +1,224 @@
+"""ONNXInfo: what an .onnx specialist is, checked before onnxruntime sees the file."""
+
+from __future__ import annotations
+
+import mmap
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+from edgeslm.card import CARD_KEY, Card, ClassifyTask, TagTask
+from edgeslm.errors import CardError, ModelFileError
+from edgeslm.onnx_parts import Parts, Value, read_parts
+from edgeslm.onnx_wire import WireError
+from edgeslm.transfer import file_sha256
+
+KIND_KEY: Final = "edgeslm.kind"
+TOKENIZER_KEY: Final = "edgeslm.tokenizer"
+MAX_TOKENS_KEY: Final = "edgeslm.max_tokens"
+FEATURES_KEY: Final = "edgeslm.features"
+
+Kind = Literal["encoder", "linear"]
+
+#: the longest input of an encoder that does not say one, special tokens included
+DEFAULT_MAX_TOKENS: Final = 128
+#: no encoder is built for longer inputs; bounds what one text can take of memory
+_MOST_TOKENS: Final = 8192
+#: two special tokens and one of the text
+_LEAST_TOKENS: Final = 3
+#: an .onnx cannot be larger: a protobuf message ends there
+_MAX_FILE_BYTES: Final = 2 * 1024**3
+#: the operator sets that onnxruntime itself brings; "" is ONNX's own
+_DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
+_MAX_OPSET: Final = 1000
+#: float, int64: ONNX's numbers for types of elements
+_FLOAT, _INT64 = 1, 7
+#: names and types of elements of what each kind reads; all are [batch, length]
+_INPUTS: Final[Mapping[Kind, Mapping[str, int]]] = {
+    "encoder": {"input_ids": _INT64, "attention_mask": _INT64},
+    "linear": {"ids": _INT64, "values": _FLOAT},
+}
+_OUTPUT: Final = "logits"
+#: what each kind reads texts with
+_NEEDED: Final[Mapping[Kind, str]] = {"encoder": TOKENIZER_KEY, "linear": FEATURES_KEY}
+_COUNT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
+#: characters, and items, of what a message shows of a file
+_SHOWN = 40
+_AGAIN = "make the file again with `python -m converters`, or pull it again"
+
+
+class _UnfitError(ValueError):
+    """Why a file is no specialist."""
+
+
+@dataclass(frozen=True)
+class ONNXInfo:
+    """An .onnx specialist's promise and shape. Sizes are in bytes.
+
+    ``tokenizer_json`` is an encoder's, ``features`` (JSON) a linear model's; the other is None.
+    ``opset`` is that of ONNX's own operators.
+    """
+
+    path: Path
+    size: int
+    kind: Kind
+    card: Card
+    tokenizer_json: str | None
+    max_tokens: int
+    features: str | None
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    opset: int
+    domains: tuple[str, ...]
+    weight_bytes: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's hash; computed when first asked for."""
+        return file_sha256(self.path)
+
+    @property
+    def reads_with(self) -> str:
+        """What turns a text into inputs, in words."""
+        return "tokenizer" if self.kind == "encoder" else "feature list"
+
+    @property
+    def label_count(self) -> int:
+        """Labels of all heads, which is the width of the output."""
+        return sum(map(len, label_sets(self.card)))
+
+
+def label_sets(card: Card) -> tuple[tuple[str, ...], ...]:
+    """The names of the labels, head by head; one set for a classifier; raises CardError."""
+    task = card.task
+    if isinstance(task, ClassifyTask):
+        return (tuple(label.name for label in task.labels),)
+    if isinstance(task, TagTask):
+        return tuple(tuple(label.name for label in head.labels) for head in task.heads)
+    raise CardError(
+        f"card {card.name}: an .onnx specialist classifies or tags, it cannot {task.kind}; "
+        "give it a card whose task.kind is classify or tag"
+    )
+
+
+def read_onnx(path: Path | str) -> ONNXInfo:
+    """Read and check an .onnx specialist; the weights are not read into memory.
+
+    Raises:
+        ModelFileError: no specialist's .onnx: damaged, with weights outside the file, with
+            operators that onnxruntime does not bring, or with other inputs and outputs.
+        CardError: the card is missing, malformed, or has other labels than the graph.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _UnfitError("it is no file")
+        if not 0 < status.st_size < _MAX_FILE_BYTES:
+            raise _UnfitError(f"{status.st_size:,} bytes are no .onnx file")
+        return _checked(path, status.st_size, _parts_of(path))
+    except _UnfitError as error:
+        raise ModelFileError(f"{path}: {error}; {_AGAIN}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null, an empty mapping
+        reason = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{path}: cannot be read: {reason}") from error
+
+
+def _parts_of(path: Path) -> Parts:
+    damage = ""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+    ):
+        try:
+            return read_parts(whole)
+        except WireError as error:
+            damage = str(error)  # the error itself holds views, which keep the file from closing
+    raise _UnfitError(f"damaged, or no specialist: {damage}")
+
+
+def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
+    unknown = sorted((set(parts.opsets) | parts.domains) - _DOMAINS)
+    if unknown:
+        raise _UnfitError(
+            f"its graph has operators of {unknown[0]!r}, which onnxruntime does not bring"
+        )
+    opset = parts.opsets.get("", parts.opsets.get("ai.onnx", 0))
+    if not 0 < opset <= _MAX_OPSET:
+        raise _UnfitError(f"its operators are of version {opset}")
+    if CARD_KEY not in parts.metadata:
+        raise CardError(f"{path}: has no card ({CARD_KEY}); {_AGAIN}")
+    kind = _kind(parts.metadata)
+    inputs = tuple(value for value in parts.inputs if value.name not in parts.initializers)
+    _check_inputs(inputs, _INPUTS[kind])
+    _check_output(parts.outputs)
+    info = ONNXInfo(
+        path=path,
+        size=size,
+        kind=kind,
+        card=Card.from_json(parts.metadata[CARD_KEY], where=str(path)),
+        tokenizer_json=parts.metadata[TOKENIZER_KEY] if kind == "encoder" else None,
+        max_tokens=_max_tokens(parts.metadata),
+        features=parts.metadata[FEATURES_KEY] if kind == "linear" else None,
+        inputs=inputs,
+        outputs=tuple(parts.outputs),
+        opset=opset,
+        domains=tuple(sorted(parts.domains)),
+        weight_bytes=parts.weight_bytes,
+    )
+    _check_labels(info)
+    return info
+
+
+def _kind(metadata: Mapping[str, str]) -> Kind:
+    for kind, needed in _NEEDED.items():
+        if metadata.get(KIND_KEY) == kind:
+            if not metadata.get(needed):
+                raise _UnfitError(f"it is of the kind {kind}, but has no {needed}")
+            return kind
+    found = metadata.get(KIND_KEY, "")[:_SHOWN]
+    raise _UnfitError(f"{KIND_KEY} is {found!r}, which is no kind of specialist")
+
+
+def _max_tokens(metadata: Mapping[str, str]) -> int:
+    found = metadata.get(MAX_TOKENS_KEY, str(DEFAULT_MAX_TOKENS))
+    if not _COUNT.fullmatch(found) or not _LEAST_TOKENS <= int(found) <= _MOST_TOKENS:
+        raise _UnfitError(
+            f"{MAX_TOKENS_KEY} is {found[:_SHOWN]!r}, not {_LEAST_TOKENS} to {_MOST_TOKENS}"
+        )
+    return int(found)
+
+
+def _check_inputs(inputs: tuple[Value, ...], wanted: Mapping[str, int]) -> None:
+    if sorted(value.name for value in inputs) != sorted(wanted):
+        names = [value.name[:_SHOWN] for value in inputs[:_SHOWN]]
+        raise _UnfitError(f"its inputs are {names}, not {list(wanted)}")
+    for value in inputs:
+        if value.element_type != wanted[value.name] or value.shape != (None, None):
+            raise _UnfitError(
+                f"its input {value.name} has another type or shape than [batch, length]"
+            )
+
+
+def _check_output(outputs: Sequence[Value]) -> None:
+    if [value.name for value in outputs] != [_OUTPUT]:
+        names = [value.name[:_SHOWN] for value in outputs[:_SHOWN]]
+        raise _UnfitError(f"its outputs are {names}, not one, {_OUTPUT!r}")
+    shape = outputs[0].shape
+    if outputs[0].element_type != _FLOAT or (shape is not None and len(shape) != 2):
+        raise _UnfitError(f"its output {_OUTPUT} has another type or shape than [batch, labels]")
+
+
+def _check_labels(info: ONNXInfo) -> None:
+    shape = info.outputs[0].shape
+    width = None if shape is None else shape[1]
+    if width is not None and width != info.label_count:
+        raise CardError(
+            f"{info.path}: the card has {info.label_count} labels, but the graph answers with "
+            f"{width}; use the file that the card was made for"
+        )

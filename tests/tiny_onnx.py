@@ -1,0 +1,114 @@
+"""Writes tiny .onnx encoder specialists whose answers follow from their words, for tests."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from edgeslm.card import CARD_KEY, Card
+
+LABELS = ("refund", "shipping", "billing")
+#: tokens with a fixed id, before the words
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+#: what a label's own word adds to its logit
+WEIGHT = 6.0
+MAX_TOKENS = 16
+
+
+def card(labels: Sequence[str] = LABELS, **more: Any) -> Card:
+    """A classifier's card; ``more`` are further keys of it, ``task`` in place of the labels."""
+    task = more.pop("task", {"kind": "classify", "labels": list(labels)})
+    return Card.from_dict(
+        {"name": "tiny-encoder", "licence": "mit", "task": task, **more}, where="tiny"
+    )
+
+
+def tokenizer_json(words: Sequence[str]) -> str:
+    """A word-level tokenizer that puts [CLS] and [SEP] around a text."""
+    vocabulary = {token: i for i, token in enumerate((*SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    return str(tokenizer.to_str())
+
+
+def metadata(promise: Card, words: Sequence[str], max_tokens: int = MAX_TOKENS) -> dict[str, str]:
+    """What an encoder file carries beside its graph."""
+    return {
+        CARD_KEY: promise.to_json(),
+        "edgeslm.kind": "encoder",
+        "edgeslm.tokenizer": tokenizer_json(words),
+        "edgeslm.max_tokens": str(max_tokens),
+    }
+
+
+def encoder_model(words: Sequence[str], weights: np.ndarray) -> onnx.ModelProto:
+    """A graph: each word's row of ``weights`` [words, labels], averaged over the text's tokens."""
+    table = np.zeros((len(SPECIAL) + len(words), weights.shape[1]), np.float32)
+    table[len(SPECIAL) :] = weights
+    node = functools.partial(helper.make_node)
+    nodes = [
+        node("Gather", ["table", "input_ids"], ["rows"], axis=0),
+        node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["mask", "last"], ["column"]),
+        node("Mul", ["rows", "column"], ["kept"]),
+        node("ReduceSum", ["kept", "length_axis"], ["sum"], keepdims=0),
+        node("ReduceSum", ["mask", "length_axis"], ["count"], keepdims=1),
+        node("Div", ["sum", "count"], ["logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    shape = ["batch", weights.shape[1]]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)]
+    constants = [
+        numpy_helper.from_array(table, "table"),
+        numpy_helper.from_array(np.array([2]), "last"),
+        numpy_helper.from_array(np.array([1]), "length_axis"),
+    ]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="tests"
+    )
+
+
+def write_model(path: Path, model: onnx.ModelProto, properties: Mapping[str, str]) -> Path:
+    """Save a graph with these metadata properties."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, dict(properties))
+    path.write_bytes(model.SerializeToString())  # onnx.save would follow external data
+    return path
+
+
+def write_tiny_onnx(
+    path: Path,
+    promise: Card | None = None,
+    *,
+    words: Sequence[str] | None = None,
+    max_tokens: int = MAX_TOKENS,
+    weight: float = WEIGHT,
+) -> Path:
+    """An encoder in which the i-th word speaks for the i-th label, all heads counted through.
+
+    The words are the labels themselves unless given. A text of no known word leaves all
+    labels alike.
+    """
+    promise = card() if promise is None else promise
+    task = promise.task
+    sets = [task.labels] if task.kind == "classify" else [head.labels for head in task.heads]
+    names = [label.name for labels in sets for label in labels]
+    words = names if words is None else words
+    model = encoder_model(words, np.eye(len(words), len(names), dtype=np.float32) * weight)
+    return write_model(path, model, metadata(promise, words, max_tokens))
