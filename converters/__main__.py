@@ -26,12 +26,12 @@ _LINE_EVERY = 10.0
 
 _HELP = {
     "data": "Read, filter, split and check the examples; writes a report.",
-    "train": "Train the LoRA adapter; a run that was killed goes on.",
+    "train": "Train adapter, encoder or linear model; a run that was killed goes on.",
     "merge": "Merge adapter and base, with torch and as a device does it.",
-    "export": "Convert the merged model to GGUF and compare it with torch.",
-    "quantize": "Quantize with an importance matrix; the fastest good type is kept.",
+    "export": "Convert the trained model to GGUF or ONNX and compare it with torch.",
+    "quantize": "Try quantizations; the fastest good one is kept.",
     "verify": "Judge the quantized model by the recipe's gates.",
-    "pack": "Write the specialist and its adapter file, with card and proof.",
+    "pack": "Write the specialist (of a language model its adapter, too), with its card.",
 }
 
 
@@ -133,6 +133,8 @@ def _values(work: Work, step: Step, found: Any) -> dict[str, Any]:
         case "data":
             values: dict[str, Any] = found.model_dump(mode="json")
             return values
+        case "train" | "export" if isinstance(found, dict):
+            return found
         case "train":
             return {
                 "steps": found.steps,
@@ -140,8 +142,6 @@ def _values(work: Work, step: Step, found: Any) -> dict[str, Any]:
                 "tokens_per_second": round(found.tokens / max(found.seconds, 1e-9), 1),
                 "best": None if found.best is None else _fields(found.best),
             }
-        case "export":
-            return dict(found)
         case "quantize":
             report = work.read_report("quantize")
             return {key: report[key] for key in ("chosen", "candidates")}
@@ -156,6 +156,8 @@ def _for_reading(work: Work, step: Step, found: Any) -> Iterator[Any]:
     match step:
         case "data":
             yield f"{found.kept:,} of {found.read:,} rows kept; see {work.data / 'report.md'}"
+        case "train" if work.recipe.kind == "linear":
+            yield f"{found['features']:,} features; {found['accuracy']:.1%} of development rows"
         case "train":
             best = found.best
             yield f"{found.tokens / max(found.seconds, 1e-9):.0f} tokens/s; loss curve: " + str(
@@ -164,7 +166,9 @@ def _for_reading(work: Work, step: Step, found: Any) -> Iterator[Any]:
             if best is not None:
                 yield f"kept step {best.step}: {best.answers:.1%} of development answers right"
         case "export":
-            yield f"weights within {found['furthest_weight']:.1g}; logits: {found['float_parity']}"
+            if "furthest_weight" in found:
+                yield f"weights within {found['furthest_weight']:.1g}"
+            yield f"logits: {found['float_parity']}"
         case "quantize":
             yield found
         case "verify":
@@ -192,10 +196,12 @@ def _show_plan(work: Work, as_json: bool) -> None:
         table.add_row(step, "holds" if why is None else f"would run: {why}")
     console = Console()
     console.print(table)
-    if found.rows is None or found.seconds is None or found.memory is None:
+    if found.rows is None:
         console.print("rows, tokens and time are known after the data step")
         return
     console.print(", ".join(f"{count:,} {part}" for part, count in found.rows.items()) + " rows")
+    if found.seconds is None or found.memory is None:
+        return
     console.print(
         f"training: {found.tokens:,} tokens an epoch, {work.recipe.train.epochs:g} epochs, "
         f"about {found.seconds / 60:.0f} minutes and {found.memory / 1e9:.1f} GB here"

@@ -14,6 +14,8 @@ from edgeslm.answers import Prediction
 from edgeslm.card import ClassifyTask
 from edgeslm.normal import fold
 
+#: the name of the baseline that could be a specialist of its own (`converters.linear_train`)
+LINEAR = "TF-IDF + logistic regression"
 #: gold rows whose overlap with all training rows is held in memory at a time
 _AT_ONCE = 256
 #: inverse strength of the regression's penalty; 10 does better on short texts than 1
@@ -42,10 +44,10 @@ def baselines(
     found = {"lookup": _lookup(train_rows, texts)}
     if isinstance(recipe.task, ClassifyTask):
         found["majority"] = _majority_label(train_rows, texts)
-        found["TF-IDF + logistic regression"] = _regression(train_rows, texts)
+        found[LINEAR] = _regression(train_rows, texts)
         return found
     found["majority"] = _majority_fields(train_rows, texts)
-    rules = _rules_for(recipe.task.json_schema)
+    rules = None if recipe.task.kind == "tag" else _rules_for(recipe.task.json_schema)
     if rules is not None:
         found["regular expressions"] = [Prediction(dict(rules(text))) for text in texts]
     return found

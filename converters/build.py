@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from converters import steps
+from converters import encoder_steps, linear_steps, steps
 from converters.errors import RecipeError, require
-from converters.recipe import read_recipe
+from converters.recipe import Recipe, read_recipe
 from converters.rows import PARTS
-from converters.work import STEPS, Step, Work
+from converters.work import Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.transfer import Progress
 
@@ -27,11 +27,18 @@ _BYTES_PER_VALUE = 4
 #: called when a step begins (None) and when it ends, with what it returned
 Told = Callable[[Step, Any], None]
 
+_NEEDED = ("sklearn", "datasketch", "matplotlib")
+_ALSO_NEEDED = {
+    "causal": ("torch", "transformers", "peft"),
+    "encoder": ("torch", "transformers", "peft", "onnx", "onnxscript"),
+    "linear": ("onnx",),
+}
+#: where the steps of each kind of model are
+_STEPS = {"causal": steps, "encoder": encoder_steps, "linear": linear_steps}
+
 
 def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
     """The build of a recipe, in a subfolder with its name; raises what reading it does."""
-    from converters.base import resolve_base
-
     read = read_recipe(recipe)
     if not data_folder.is_dir():
         raise RecipeError(f"{data_folder}: no such folder; give the data's with --data FOLDER")
@@ -40,7 +47,22 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
         raise RecipeError(
             f"{data_folder / missing[0].path}: no such file; get it from {missing[0].url}"
         )
-    return Work(read, data_folder, folder / read.name, resolve_base(read.base))
+    own = folder / read.name
+    return Work(read, data_folder, own, _base(read, own))
+
+
+def _base(recipe: Recipe, own: Path) -> Path:
+    match recipe.kind:
+        case "causal":
+            from converters.base import resolve_base
+
+            return resolve_base(recipe.base)
+        case "encoder":
+            from converters.encoder_base import resolve_encoder_base
+
+            return resolve_encoder_base(recipe.base, recipe.base_sha256)
+        case "linear":
+            return own
 
 
 def build(
@@ -53,8 +75,9 @@ def build(
         EdgeslmError: another build of it is under way, or what a step raises.
     """
     ran: list[Step] = []
+    _require_step(work, until)
     with _held(work):
-        for step in STEPS[: STEPS.index(until) + 1]:
+        for step in work.steps[: work.steps.index(until) + 1]:
             if work.needs(step) is not None:
                 _run(work, step, progress, told)
                 ran.append(step)
@@ -68,18 +91,27 @@ def run_step(work: Work, step: Step, progress: Progress, told: Told = lambda *_:
         GateError: the step is verify, and the specialist did not pass.
         EdgeslmError: a step before it has not run, or what the step raises.
     """
+    _require_step(work, step)
     with _held(work):
-        for earlier in STEPS[: STEPS.index(step)]:
+        for earlier in work.steps[: work.steps.index(step)]:
             why = work.needs(earlier)
             if why is not None:
                 raise EdgeslmError(f"the {earlier} step comes first: {why}")
         _run(work, step, progress, told)
 
 
+def _require_step(work: Work, step: Step) -> None:
+    if step not in work.steps:
+        raise RecipeError(
+            f"{work.recipe.name}: a recipe of the kind {work.recipe.kind} has no {step} step; its "
+            f"steps are {', '.join(work.steps)}"
+        )
+
+
 def _run(work: Work, step: Step, progress: Progress, told: Told) -> None:
-    require("torch", "transformers", "peft", "sklearn", "datasketch", "matplotlib")
+    require(*_NEEDED, *_ALSO_NEEDED[work.recipe.kind])
     told(step, None)
-    run: Callable[[Work, Progress], Any] = getattr(steps, step)
+    run: Callable[[Work, Progress], Any] = getattr(_STEPS[work.recipe.kind], step)
     try:
         work.begin(step)
         inputs = work.inputs(step)
@@ -121,7 +153,7 @@ def _held(work: Work) -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a build would do. ``tokens`` are those of one epoch, ``seconds`` and ``memory``
-    (bytes) estimates for training; None until the data step has run."""
+    (bytes) estimates for training; None until the data step has run, and of small models."""
 
     steps: dict[Step, str | None]
     rows: dict[str, int] | None
@@ -132,11 +164,13 @@ class Plan:
 
 def plan(work: Work) -> Plan:
     """What `build` would run and why, and what training would take on this machine."""
-    require("torch")
-    needed = {step: work.needs(step) for step in STEPS}
+    needed = {step: work.needs(step) for step in work.steps}
     if needed["data"] is not None:
         return Plan(needed, None, None, None, None)
     rows: dict[str, int] = {part: len(work.rows(part)) for part in PARTS}
+    if work.recipe.kind != "causal":  # minutes at most
+        return Plan(needed, rows, None, None, None)
+    require("torch")
     encoded = steps.encoded(work, "train")
     tokens = sum(len(row.tokens) for row in encoded)
     longest = max(len(row.tokens) for row in encoded)

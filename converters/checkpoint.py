@@ -1,9 +1,10 @@
-"""Checkpoints of a training run: adapter, optimizer and history, without pickle."""
+"""Checkpoints of a training run: weights, optimizer and history, without pickle."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,29 @@ if TYPE_CHECKING:
     from converters.train import History
 
 _STATE = "checkpoint.safetensors"
-_BEST = "adapter"
-_WEIGHTS = "adapter_model.safetensors"
 HISTORY = "history.json"
 
 
 class Checkpoint:
-    """The state of a run in a folder, replaced as a whole; `resume` finds the last one."""
+    """The state of a run in a folder, replaced as a whole; `resume` finds the last one.
 
-    def __init__(self, folder: Path, model: Any, optimizer: Optimizer) -> None:
+    ``write`` writes the model as it is shipped into a new folder; what it wrote is kept as
+    ``best``, where ``weights`` is the file without which it is nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Any,
+        optimizer: Optimizer,
+        *,
+        write: Callable[[Path], object],
+        best: str,
+        weights: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._model, self._optimizer = folder, model, optimizer
+        self._write, self._best, self._weights = write, folder / best, weights
 
     def save(self, history: History) -> None:
         """Write the state; a kill leaves this one or the one before."""
@@ -55,14 +68,13 @@ class Checkpoint:
         return history
 
     def keep_best(self) -> None:
-        """Write the adapter as it is now, in place of the best so far."""
-        aside = self._folder / (_BEST + ".part")
+        """Write the model as it is now, in place of the best so far."""
+        aside = self._best.with_name(self._best.name + ".part")
         shutil.rmtree(aside, ignore_errors=True)
-        self._model.save_pretrained(aside)
-        best = self._folder / _BEST
-        best.mkdir(exist_ok=True)
+        self._write(aside)
+        self._best.mkdir(exist_ok=True)
         for file in aside.iterdir():  # file by file: only the weights differ from those before
-            publish(file, best / file.name)
+            publish(file, self._best / file.name)
         aside.rmdir()
 
     def finish(self, history: History) -> None:
@@ -80,7 +92,7 @@ class Checkpoint:
         return found
 
     def _has_best(self) -> bool:
-        return (self._folder / _BEST / _WEIGHTS).is_file()
+        return (self._best / self._weights).is_file()
 
     def _fit(self, tensors: dict[str, Tensor]) -> bool:
         """Whether these are this run's tensors; none is loaded before all are known to fit."""

@@ -17,7 +17,7 @@ from converters.recipe import Recipe
 from converters.rows import PARTS, Part, Row, rows_sha256, write_rows
 from converters.split import Divided, divide, leaks
 from converters.summary import DataSummary, PartSummary
-from edgeslm.card import ClassifyTask, Task
+from edgeslm.card import ClassifyTask, TagTask, Task
 from edgeslm.transfer import Progress, publish
 
 
@@ -70,6 +70,8 @@ def _require_rows(parts: Mapping[Part, Sequence[Row]], filtered: Filtered) -> No
 def _suspects(recipe: Recipe, rows: Sequence[Row]) -> list[Suspect]:
     if isinstance(recipe.task, ClassifyTask):
         return label_suspects(rows)
+    if isinstance(recipe.task, TagTask):
+        return []  # labels need not stand in the input
     # dates and amounts are spelled anew, so they need not stand in the input
     return unread_answers(rows, [n for n, f in recipe.data.answer.items() if f.as_ == "text"])
 

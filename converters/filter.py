@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from converters.fields import Template, lookup, normalise
 from converters.recipe import AnswerField, Data, Recipe
 from converters.rows import Row
 from converters.sources import Source, read_sources
-from edgeslm.card import ClassifyTask
+from edgeslm.card import ClassifyTask, ExtractTask, GenerateTask, TagTask
 from edgeslm.errors import OutputInvalidError
 from edgeslm.schema import compile_schema
 from edgeslm.transfer import Progress
@@ -130,7 +130,7 @@ def _require_usable(result: Filtered) -> None:
 def _reader(recipe: Recipe) -> Callable[[Source, str], Example]:
     data = recipe.data
     template = Template.parse(data.input)
-    answer = _label_reader(recipe) if isinstance(recipe.task, ClassifyTask) else _Answers(recipe)
+    answer = _answer_reader(recipe)
 
     def read(source: Source, name: str) -> Example:
         _require_confidence(source, data)
@@ -172,14 +172,44 @@ def _key(source: Source, data: Data, text: str) -> str:
     return str(value)
 
 
-def _label_reader(recipe: Recipe) -> Callable[[Source], str]:
-    assert isinstance(recipe.task, ClassifyTask)
-    names = {label.name for label in recipe.task.labels}
-    folded = {name.casefold(): name for name in names}
-    path = recipe.data.label or ""
+def _answer_reader(recipe: Recipe) -> Callable[[Source], Any]:
+    if isinstance(recipe.task, ClassifyTask):
+        names = [label.name for label in recipe.task.labels]
+        path = recipe.data.label or ""
+        label = _label_reader(names, path)
+        return lambda source: label(source, lookup(source.values, path))
+    if isinstance(recipe.task, TagTask):
+        return _tag_reader(recipe.task, recipe.data)
+    return _Answers(recipe.task, recipe.data)
 
-    def read(source: Source) -> str:
-        value = lookup(source.values, path)
+
+def _tag_reader(task: TagTask, data: Data) -> Callable[[Source], dict[str, Any]]:
+    """Each head's label; of a multi-label head a list, also where a row has one label or none."""
+    heads = {head.name: (head, data.answer[head.name].source) for head in task.heads}
+    labels = {
+        name: _label_reader([label.name for label in head.labels], path)
+        for name, (head, path) in heads.items()
+    }
+
+    def read(source: Source) -> dict[str, Any]:
+        answer: dict[str, Any] = {}
+        for name, (head, path) in heads.items():
+            value = lookup(source.values, path)
+            if head.multi_label:
+                values = value if isinstance(value, list) else [value] * (value not in (None, ""))
+                answer[name] = sorted({labels[name](source, item) for item in values})
+            else:
+                answer[name] = labels[name](source, value)
+        return answer
+
+    return read
+
+
+def _label_reader(labels: Sequence[str], path: str) -> Callable[[Source, Any], str]:
+    names = set(labels)
+    folded = {name.casefold(): name for name in names}
+
+    def read(source: Source, value: Any) -> str:
         if isinstance(value, bool):
             value = str(value).lower()
         if not isinstance(value, str | int) or not str(value).strip():
@@ -201,10 +231,9 @@ def _label_reader(recipe: Recipe) -> Callable[[Source], str]:
 class _Answers:
     """Reads and checks the answers of an extraction."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        assert not isinstance(recipe.task, ClassifyTask)
-        self._fields = _in_schema_order(recipe.task.json_schema, recipe.data.answer)
-        self._schema = compile_schema(recipe.task.json_schema)
+    def __init__(self, task: ExtractTask | GenerateTask, data: Data) -> None:
+        self._fields = _in_schema_order(task.json_schema, data.answer)
+        self._schema = compile_schema(task.json_schema)
 
     def __call__(self, source: Source) -> dict[str, Any]:
         answer = {}

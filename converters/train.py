@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from converters.augment import augmented
 from converters.checkpoint import Checkpoint
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: seconds between checkpoints, besides those after each evaluation
 CHECKPOINT_EVERY = 120.0
+#: steps between roundings of quantization-aware training; checkpoints lie between, so that a
+#: resumed run goes on with the same weights
+ROUND_EVERY = 4
 _CLIP = 1.0
 _EVALUATE_ROWS = 16
 
@@ -99,6 +102,7 @@ class _Run:
         import torch
 
         from converters.fused import fuse
+        from converters.rounded import RoundedWeights
         from converters.trunk import Trunk
 
         torch.manual_seed(recipe.train.seed)
@@ -111,7 +115,10 @@ class _Run:
             move: Any = model.to  # transformers' decorator hides its types
             model = move(device=device, dtype=best_dtype(device))
         self._model = with_adapter(model, recipe)
+        if recipe.lora.start is not None:
+            start_from(self._model, recipe.lora.start)
         fuse(self._model)
+        self._rounded = RoundedWeights(model) if recipe.train.quantization_aware else None
         self._trunk = Trunk(model, recipe.lora.layers)
         self._head = model.lm_head
         self._trained = [p for p in self._model.parameters() if p.requires_grad]
@@ -120,32 +127,49 @@ class _Run:
         )
         per_epoch = math.ceil(len(rows) / recipe.train.batch_rows)
         self._steps = max(1, round(per_epoch * recipe.train.epochs))
-        self._checkpoint = Checkpoint(out, self._model, self._optimizer)
+        self._checkpoint = Checkpoint(
+            out,
+            self._model,
+            self._optimizer,
+            write=self._model.save_pretrained,
+            best="adapter",
+            weights="adapter_model.safetensors",
+        )
 
     def go(self, report: Report) -> History:
         history = self._checkpoint.resume() or History(self._steps)
         started = done = time.monotonic()
         spent, before = history.seconds, history.losses[-1][0] if history.losses else 0
         every = max(1, self._steps // self._recipe.train.evaluations)
+        fresh = True  # a resumed run rounds what it resumes from, as the run before it did
         for step, batch in enumerate(self._batches(), start=1):
             if step <= before:
                 continue
             if self._is_stale(history):
                 break
+            if self._rounded is not None and (fresh or (step - 1) % ROUND_EVERY == 0):
+                self._rounded.refresh()
+            fresh = False
             history.losses.append((step, self._step(step, batch)))
             history.tokens += sum(len(row.tokens) for row in batch)
             history.seconds = spent + time.monotonic() - started
             report(history)
             if step % every == 0 or step == self._steps:
+                if self._rounded is not None:  # scored as it would be shipped
+                    self._rounded.refresh()
                 history.evaluations.append(self._evaluate(step))
                 if history.best is history.evaluations[-1]:
                     self._checkpoint.keep_best()
-            elif time.monotonic() - done < CHECKPOINT_EVERY:
+            elif time.monotonic() - done < CHECKPOINT_EVERY or not self._is_resumable(step):
                 continue
             self._checkpoint.save(history)
             done = time.monotonic()
         self._checkpoint.finish(history)
         return history
+
+    def _is_resumable(self, step: int) -> bool:
+        """Whether a run that goes on after this step would have the same rounded weights."""
+        return self._rounded is None or step % ROUND_EVERY == 0
 
     def _is_stale(self, history: History) -> bool:
         patience = self._recipe.train.patience
@@ -270,6 +294,30 @@ def with_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:
     return get_peft_model(model, config)
 
 
+def start_from(model: Any, folder: Path) -> None:
+    """Give a model's fresh adapter the factors that peft saved in ``folder``.
+
+    Raises:
+        RecipeError: unreadable, or an adapter of another base, rank, or other layers.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "adapter_model.safetensors"
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RecipeError(f"lora.start: {path}: cannot be read: {error}") from error
+    wanted = {name: tuple(value.shape) for name, value in get_peft_model_state_dict(model).items()}
+    if wanted != {name: tuple(value.shape) for name, value in found.items()}:
+        raise RecipeError(
+            f"lora.start: {path}: an adapter of another base, rank, targets or layers; set these "
+            "as they were where it was trained"
+        )
+    set_peft_model_state_dict(model, found)
+
+
 def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
     from torch.nn import Linear
 
@@ -312,7 +360,15 @@ def schedule(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1e-9, 1 - warmup)))
 
 
-def grouped(rows: Sequence[Encoded], size: int, rng: random.Random) -> list[list[Encoded]]:
+class _HasTokens(Protocol):
+    @property
+    def tokens(self) -> tuple[int, ...]: ...
+
+
+_Item = TypeVar("_Item", bound=_HasTokens)
+
+
+def grouped(rows: Sequence[_Item], size: int, rng: random.Random) -> list[list[_Item]]:
     """Batches of rows of like length, in random order, so that little is padding."""
     order = list(rows)
     rng.shuffle(order)

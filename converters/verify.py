@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from converters.baselines import LINEAR
 from converters.errors import GateError
 from converters.recipe import Gates, Recipe
 from converters.rows import Row, rows_sha256
-from converters.scores import card_scores, share_by_category
+from converters.scores import card_scores, scope_scores, share_by_category
 from edgeslm.answers import Prediction
 from edgeslm.card import ClassifyTask, Score
 from edgeslm.intervals import Estimate
@@ -25,6 +26,7 @@ from edgeslm.scoring import (
     Scores,
     TaskKind,
     compare,
+    linear_advice,
     score,
     worst_of,
 )
@@ -135,17 +137,29 @@ def verify(inputs: VerifyInputs) -> Verdict:
         _worst(task, inputs.gold, gold, inputs.quantized, scores),
         *_calibration(scores, gates),
         *_beats(scores, trivial, gates),
+        *_advice(scores, trivial),
         _self_tests(inputs.self_tests),
     ]
-    return Verdict(
-        checks=tuple(checks),
-        scores=card_scores(
-            scores,
-            {**trivial, **others},
-            gold=inputs.gold_name,
-            gold_sha256=rows_sha256(inputs.gold),
-        ),
+    sha256 = rows_sha256(inputs.gold)
+    own = card_scores(scores, {**trivial, **others}, gold=inputs.gold_name, gold_sha256=sha256)
+    scope = _scope(inputs, gold, sha256)
+    checks += [_noted(found) for found in scope]
+    return Verdict(checks=tuple(checks), scores=(*own, *scope))
+
+
+def _scope(inputs: VerifyInputs, gold: Sequence[Any], sha256: str) -> tuple[Score, ...]:
+    task = inputs.recipe.task
+    if not isinstance(task, ClassifyTask) or task.out_of_scope is None:
+        return ()
+    return scope_scores(
+        task.out_of_scope, gold, inputs.quantized, gold_name=inputs.gold_name, gold_sha256=sha256
     )
+
+
+def _noted(found: Score) -> Check:
+    low, high = found.interval or (0.0, 1.0)
+    words = f"{found.value:.1%} [{low:.1%}, {high:.1%}], n = {found.n:,}"
+    return Check(found.metric, True, found.value, None, words)
 
 
 # --- tokens and logits --------------------------------------------------------
@@ -262,6 +276,15 @@ def _beats(scores: Scores, trivial: Mapping[str, Scores], gates: Gates) -> list[
     if not gates.beat_baselines:
         return [Check("best trivial baseline", True, scores.main.low, None, words)]
     return [Check("best trivial baseline", scores.main.low > bound, scores.main.low, bound, words)]
+
+
+def _advice(scores: Scores, trivial: Mapping[str, Scores]) -> list[Check]:
+    """Whether the linear baseline makes the specialist unnecessary."""
+    if LINEAR not in trivial:
+        return []
+    words = linear_advice(scores, trivial[LINEAR])
+    value = trivial[LINEAR].main.value
+    return [] if words is None else [Check("linear model", True, value, None, words)]
 
 
 def _self_tests(tests: Sequence[SelfTest]) -> Check:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from converters.recipe import Recipe
 from converters.rows import PARTS, Part, Row, read_rows
@@ -16,16 +16,36 @@ from edgeslm.transfer import file_sha256, publish
 
 Step = Literal["data", "train", "merge", "export", "quantize", "verify", "pack"]
 STEPS: tuple[Step, ...] = ("data", "train", "merge", "export", "quantize", "verify", "pack")
+#: the steps that each kind of model takes, in their order
+STEPS_OF: Final[dict[str, tuple[Step, ...]]] = {
+    "causal": STEPS,
+    "encoder": ("data", "train", "export", "quantize", "verify", "pack"),
+    "linear": ("data", "train", "quantize", "verify", "pack"),
+}
+
+#: keys of a task that decide how it is answered, and nothing about rows or training
+_ANSWERING = frozenset({"grounded", "max_tokens", "out_of_scope"})
 
 
 @dataclass(frozen=True)
 class Work:
-    """One recipe's build. ``base`` is the GGUF or Hugging Face folder that is trained."""
+    """One recipe's build. ``base`` is the GGUF or Hugging Face folder that is trained; a linear
+    model has none, and the build's own folder stands there."""
 
     recipe: Recipe
     data_folder: Path
     folder: Path
     base: Path
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of this kind of model, in their order."""
+        return STEPS_OF[self.recipe.kind]
+
+    @property
+    def suffix(self) -> str:
+        """Of the files that hold the model at runtime."""
+        return ".gguf" if self.recipe.kind == "causal" else ".onnx"
 
     @property
     def data(self) -> Path:
@@ -54,17 +74,37 @@ class Work:
         return self.folder / "merged.F32.gguf"
 
     @property
+    def encoder(self) -> Path:
+        """The trained encoder, as a folder."""
+        return self.training / "model"
+
+    @property
+    def float_onnx(self) -> Path:
+        """The trained encoder with float weights."""
+        return self.folder / "float.onnx"
+
+    @property
+    def linear(self) -> Path:
+        """The trained linear model."""
+        return self.training / "linear.onnx"
+
+    @property
+    def float_logits(self) -> Path:
+        """What the linear model's float weights say of development and gold rows."""
+        return self.training / "logits.npz"
+
+    @property
     def exported(self) -> Path:
         """The merged transformers model through the converter, to compare with ``merged``."""
         return self.folder / "exported.F32.gguf"
 
     @property
     def candidate(self) -> Path:
-        return self.folder / "candidate.gguf"
+        return self.folder / f"candidate{self.suffix}"
 
     @property
     def model(self) -> Path:
-        return self.folder / f"{self.recipe.name}.gguf"
+        return self.folder / f"{self.recipe.name}{self.suffix}"
 
     @property
     def adapter(self) -> Path:
@@ -111,15 +151,26 @@ class Work:
                     self.data / "summary.json",
                 ]
             case "train":
-                return [self.peft]
+                return [self._trained]
             case "merge":
                 return [self.merged_hf, self.draft, self.merged]
             case "quantize":
                 return [self.candidate, self.report(step)]
             case "export" | "verify":
-                return [self.report(step)]
+                onnx = step == "export" and self.recipe.kind == "encoder"
+                return [*([self.float_onnx] if onnx else []), self.report(step)]
             case "pack":
-                return [self.model, self.adapter]
+                return [self.model, self.adapter] if self.recipe.kind == "causal" else [self.model]
+
+    @property
+    def _trained(self) -> Path:
+        match self.recipe.kind:
+            case "causal":
+                return self.peft
+            case "encoder":
+                return self.encoder
+            case "linear":
+                return self.linear
 
     def begin(self, step: Step) -> None:
         """A step that runs anew holds nothing until it is done."""
@@ -137,7 +188,7 @@ class Work:
     def inputs(self, step: Step) -> str:
         """A hash of all that decides a step's results: its own inputs and those before it."""
         digest = sha256()
-        for name in STEPS[: STEPS.index(step) + 1]:
+        for name in self.steps[: self.steps.index(step) + 1]:
             for value in self._own_inputs(name):
                 digest.update(json.dumps(value, sort_keys=True).encode())
         return digest.hexdigest()
@@ -146,17 +197,28 @@ class Work:
         recipe = self.recipe.model_dump(mode="json", by_alias=True)
         match step:
             case "data":
-                yield [recipe["task"], {**recipe["data"], "augment": None}]
+                task = {key: recipe["task"][key] for key in recipe["task"].keys() - _ANSWERING}
+                yield [task, {**recipe["data"], "augment": None}]
                 yield [_identity(self.data_folder / file.path) for file in self.recipe.data.files]
             case "train":
-                yield [recipe["prompt"], recipe["lora"], recipe["train"]]
-                yield [recipe["data"]["augment"], _identity(self.base)]
+                start = self.recipe.lora.start
+                lora = {**recipe["lora"], "start": start and _identity(start)}
+                yield [recipe["prompt"], lora, recipe["train"]]
+                yield [recipe["data"]["augment"], self._identity_of_base()]
+                if self.recipe.kind != "causal":
+                    yield [self.recipe.kind, recipe["encoder"]]
             case "quantize":
                 yield [recipe["quantize"], recipe["gates"]["max_drop"]]
+                yield {key: recipe["task"].get(key) for key in ("grounded", "max_tokens")}
+                if self.recipe.kind != "causal":
+                    yield recipe["task"].get("out_of_scope")
             case "verify":
                 yield [recipe["gates"], recipe["examples"]]
             case "pack":
                 yield [recipe[key] for key in ("name", "version", "licence", "description")]
+
+    def _identity_of_base(self) -> str | list[str] | None:
+        return None if self.recipe.kind == "linear" else _identity(self.base)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

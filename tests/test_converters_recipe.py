@@ -56,8 +56,8 @@ EVERY_KEY = sorted({*keys(Recipe, "recipe")})
 
 def test_the_keys_are_those_of_every_table():
     assert {table for table, _ in EVERY_KEY} == {
-        "recipe", "data", "files", "answer", "split", "augment", "lora", "train", "quantize",
-        "gates",
+        "recipe", "data", "files", "answer", "split", "augment", "encoder", "lora", "train",
+        "quantize", "gates",
     }  # fmt: skip
     assert ("answer", "as") in EVERY_KEY
 
@@ -68,7 +68,7 @@ def test_the_page_has_every_key_in_its_table(table, key):
     if table in ("files", "answer", "split", "augment"):
         row = re.search(rf"^\| `{table}` \|.*$", PAGE, re.MULTILINE)
         assert row and f"`{key}`" in row.group()
-    elif table == "recipe" and key in ("data", "lora", "train", "quantize", "gates"):
+    elif table == "recipe" and key in ("data", "encoder", "lora", "train", "quantize", "gates"):
         assert f"| `{key}.` | Default |" in PAGE
     else:
         start = "| Key | Default |" if table == "recipe" else f"| `{table}.` | Default |"
@@ -78,7 +78,7 @@ def test_the_page_has_every_key_in_its_table(table, key):
 
 def test_the_page_has_the_defaults_that_hold():
     fields: dict[str, Any] = {}
-    for table in ("lora", "train", "quantize", "gates", "data"):
+    for table in ("encoder", "lora", "train", "quantize", "gates", "data"):
         for name, field in Recipe.model_fields[table].annotation.model_fields.items():
             fields[f"{table}.{name}"] = field.default
     for table, rows in re.findall(r"^\| `(\w+)\.` \| Default \|.*\n((?:\|.*\n)+)", PAGE, re.M):
@@ -128,6 +128,11 @@ def test_there_are_shipped_recipes():
         (("[[examples]]", "[lora]\nrank = 0\n[[examples]]"), "at lora.rank: "),
         (("[[examples]]", "[lora]\ndora = true\n[[examples]]"), "at lora: .*no DoRA magnitudes"),
         (("[[examples]]", "[train]\nepochs = nan\n[[examples]]"), "at train.epochs: "),
+        (('name = "x"', 'name = "x"\nkind = "linear"'), "linear takes none"),
+        (('name = "x"', 'name = "x"\nkind = "encoder"\nprompt.system = "s"'), "leave prompt out"),
+        (('base = "smollm2-135m"', ""), "every kind but linear takes a base"),
+        (("smollm2-135m", "pypi:a==1/b"), "a base from a package takes base_sha256"),
+        (("[[examples]]", "[encoder]\ndropout = 1\n[[examples]]"), "at encoder.dropout: "),
         (('["a", "b"]', '["a", "A"]'), "labels differ in case only: 'a' and 'A'"),
         (('["a", "b"]', '"labels.json"'), r"labels\.json: cannot be read: No such file"),
         (('label = "label"', ""), "takes data.label, and no data.answer"),

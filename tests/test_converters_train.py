@@ -61,6 +61,7 @@ def made_up(*, lora: dict[str, Any] | None = None, **settings: Any) -> Recipe:
     fields = classify("rows.jsonl", labels=LABELS).model_dump(mode="json", by_alias=True)
     settings = {"epochs": 1, "batch_rows": 8, "learning_rate": 1e-2, "evaluations": 3, **settings}
     fields.update(lora={"rank": 4, "layers": 1, **(lora or {})}, train=settings)
+    fields.update(quantize={"imatrix_rows": 0})
     return Recipe.model_validate(fields)
 
 
@@ -236,12 +237,15 @@ def test_a_killed_run_ends_as_if_it_had_not_been(gguf, tokenizer, whole, tmp_pat
     assert_same_run(killed, whole)
 
 
-def test_a_run_that_stopped_again_and_again_ends_the_same(gguf, tokenizer, tmp_path, monkeypatch):
-    """Also with dropout; the first stop leaves no checkpoint, the others one of the step before."""
-    recipe = made_up(lora={"dropout": 0.2})
+@pytest.mark.parametrize("aware", [False, True])
+def test_a_run_that_stopped_again_and_again_ends_the_same(
+    gguf, tokenizer, tmp_path, monkeypatch, aware
+):
+    """Also with dropout; the first stop leaves no checkpoint, the others one of a step before."""
+    recipe = made_up(lora={"dropout": 0.2}, evaluations=2, epochs=2, quantization_aware=aware)
     run(recipe, gguf, tokenizer, tmp_path / "whole")
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
-    for at in (1, 3, 4):
+    for at in (1, 3, 6, 9, 11):
 
         def stop(history: History, at: int = at) -> None:
             if history.losses[-1][0] == at:
@@ -349,6 +353,26 @@ def test_a_changed_copy_that_is_too_long_stays_as_it_was(gguf, tokenizer, tmp_pa
     (batch,) = runner._batches()
     kept = encoded(tokenizer, [rows[0], longer[1]])
     assert {row.tokens for row in batch} == {row.tokens for row in kept}
+
+
+def test_training_goes_on_from_an_adapter(gguf, tokenizer, tmp_path):
+    first = run(made_up(epochs=3), gguf, tokenizer, tmp_path / "first")
+    start = str(tmp_path / "first" / "adapter")
+    more = run(made_up(lora={"start": start}), gguf, tokenizer, tmp_path / "more")
+    assert more.losses[0][1] < first.losses[0][1] / 2
+
+
+@pytest.mark.parametrize("lora", [{"rank": 8}, {"layers": 2}, {"targets": ["q_proj"]}])
+def test_an_adapter_of_another_shape_is_no_start(gguf, tokenizer, whole, tmp_path, lora):
+    recipe = made_up(lora={**lora, "start": str(whole / "adapter")})
+    with pytest.raises(RecipeError, match=r"lora\.start: .*set these as they were"):
+        run(recipe, gguf, tokenizer, tmp_path)
+
+
+def test_a_start_that_is_none_is_named(gguf, tokenizer, tmp_path):
+    recipe = made_up(lora={"start": str(tmp_path / "nothing")})
+    with pytest.raises(RecipeError, match=r"lora\.start: .*nothing.*cannot be read"):
+        run(recipe, gguf, tokenizer, tmp_path)
 
 
 def test_a_target_that_the_base_does_not_have_is_named(gguf, tokenizer, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from converters.baselines import LINEAR
 from converters.divergence import Divergence
 from converters.errors import GateError
 from converters.parity import Difference, FloatParity, ParityReport
@@ -175,3 +176,12 @@ def test_people_see_a_table(fields):
     shown = text.getvalue()
     assert "FAILED" in shown
     assert "'a b', at token 1" in shown
+
+
+@pytest.mark.parametrize(("right", "said_so"), [(150, False), (194, True)])
+def test_a_linear_baseline_that_is_as_good_is_named(labels, right, said_so):
+    verdict = verify(replace(labels, baselines={LINEAR: said(right, "a", "b")}))
+    words = [check.words for check in verdict.checks if check.name == "linear model"]
+    assert bool(words) == said_so
+    if said_so:
+        assert "ship that (accuracy 97.0%" in words[0]

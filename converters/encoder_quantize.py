@@ -1,0 +1,265 @@
+"""The quantize step of an encoder: 8-bit candidates measured here, the fastest good one kept"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+
+from converters.divergence import Divergence
+from converters.encoder_export import read_model, set_metadata, write_model
+from converters.encoder_parity import divergence
+from converters.errors import DataError, GateError, require
+from converters.onnx_logits import FileLogits, Logits
+from edgeslm.card import Task
+from edgeslm.transfer import Progress, publish, silent
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from rich.table import Table
+
+#: How weights are rounded. "int8" and "uint8" have a scale for each output and multiply with
+#: inputs rounded as they come, by one scale for all of them; "int8 blocks" have a scale for each
+#: block of weights and of inputs: slower, and several times nearer to float.
+#:
+#: "int8" uses 7 of its bits: with 8, processors without VNNI overflow 16-bit sums and answer
+#: otherwise than those with it, and a file is made for all of them.
+Scheme = Literal["int8", "uint8", "int8 blocks"]
+SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+#: a float table of more values than this is looked up in 8 bits, with a scale for each row
+LARGE_TABLE: Final = 65_536
+_BLOCK: Final = 128
+#: texts and rounds that the time is measured with
+_TEXTS, _ROUNDS = 32, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to quantize. ``size`` is in bytes, ``milliseconds`` the median of one text's run.
+    ``passed`` is None where the gates were not asked, since a faster one had passed."""
+
+    scheme: Scheme
+    size: int
+    milliseconds: float
+    divergence: Divergence
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeReport:
+    """All candidates, fastest first, the one that was taken, and the float model's time."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: Scheme
+    float_milliseconds: float
+
+
+def quantize_best(
+    float_onnx: Path,
+    task: Task,
+    texts: Sequence[str],
+    out: Path,
+    *,
+    passes: Callable[[Path], bool],
+    progress: Progress = silent,
+) -> QuantizeReport:
+    """Write as ``out`` the fastest candidate that ``passes`` takes.
+
+    Speed and the distance to the float weights are measured on ``texts``, one by one.
+    ``passes`` is asked from the fastest on, until it says yes.
+
+    Raises:
+        GateError: no candidate passes; ``out`` is as it was.
+        DataError: no texts. MissingExtraError: onnx or onnxruntime are not installed.
+    """
+    if not texts:
+        raise DataError("no texts to measure candidates on; raise data.split.development")
+    with _candidate_files(out) as files:
+        for done, (scheme, path) in enumerate(files.items()):
+            progress("quantizing", done, len(files))
+            quantize_onnx(float_onnx, path, scheme)
+        progress("measuring", 0, None)
+        candidates, float_ms = _measured(float_onnx, files, task, texts)
+        for i, candidate in enumerate(candidates):
+            progress("testing", i, len(candidates))
+            candidates[i] = replace(candidate, passed=passes(files[candidate.scheme]))
+            if candidates[i].passed:
+                publish(files[candidate.scheme], out)
+                return QuantizeReport(tuple(candidates), candidate.scheme, float_ms)
+    raise GateError(
+        f"no quantization passes the gates: {', '.join(SCHEMES)}; train longer, or raise "
+        "gates.max_drop"
+    )
+
+
+def quantize_onnx(source: Path, target: Path, scheme: Scheme) -> Path:
+    """Write an encoder with 8-bit weights and embeddings; heads and the rest stay float.
+
+    Raises:
+        BaseModelError: ``source`` is missing or damaged.
+        MissingExtraError: onnx or onnxruntime are not installed.
+    """
+    require("onnx", "onnxruntime")
+    proto = read_model(source)
+    held = {entry.key: entry.value for entry in proto.metadata_props}
+    _quantize_tables(proto)
+    with _quiet():
+        rounded = (
+            _blockwise(proto)
+            if scheme == "int8 blocks"
+            else _dynamic(proto, target, signed=scheme == "int8")
+        )
+    set_metadata(rounded, held)
+    return write_model(rounded, target)
+
+
+def _quantize_tables(proto: ModelProto) -> None:
+    """Large embeddings become int8 [rows, width] and float32 scales [rows, 1]."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = proto.graph
+    tables = {t.name: t for t in graph.initializer if np.prod(t.dims) > LARGE_TABLE}
+    for at, node in reversed(list(enumerate(graph.node))):
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            continue
+        (name, ids), out = node.input, node.output[0]
+        weights = numpy_helper.to_array(tables[name])
+        scales = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-12) / 127
+        rounded = np.rint(weights / scales).astype(np.int8)
+        graph.initializer.remove(tables[name])
+        graph.initializer.append(numpy_helper.from_array(rounded, f"{name}.int8"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
+        graph.node.remove(node)
+        for offset, new in enumerate(
+            (
+                helper.make_node("Gather", [f"{name}.int8", ids], [f"{out}.int8"]),
+                helper.make_node("Cast", [f"{out}.int8"], [f"{out}.cast"], to=TensorProto.FLOAT),
+                helper.make_node("Gather", [f"{name}.scale", ids], [f"{out}.scale"]),
+                helper.make_node("Mul", [f"{out}.cast", f"{out}.scale"], [out]),
+            )
+        ):
+            graph.node.insert(at + offset, new)
+
+
+def _dynamic(proto: ModelProto, target: Path, *, signed: bool) -> ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    aside = target.with_name(target.name + ".dynamic")
+    try:
+        quantize_dynamic(
+            proto,
+            aside,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=signed,
+            weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+        )
+        return read_model(aside)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _blockwise(proto: ModelProto) -> ModelProto:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer: Any = MatMulNBitsQuantizer(
+        proto, bits=8, block_size=_BLOCK, is_symmetric=True, accuracy_level=4
+    )
+    quantizer.process()
+    rounded: ModelProto = quantizer.model.model
+    return rounded
+
+
+def _measured(
+    float_onnx: Path, files: Mapping[Scheme, Path], task: Task, texts: Sequence[str]
+) -> tuple[list[Candidate], float]:
+    """Candidates, fastest first, and the float model's milliseconds."""
+    paths = {"float": float_onnx} | {str(scheme): path for scheme, path in files.items()}
+    logits = {name: _logits(path, texts) for name, path in paths.items()}
+    ms = run_milliseconds(paths, texts[:_TEXTS])
+    candidates = [
+        Candidate(
+            scheme=scheme,
+            size=path.stat().st_size,
+            milliseconds=ms[scheme],
+            divergence=divergence(task, logits["float"], logits[scheme]),
+        )
+        for scheme, path in files.items()
+    ]
+    return sorted(candidates, key=lambda candidate: candidate.milliseconds), ms["float"]
+
+
+def run_milliseconds(paths: Mapping[str, Path], texts: Sequence[str]) -> dict[str, float]:
+    """The median milliseconds of a run with one text, by name, turn by turn: whatever else this
+    machine does meanwhile slows all of them alike."""
+    taken: dict[str, list[float]] = {name: [] for name in paths}
+    with ExitStack() as stack:
+        models = {name: stack.enter_context(FileLogits(path)) for name, path in paths.items()}
+        rows = [next(iter(models.values())).read(text) for text in texts]
+        for model in models.values():
+            model.run(rows[0])
+        for _ in range(_ROUNDS):
+            for row in rows:
+                for name, model in models.items():
+                    start = time.perf_counter()
+                    model.run(row)
+                    taken[name].append(1000 * (time.perf_counter() - start))
+    return {name: median(times) for name, times in taken.items()}
+
+
+def table(report: QuantizeReport) -> Table:
+    """The report for people."""
+    from rich.table import Table
+
+    shown = Table(title=f"Quantizations, fastest first (float {report.float_milliseconds:.1f} ms)")
+    for column in ("weights", "MB", "ms/text", "KL", "top-1", "gates"):
+        shown.add_column(column, justify="left" if column == "weights" else "right")
+    verdicts = {True: "passed", False: "failed", None: "not asked"}
+    for candidate in report.candidates:
+        shown.add_row(
+            candidate.scheme,
+            f"{candidate.size / 1e6:.1f}",
+            f"{candidate.milliseconds:.2f}",
+            f"{candidate.divergence.kl:.4f}",
+            f"{candidate.divergence.top1:.1%}",
+            verdicts[candidate.passed],
+            style="bold" if candidate.scheme == report.chosen else None,
+        )
+    return shown
+
+
+def _logits(path: Path, texts: Sequence[str]) -> Logits:
+    with FileLogits(path) as model:
+        return model(texts)
+
+
+@contextmanager
+def _candidate_files(out: Path) -> Iterator[dict[Scheme, Path]]:
+    """A place beside ``out`` for each candidate; those still there at the end are removed."""
+    files: dict[Scheme, Path] = {
+        scheme: out.with_name(f".{out.stem}.{scheme.replace(' ', '-')}.part.onnx")
+        for scheme in SCHEMES
+    }
+    try:
+        yield files
+    finally:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizers advise through the root logger what is done here already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,251 @@
+"""The steps of an encoder's build, each a plain function from a Work folder to its results"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from converters.steps import (
+    data,
+    draft_card,
+    final_card,
+    forget_other_run,
+    gold_name,
+    loses_little,
+    require_passed,
+    written_calibration,
+)
+from converters.work import Work
+from edgeslm.answers import Prediction
+from edgeslm.card import Calibration, ClassifyTask
+from edgeslm.transfer import Progress, file_sha256, publish
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from converters.divergence import Divergence
+    from converters.parity import FloatParity
+    from converters.train import History
+    from converters.verify import Verdict
+
+__all__ = ["data", "export", "pack", "quantize", "train", "verify"]
+
+#: development rows at whose answers libraries and quantizations are compared
+_COMPARED_ROWS = 256
+_TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+
+
+def train(work: Work, progress: Progress) -> History:
+    """Train the encoder; what a killed run left for the same inputs is gone on from."""
+    from converters.curve import draw_curve
+    from converters.encoder_train import train_encoder
+
+    forget_other_run(work)
+    progress("loading the base", 0, None)
+    history = train_encoder(
+        work.recipe,
+        work.base,
+        work.rows("train"),
+        work.rows("development"),
+        out=work.training,
+        report=lambda history: progress("training", history.losses[-1][0], history.steps),
+    )
+    draw_curve(work.training / "loss.png", history)
+    return history
+
+
+def export(work: Work, progress: Progress) -> dict[str, Any]:
+    """The trained encoder as .onnx with float weights, held to torch."""
+    from converters.encoder_export import export_onnx
+    from converters.encoder_model import load_encoder
+    from converters.encoder_parity import float_parity, torch_logits
+    from converters.onnx_logits import FileLogits
+
+    model, tokenizer = load_encoder(work.encoder)
+    progress("exporting", 0, None)
+    export_onnx(
+        model,
+        tokenizer,
+        work.float_onnx,
+        card=draft_card(work, None),
+        max_tokens=work.recipe.encoder.max_tokens,
+    )
+    progress("comparing logits with torch", 0, None)
+    texts = compared_texts(work)
+    with FileLogits(work.float_onnx) as exported:
+        parity = float_parity(
+            work.recipe.task, torch_logits(model, tokenizer, texts), exported(texts)
+        )
+    report = {"float_parity": asdict(parity), "size": work.float_onnx.stat().st_size}
+    work.write_report("export", report)
+    return report
+
+
+def quantize(work: Work, progress: Progress) -> Table:
+    """The fastest quantization that loses no more than the gates allow, as ``candidate``.
+
+    Raises:
+        GateError: none does.
+    """
+    from converters.encoder_quantize import quantize_best, table
+
+    floats = answers(work, work.float_onnx, progress, what="float answers")
+    tried: list[Answers] = []
+
+    def passes(candidate: Path) -> bool:
+        tried.append(answers(work, candidate, progress, what="quantized answers"))
+        return loses_little(work, floats.predictions, tried[-1].predictions)
+
+    report = quantize_best(
+        work.float_onnx,
+        work.recipe.task,
+        compared_texts(work),
+        work.candidate,
+        passes=passes,
+        progress=progress,
+    )
+    write_answers(work, floats.predictions, tried[-1], asdict(report))
+    return table(report)
+
+
+def verify(work: Work, progress: Progress) -> Verdict:
+    """Judge the candidate by the gates; the verdict is written, whatever it is."""
+    from converters.divergence import Divergence
+    from converters.parity import FloatParity
+
+    quantized = work.read_report("quantize")
+    chosen = next(c for c in quantized["candidates"] if c["scheme"] == quantized["chosen"])
+    return judge(
+        work,
+        progress,
+        float_parity=FloatParity(**work.read_report("export")["float_parity"]),
+        divergence=Divergence(**chosen["divergence"]),
+    )
+
+
+def pack(work: Work, progress: Progress) -> list[Path]:
+    """Write the specialist, one file, with its card; raises GateError where it did not pass."""
+    progress("packing", 0, None)
+    return write_specialist(work, file_sha256(work.base / "model.safetensors"), _TOOLS)
+
+
+# --- shared with linear models ------------------------------------------------
+
+
+class Answers(NamedTuple):
+    """What a file says to the gold rows, under the calibration fitted for itself."""
+
+    calibration: Calibration | None
+    predictions: list[Prediction]
+
+
+def compared_texts(work: Work) -> list[str]:
+    """The development texts at which models are compared."""
+    return [row.input for row in work.rows("development")[:_COMPARED_ROWS]]
+
+
+def answers(work: Work, path: Path, progress: Progress, *, what: str) -> Answers:
+    """Calibrate an .onnx file on development rows, and answer the gold rows with it.
+
+    The card with the calibration is written into the file.
+    """
+    from converters.predict import predict
+
+    progress("calibrating", 0, None)
+    calibration = _calibration(work, path)
+    said = predict(
+        path,
+        draft_card(work, calibration),
+        work.rows("gold"),
+        lambda done, _failed, of: progress(what, done, of),
+    )
+    return Answers(calibration, said)
+
+
+def _calibration(work: Work, path: Path) -> Calibration | None:
+    """None for tags: a head's probabilities are the model's own."""
+    from converters.encoder_calibration import calibrate_logits
+    from converters.onnx_logits import FileLogits
+
+    task = work.recipe.task
+    if not isinstance(task, ClassifyTask):
+        return None
+    rows = work.rows("development")
+    with FileLogits(path) as model:
+        return calibrate_logits(task, model([row.input for row in rows]), rows)
+
+
+def write_answers(
+    work: Work, floats: Sequence[Prediction], quantized: Answers, report: dict[str, Any]
+) -> None:
+    """The quantize step's report: which candidate, and what it and the float model answered."""
+    calibration = quantized.calibration
+    work.write_report(
+        "quantize",
+        {
+            **report,
+            "floats": [asdict(prediction) for prediction in floats],
+            "calibration": calibration and calibration.model_dump(mode="json"),
+            "quantized": [asdict(prediction) for prediction in quantized.predictions],
+        },
+    )
+
+
+def judge(
+    work: Work, progress: Progress, *, float_parity: FloatParity | None, divergence: Divergence
+) -> Verdict:
+    """Hold the candidate to the recipe's gates, and write the verdict."""
+    from converters.baselines import baselines
+    from converters.predict import open_with_card
+    from converters.verify import VerifyInputs
+    from converters.verify import verify as judged
+    from edgeslm.selftest import self_test
+
+    quantized = work.read_report("quantize")
+    gold = work.rows("gold")
+    progress("baselines", 0, None)
+    trivial = baselines(work.recipe, work.rows("train"), gold)
+    with open_with_card(work.candidate, draft_card(work, written_calibration(quantized))) as model:
+        tests = self_test(model)
+    verdict = judged(
+        VerifyInputs(
+            recipe=work.recipe,
+            gold=gold,
+            gold_name=gold_name(work),
+            quantized=[Prediction(**fields) for fields in quantized["quantized"]],
+            floats=[Prediction(**fields) for fields in quantized["floats"]],
+            baselines=trivial,
+            references={},
+            self_tests=tests,
+            prompt_parity=None,
+            token_parity=None,
+            float_parity=float_parity,
+            divergence=divergence,
+        )
+    )
+    work.write_report("verify", verdict.to_dict())
+    return verdict
+
+
+def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) -> list[Path]:
+    """The candidate with its final card, under the specialist's name.
+
+    Raises:
+        GateError: it did not pass verification.
+    """
+    from converters.encoder_export import write_card
+    from edgeslm.onnx_file import read_onnx
+
+    require_passed(work)
+    aside = work.model.with_name(f".{work.recipe.name}.part.onnx")
+    try:
+        shutil.copyfile(work.candidate, aside)
+        write_card(aside, final_card(work, base_sha256, tools=tools))
+        read_onnx(aside)  # as a device will, before it has its name
+        publish(aside, work.model)
+    finally:
+        aside.unlink(missing_ok=True)
+    return [work.model]

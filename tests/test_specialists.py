@@ -1,0 +1,95 @@
+"""Shipped specialists: what their cards promise, and that the pulled files keep it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import edgeslm
+from converters.data import prepare
+from converters.recipe import read_recipe
+from converters.rows import read_rows
+from edgeslm.adapter_file import read_adapter
+from edgeslm.card import Card
+from edgeslm.errors import EdgeslmError
+from edgeslm.evaluate import GoldRow, answer_rows, answerer, task_of
+from edgeslm.onnx_file import read_onnx
+from edgeslm.registry import Entry, Registry
+from edgeslm.scoring import score
+from edgeslm.selftest import self_test
+from edgeslm.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("EDGESLM_DATA", ROOT.parent / "shared" / "data"))
+SHIPPED = [entry for entry in Registry.load() if entry.source.startswith("shipped:")]
+MAX_BYTES = {".gguf": 12 * 1024 * 1024, ".onnx": 24_000_000}
+#: gold rows that are read here; the card's score is of all of them
+SAMPLE = {"extract": 12, "classify": 100}
+
+by_name = pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
+
+
+def file_of(entry: Entry) -> Path:
+    return ROOT / "edgeslm" / "specialists" / entry.source.removeprefix("shipped:")
+
+
+def card_of(entry: Entry) -> Card:
+    path = file_of(entry)
+    card = read_onnx(path).card if path.suffix == ".onnx" else read_adapter(path).card
+    assert card is not None
+    return card
+
+
+@pytest.fixture
+def pulled(entry):
+    try:
+        path = Store().resolve(entry.name)
+    except EdgeslmError:
+        pytest.skip(f"{entry.name} is not pulled: edgeslm pull {entry.name}")
+    with edgeslm.load(path) as model:
+        yield model
+
+
+@by_name
+def test_the_card_says_what_was_proven_and_on_what(entry):
+    path, card = file_of(entry), card_of(entry)
+    assert path.stat().st_size <= MAX_BYTES[path.suffix]
+    if path.suffix == ".gguf":
+        base = Registry.load().get(entry.base)
+        assembly = read_adapter(path).assembly
+        assert assembly.base_sha256 == card.provenance.base_sha256 == base.sha256
+    recipe = read_recipe(ROOT / "converters" / "recipes" / f"{entry.name}.toml")
+    assert (card.task, card.examples, card.licence) == (
+        recipe.task,
+        recipe.examples,
+        recipe.licence,
+    )
+    main = card.scores[0]
+    assert len(card.examples) >= 5
+    assert main.interval[0] > max(main.baselines.values()), "no better than a trivial baseline"
+
+
+@pytest.mark.real
+@by_name
+def test_its_examples_are_answered_as_promised(entry, pulled):
+    tests = self_test(pulled)
+    assert [test for test in tests if not test.passed] == []
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@by_name
+def test_held_out_rows_are_read_as_well_as_the_card_says(entry, pulled, tmp_path):
+    recipe = read_recipe(ROOT / "converters" / "recipes" / f"{entry.name}.toml")
+    missing = [file.path for file in recipe.data.files if not (DATA / file.path).is_file()]
+    if missing:
+        pytest.skip(f"{DATA / missing[0]} is not there; set EDGESLM_DATA to the data's folder")
+    prepare(recipe, DATA, tmp_path, lambda *_: None)
+    kind = task_of(pulled.card)
+    rows = read_rows(tmp_path / "gold.jsonl")[: SAMPLE[kind]]
+    said, _ = answer_rows([GoldRow(r.input, r.answer, r.id) for r in rows], answerer(pulled))
+    found = score(kind, [r.answer for r in rows], said)
+    # so few rows find a broken file, not a point of accuracy
+    assert found.main.value > pulled.card.scores[0].interval[0] - 0.15
