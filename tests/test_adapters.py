@@ -153,10 +153,10 @@ def test_many_adapters_leave_no_memory_behind(engine: LlamaEngine, adapters: lis
     for _ in range(30):
         turn()
     before = process.memory_info().rss
-    for _ in range(120):
+    for _ in range(400):
         turn()
-    # an adapter takes 45 kB: all of them would be 5 MB
-    assert process.memory_info().rss - before < 2_500_000
+    # an adapter takes 45 kB: all of them would be 18 MB; the allocator keeps a few
+    assert process.memory_info().rss - before < 9_000_000
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -8,7 +8,7 @@ from edgeslm.bench import run as bench
 from edgeslm.bench.run import Options, Target, run
 from edgeslm.bench.schema import BenchReport, Energy, Footprint, RawTest, Start
 from edgeslm.card import Card
-from edgeslm.errors import InputError, ModelFileError
+from edgeslm.errors import InputError, MachineError, ModelFileError
 from tests import bench_help, tiny_onnx
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -192,6 +192,17 @@ def test_an_interrupt_keeps_what_is_finished(sorter, parts, monkeypatch):
     assert len(reports[0].tasks) == 2
     assert reports[0].raw
     assert reports[0].footprint is None
+
+
+def test_a_part_that_fails_leaves_the_others(sorter, parts, monkeypatch):
+    def failing(*_, **__):
+        raise MachineError("the child ended with signal 9")
+
+    monkeypatch.setattr(bench.start, "measure", failing)
+    report = only(of(sorter[0]))
+    assert (report.start, report.partial) == (None, False)
+    assert report.tasks and report.raw and report.footprint
+    assert report.notes[0] == "starts: not measured: the child ended with signal 9"
 
 
 def test_an_interrupt_before_anything_is_none_of_ours(sorter, parts, monkeypatch):

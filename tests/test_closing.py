@@ -156,7 +156,12 @@ def test_a_format_is_closed_validly_wherever_it_is_cut(name, data):
     schema = {"type": "string", "format": name}
     value = data.draw(VALUES[name])
     read, _ = extractor_for(json.dumps(value), schema)
-    result = read("x", max_tokens=data.draw(st.integers(1, len(value) + 1)), on_invalid="raise")
+    budget = data.draw(st.integers(1, len(value) + 1))
+    try:
+        result = read("x", max_tokens=budget, on_invalid="raise")
+    except OutputInvalidError as error:  # it was not cut, and only the end can tell of these
+        assert ":60" in error.json, "a leap second at another time of the day"
+        return
     assert jsonschema_rs.is_valid(schema, result.value, validate_formats=True)
     assert len(result.value) < len(value) + 40
 

@@ -309,7 +309,9 @@ def test_a_damaged_checkpoint_is_begun_anew(gguf, tokenizer, whole, tmp_path, da
 
 def test_a_better_adapter_replaces_the_one_before_in_one_go(tmp_path, monkeypatch, gguf):
     model = with_adapter(load_base(gguf), made_up())
-    saved = checkpoint.Checkpoint(tmp_path, model, torch.optim.AdamW(model.parameters()))
+    optimizer = torch.optim.AdamW(model.parameters())
+    files = {"best": "adapter", "weights": "adapter_model.safetensors"}
+    saved = checkpoint.Checkpoint(tmp_path, model, optimizer, write=model.save_pretrained, **files)
     saved.keep_best()
     before = adapter(tmp_path)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from edgeslm.bench.inputs import Workload, choose
 from edgeslm.bench.load import Request
 from edgeslm.bench.schema import BenchReport, MachineFacts, RawTest
 from edgeslm.card import Card
+from edgeslm.errors import EdgeslmError
 from edgeslm.gguf_file import read_gguf
 from edgeslm.model import AnyModel, Model, is_onnx
 from edgeslm.model import load as load_model
@@ -152,12 +153,18 @@ class _Run:
     def _measure(self) -> None:
         """Heat comes last, so that it slows nothing else down."""
         self._measure_tasks()
-        self._measure_engine()
-        self._measure_start()
-        self._measure_footprint()
-        self._measure_load()
-        self._measure_energy()
-        self._measure_sustained()
+        for what, part in (
+            ("the engine alone", self._measure_engine),
+            ("starts", self._measure_start),
+            ("memory", self._measure_footprint),
+            ("load", self._measure_load),
+            ("energy", self._measure_energy),
+            ("a sustained run", self._measure_sustained),
+        ):
+            try:
+                part()
+            except EdgeslmError as error:  # what was measured before it is worth keeping
+                self._notes.append(f"{what}: not measured: {error}")
 
     # --- the task ---------------------------------------------------------------
 
