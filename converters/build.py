@@ -47,6 +47,9 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
         raise RecipeError(
             f"{data_folder / missing[0].path}: no such file; get it from {missing[0].url}"
         )
+    for name, path in read.data.references.items():
+        if not (data_folder / path).is_file():
+            raise RecipeError(f"{data_folder / path}: no such file; it is to hold {name}'s answers")
     own = folder / read.name
     return Work(read, data_folder, own, _base(read, own))
 

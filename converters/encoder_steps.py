@@ -199,7 +199,7 @@ def judge(
 ) -> Verdict:
     """Hold the candidate to the recipe's gates, and write the verdict."""
     from converters.baselines import baselines
-    from converters.predict import open_with_card
+    from converters.predict import open_with_card, references
     from converters.verify import VerifyInputs
     from converters.verify import verify as judged
     from edgeslm.selftest import self_test
@@ -218,7 +218,7 @@ def judge(
             quantized=[Prediction(**fields) for fields in quantized["quantized"]],
             floats=[Prediction(**fields) for fields in quantized["floats"]],
             baselines=trivial,
-            references={},
+            references=references(work.recipe, work.data_folder, gold),
             self_tests=tests,
             prompt_parity=None,
             token_parity=None,

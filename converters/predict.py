@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters.recipe import Recipe
 from converters.rows import Row
 from edgeslm.answers import Prediction
 from edgeslm.card import Card
 from edgeslm.errors import InputError
-from edgeslm.evaluate import GoldRow, Progress, answer_rows, answerer
+from edgeslm.evaluate import GoldRow, Progress, answer_rows, answerer, read_baseline
 from edgeslm.model import AnyModel, Model, is_onnx
 from edgeslm.result import Classification, Labels
 
@@ -68,3 +69,15 @@ def _tagged(model: AnyModel, rows: Sequence[Row], progress: Progress) -> list[Pr
 def _said(answer: Classification | Labels) -> str | list[str]:
     """What one head of a tagger answers, as a value."""
     return answer.label if isinstance(answer, Classification) else list(answer.labels)
+
+
+def references(recipe: Recipe, folder: Path, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
+    """The answers of other systems that the recipe names, to these rows.
+
+    Raises:
+        InputError: a file cannot be read, or has no answer to any of the rows.
+    """
+    gold = [GoldRow(row.input, row.answer, row.id) for row in rows]
+    return {
+        name: read_baseline(folder / path, gold) for name, path in recipe.data.references.items()
+    }

@@ -81,7 +81,8 @@ class Data(_Closed):
 
     ``input`` is a template with dotted paths of the row, such as ``{text}, {amount}``.
     ``label`` (classify) is a dotted path, ``answer`` (extract) one source per schema field.
-    ``max_rows`` bounds the training rows, drawn by hash.
+    ``max_rows`` bounds the training rows, drawn by hash. ``references`` are files of other
+    systems' answers by the system's name, scored on the gold rows beside the specialist.
     """
 
     files: tuple[DataFile, ...] = Field(min_length=1)
@@ -94,6 +95,7 @@ class Data(_Closed):
     max_rows: int | None = Field(default=None, ge=10)
     split: Split = Split()
     augment: Augment = Augment()
+    references: dict[ShortText, ShortText] = {}
 
 
 class Lora(_Closed):

@@ -163,7 +163,7 @@ def verify(work: Work, progress: Progress) -> Verdict:
     from converters.baselines import baselines
     from converters.divergence import Divergence
     from converters.parity import ParityReport
-    from converters.predict import open_with_card
+    from converters.predict import open_with_card, references
     from converters.verify import VerifyInputs
     from converters.verify import verify as judge
     from edgeslm.answers import Prediction
@@ -186,7 +186,7 @@ def verify(work: Work, progress: Progress) -> Verdict:
             quantized=[Prediction(**fields) for fields in quantized["quantized"]],
             floats=[Prediction(**fields) for fields in quantized["floats"]],
             baselines=trivial,
-            references={},
+            references=references(work.recipe, work.data_folder, gold),
             self_tests=tests,
             prompt_parity=ParityReport(**exported["prompts"], first=()),
             token_parity=ParityReport(**exported["tokens"], first=()),

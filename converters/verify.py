@@ -137,7 +137,7 @@ def verify(inputs: VerifyInputs) -> Verdict:
         _worst(task, inputs.gold, gold, inputs.quantized, scores),
         *_calibration(scores, gates),
         *_beats(scores, trivial, gates),
-        *_advice(scores, trivial),
+        *(_advice(scores, trivial) if inputs.recipe.kind != "linear" else ()),
         _self_tests(inputs.self_tests),
     ]
     sha256 = rows_sha256(inputs.gold)

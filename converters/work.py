@@ -198,7 +198,8 @@ class Work:
         match step:
             case "data":
                 task = {key: recipe["task"][key] for key in recipe["task"].keys() - _ANSWERING}
-                yield [task, {**recipe["data"], "augment": None}]
+                data = {key: recipe["data"][key] for key in recipe["data"].keys() - {"references"}}
+                yield [task, {**data, "augment": None}]
                 yield [_identity(self.data_folder / file.path) for file in self.recipe.data.files]
             case "train":
                 start = self.recipe.lora.start
@@ -214,6 +215,9 @@ class Work:
                     yield recipe["task"].get("out_of_scope")
             case "verify":
                 yield [recipe["gates"], recipe["examples"]]
+                references = self.recipe.data.references
+                if references:
+                    yield {n: _identity(self.data_folder / path) for n, path in references.items()}
             case "pack":
                 yield [recipe[key] for key in ("name", "version", "licence", "description")]
 

@@ -45,6 +45,8 @@ near_duplicate = 1
 [data.split]
 gold = 0.25
 development = 0.25
+[data.references]
+always-refund = "answers.jsonl"
 [encoder]
 max_tokens = 16
 dropout = 0
@@ -81,6 +83,8 @@ def write_project(folder: Path, kind: str) -> Path:
         words.insert(draw.randrange(6), label)
         rows.append({"text": " ".join(words), "label": label})
     write_jsonl(folder / "rows.jsonl", rows)
+    answers = [{"input": row["text"], "answer": "refund"} for row in rows]
+    write_jsonl(folder / "answers.jsonl", answers)
     recipe = folder / "recipe.toml"
     named = f'base = "{base.as_posix()}"' if kind == "encoder" else ""
     recipe.write_text(RECIPE.format(kind=kind, base=named), encoding="utf-8")
@@ -106,7 +110,10 @@ def test_one_file_answers_with_the_card_that_was_proven(built):
         assert [classify(f"all the {label} you").label for label in LABELS] == LABELS
     metrics = [score.metric for score in card.scores]
     assert metrics == ["accuracy", "macro-F1", "in-scope accuracy", "out-of-scope recall"]
-    assert card.scores[0].baselines and card.scores[0].by_category
+    assert card.scores[0].by_category
+    assert {"majority", "lookup", "always-refund"} < {*card.scores[0].baselines}
+    refunds = card.scores[0].by_category["refund"].n / card.scores[0].n
+    assert card.scores[0].baselines["always-refund"] == pytest.approx(refunds)
     assert card.calibration is not None and card.calibration.n == len(built.rows("development"))
     assert card.provenance.sources == ("https://example.org/rows (MIT)",)
     assert "onnxruntime" in card.provenance.tools
@@ -117,12 +124,17 @@ def test_a_build_leaves_nothing_half_written_and_has_nothing_to_do_again(built):
     assert build.build(built, lambda *_: None) == []
     verdict = json.loads(built.report("verify").read_text(encoding="utf-8"))
     assert verdict["passed"]
-    assert {check["name"] for check in verdict["checks"]} >= {
-        "accuracy",
-        "accuracy, float to quantized",
-        "self-test",
-        "in-scope accuracy",
-    }
+    names = {check["name"] for check in verdict["checks"]}
+    assert names >= {"accuracy", "accuracy, float to quantized", "self-test", "in-scope accuracy"}
+    if built.recipe.kind == "linear":
+        assert "linear model" not in names  # to be shipped in its own place
+
+
+def test_a_missing_file_of_references_is_named_at_once(tmp_path):
+    recipe = write_project(tmp_path, "linear")
+    (tmp_path / "answers.jsonl").unlink()
+    with pytest.raises(RecipeError, match=r"answers.jsonl: no such file; .* always-refund's"):
+        build.open_work(recipe, tmp_path, tmp_path / "build")
 
 
 def test_a_step_of_another_kind_is_refused(built):
