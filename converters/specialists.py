@@ -97,7 +97,7 @@ def _facts(card: Card, size: int) -> str:
         "Version": card.version,
         "Licence": card.licence,
         "Task": _task(card),
-        "Adapter": f"{size / 1e6:.1f} MB",
+        "File": f"{size / 1e6:.1f} MB",
         "Base": made.base or "",
         "Data": "; ".join(made.sources),
         "Made with": ", ".join(f"{tool} {version}" for tool, version in made.tools.items()),

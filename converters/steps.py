@@ -295,13 +295,13 @@ def _gold_predictions(
 
 
 def loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -> bool:
-    """Whether quantized answers to gold rows lose no more than the gates allow."""
-    from edgeslm.scoring import score
+    """Whether quantized answers to gold rows lose no more than the gates allow, as `verify` asks:
+    a small difference, and no significant harm."""
+    from edgeslm.scoring import compare
 
     task: Any = "classify" if isinstance(work.recipe.task, ClassifyTask) else "extract"
-    answers = [row.answer for row in work.rows("gold")]
-    before, after = (score(task, answers, found).main.value for found in (floats, said))
-    return 100 * (before - after) <= work.recipe.gates.max_drop
+    found = compare(task, [row.answer for row in work.rows("gold")], floats, said)
+    return 100 * found.difference.value >= -work.recipe.gates.max_drop and not found.harms
 
 
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:

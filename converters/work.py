@@ -173,8 +173,9 @@ class Work:
                 return self.linear
 
     def begin(self, step: Step) -> None:
-        """A step that runs anew holds nothing until it is done."""
-        self._note(step).unlink(missing_ok=True)
+        """A step that runs anew holds nothing until it is done, nor do those after it."""
+        for later in self.steps[self.steps.index(step) :]:
+            self._note(later).unlink(missing_ok=True)
 
     def _note(self, step: Step) -> Path:
         return self.folder / f".{step}.inputs"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgeslm
+from edgeslm.card import Card, ClassifyTask, LabelSpec
 from edgeslm.cli import main as edgeslm_main
 from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
@@ -26,20 +27,36 @@ ANSWERS = {
     "latest bill": "payment",
     "courier": "delivery",
 }
+INTENTS = {"alarm": "alarm", "left in": "balance", "move": "transfer", "umbrella": "weather",
+           "painted": "oos"}  # fmt: skip
+CARD = Card(
+    name="s",
+    licence="MIT",
+    task=ClassifyTask(labels=tuple(LabelSpec(name=n) for n in INTENTS.values())),
+)
 
 
 def script(prompt):
-    return next(answer for words, answer in ANSWERS.items() if words in prompt)
+    return next(answer for words, answer in {**ANSWERS, **INTENTS}.items() if words in prompt)
 
 
 @pytest.fixture
 def shown(monkeypatch, capsys):
     """What the demo prints on 80 columns with a model that answers as one should."""
-    model = Model(ScriptedEngine(script, sharpness=40.0))
-    monkeypatch.setattr(edgeslm, "load", lambda _name: model)
+    cards = {"s": CARD, "m": None}
+    monkeypatch.setattr(
+        edgeslm, "load", lambda name: Model(ScriptedEngine(script, sharpness=40.0), cards[name])
+    )
     monkeypatch.setenv("COLUMNS", "80")
-    assert demo.main(["--model", "m"]) == 0
+    assert demo.main(["--specialist", "s", "--model", "m"]) == 0
     return capsys.readouterr().out
+
+
+def test_the_specialist_comes_first_and_names_each_request(shown):
+    first = shown.partition("This machine")[0]
+    for text, intent in zip(demo.sentences(demo.REQUESTS), INTENTS.values(), strict=True):
+        start = " ".join(text.split()[:3])
+        assert re.search(rf"^  {start}.* {intent} +\d+\.\d% +\d+\.\d\s*$", first, re.MULTILINE)
 
 
 def test_values_stand_beside_confidence_and_evidence(shown):
@@ -67,6 +84,7 @@ def test_it_fits_80_columns_but_for_the_commands_to_copy(shown):
     commands = [line for line in lines if "YOUR.txt" in line]
     assert max(len(line) for line in lines if line not in commands) <= 80
     assert [re.sub(r"^.*edgeslm ", "", line) for line in commands] == [
+        "classify s YOUR.txt",
         "extract m YOUR.txt --grounded --schema examples/receipt.schema.json",
         "classify m YOUR.txt --labels return,payment,delivery",
     ]
@@ -90,5 +108,5 @@ def test_without_the_model_it_names_the_command_that_pulls_it(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout) == (12, "")
-    assert "edgeslm pull smollm2-135m" in done.stderr
+    assert "edgeslm pull intents-oos-mini" in done.stderr
     assert "Traceback" not in done.stderr
