@@ -257,6 +257,8 @@ def test_a_failed_gate_ends_the_build_and_nothing_is_packed(built, project, caps
     code, out, _ = run(capsys, "verify", *options(project), "--json")
     assert code == 0
     assert json.loads(out)["step"] == "verify"
+    assert built.needs("pack") == "not done yet"  # what it packed before was judged before
+    assert run(capsys, "pack", *options(project))[0] == 0
     assert built.needs("pack") is None
 
 
