@@ -13,10 +13,9 @@ from converters.steps import (
     draft_card,
     final_card,
     forget_other_run,
-    gold_name,
+    judge,
     loses_little,
     require_passed,
-    written_calibration,
 )
 from converters.work import Work
 from edgeslm.answers import Prediction
@@ -26,8 +25,6 @@ from edgeslm.transfer import Progress, file_sha256, publish
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from converters.divergence import Divergence
-    from converters.parity import FloatParity
     from converters.train import History
     from converters.verify import Verdict
 
@@ -192,42 +189,6 @@ def write_answers(
             "quantized": [asdict(prediction) for prediction in quantized.predictions],
         },
     )
-
-
-def judge(
-    work: Work, progress: Progress, *, float_parity: FloatParity | None, divergence: Divergence
-) -> Verdict:
-    """Hold the candidate to the recipe's gates, and write the verdict."""
-    from converters.baselines import baselines
-    from converters.predict import open_with_card, references
-    from converters.verify import VerifyInputs
-    from converters.verify import verify as judged
-    from edgeslm.selftest import self_test
-
-    quantized = work.read_report("quantize")
-    gold = work.rows("gold")
-    progress("baselines", 0, None)
-    trivial = baselines(work.recipe, work.rows("train"), gold)
-    with open_with_card(work.candidate, draft_card(work, written_calibration(quantized))) as model:
-        tests = self_test(model)
-    verdict = judged(
-        VerifyInputs(
-            recipe=work.recipe,
-            gold=gold,
-            gold_name=gold_name(work),
-            quantized=[Prediction(**fields) for fields in quantized["quantized"]],
-            floats=[Prediction(**fields) for fields in quantized["floats"]],
-            baselines=trivial,
-            references=references(work.recipe, work.data_folder, gold),
-            self_tests=tests,
-            prompt_parity=None,
-            token_parity=None,
-            float_parity=float_parity,
-            divergence=divergence,
-        )
-    )
-    work.write_report("verify", verdict.to_dict())
-    return verdict
 
 
 def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) -> list[Path]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.encoder_steps import answers, judge, write_answers, write_specialist
+from converters.encoder_steps import answers, write_answers, write_specialist
 from converters.errors import GateError
 from converters.onnx_logits import Logits
-from converters.steps import data, draft_card, forget_other_run, loses_little
+from converters.steps import data, draft_card, forget_other_run, judge, loses_little
 from converters.work import Work
 from edgeslm.answers import Prediction
 from edgeslm.card import ClassifyTask

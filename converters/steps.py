@@ -16,7 +16,8 @@ from edgeslm.transfer import Progress, file_sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from converters.parity import FloatParity
+    from converters.divergence import Divergence
+    from converters.parity import FloatParity, ParityReport
     from converters.summary import DataSummary
     from converters.train import History
     from converters.verify import Verdict
@@ -160,38 +161,59 @@ def quantize(work: Work, progress: Progress) -> Any:
 
 def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.baselines import baselines
     from converters.divergence import Divergence
     from converters.parity import ParityReport
+
+    quantized = work.read_report("quantize")
+    exported = work.read_report("export")
+    chosen = next(c for c in quantized["candidates"] if c["file_type"] == quantized["chosen"])
+    return judge(
+        work,
+        progress,
+        prompt_parity=ParityReport(**exported["prompts"], first=()),
+        token_parity=ParityReport(**exported["tokens"], first=()),
+        float_parity=_float_parity(exported),
+        divergence=Divergence(**chosen["divergence"]),
+    )
+
+
+def judge(
+    work: Work,
+    progress: Progress,
+    *,
+    divergence: Divergence,
+    float_parity: FloatParity | None,
+    prompt_parity: ParityReport | None = None,
+    token_parity: ParityReport | None = None,
+) -> Verdict:
+    """Hold the candidate of any kind to the recipe's gates, and write the verdict."""
+    from converters.baselines import baselines
     from converters.predict import open_with_card, references
     from converters.verify import VerifyInputs
-    from converters.verify import verify as judge
+    from converters.verify import verify as judged
     from edgeslm.answers import Prediction
     from edgeslm.selftest import self_test
 
     quantized = work.read_report("quantize")
-    exported = work.read_report("export")
     gold = work.rows("gold")
-    calibration = written_calibration(quantized)
     progress("baselines", 0, None)
     trivial = baselines(work.recipe, work.rows("train"), gold)
-    with open_with_card(work.candidate, draft_card(work, calibration)) as model:
+    with open_with_card(work.candidate, draft_card(work, written_calibration(quantized))) as model:
         tests = self_test(model)
-    chosen = next(c for c in quantized["candidates"] if c["file_type"] == quantized["chosen"])
-    verdict = judge(
+    verdict = judged(
         VerifyInputs(
             recipe=work.recipe,
             gold=gold,
-            gold_name=gold_name(work),
+            gold_name=work.gold_name,
             quantized=[Prediction(**fields) for fields in quantized["quantized"]],
             floats=[Prediction(**fields) for fields in quantized["floats"]],
             baselines=trivial,
             references=references(work.recipe, work.data_folder, gold),
             self_tests=tests,
-            prompt_parity=ParityReport(**exported["prompts"], first=()),
-            token_parity=ParityReport(**exported["tokens"], first=()),
-            float_parity=_float_parity(exported),
-            divergence=Divergence(**chosen["divergence"]),
+            prompt_parity=prompt_parity,
+            token_parity=token_parity,
+            float_parity=float_parity,
+            divergence=divergence,
         )
     )
     work.write_report("verify", verdict.to_dict())
@@ -348,14 +370,6 @@ def _sha256(raw: bytes) -> str:
     from hashlib import sha256
 
     return sha256(raw).hexdigest()
-
-
-def gold_name(work: Work) -> str:
-    """In words, which rows are the gold ones."""
-    split = work.recipe.data.split
-    by = "a hash of the input" if split.group is None else f"a hash of {split.group}"
-    files = ", ".join(file.path for file in work.recipe.data.files)
-    return f"{split.gold:.0%} of {files}, by {by}"
 
 
 def _trainable_base(work: Work) -> PreTrainedModel:

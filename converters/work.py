@@ -114,6 +114,14 @@ class Work:
         """Rows of the data step; raises DataError where it did not run."""
         return read_rows(self.data / f"{part}.jsonl")
 
+    @property
+    def gold_name(self) -> str:
+        """In words, which rows are the gold ones."""
+        split = self.recipe.data.split
+        by = "a hash of the input" if split.group is None else f"a hash of {split.group}"
+        files = ", ".join(file.path for file in self.recipe.data.files)
+        return f"{split.gold:.0%} of {files}, by {by}"
+
     def report(self, step: Step) -> Path:
         """What a step found, as JSON."""
         return self.folder / f"{step}.json"
