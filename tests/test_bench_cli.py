@@ -140,15 +140,20 @@ def test_a_slowdown_exits_with_1_but_wrong_answers_come_first(runs, capsys, tmp_
     assert call(capsys, "./m.gguf", "--baseline", "before.json")[0] == 3
 
 
-def test_a_baseline_of_another_machine_needs_force(runs, capsys, tmp_path):
-    machine = report().machine.model_copy(update={"fingerprint": "other"})
-    before = report().model_copy(update={"machine": machine})
-    (tmp_path / "before.json").write_text(before.model_dump_json(), "utf-8")
+def test_the_run_is_held_to_its_baseline_unless_forced(runs, capsys, tmp_path):
+    (tmp_path / "before.json").write_text(report().model_dump_json(), "utf-8")
     runs.append(report())
-    code, out, err = call(capsys, "./m.gguf", "--baseline", "before.json")
-    assert (code, "another machine" in err) == (4, True)
-    assert out  # what was measured is not lost
+    assert call(capsys, "./m.gguf", "--baseline", "before.json")[0] == 0
     assert call(capsys, "./m.gguf", "--baseline", "before.json", "--force")[0] == 0
+    assert [options.baseline for _, options in runs.calls] == [report(), None]
+
+
+def test_a_baseline_without_a_gated_figure_is_refused_at_once(runs, capsys, tmp_path):
+    nothing = report(tasks=(), raw=(), start=None, partial=True)
+    (tmp_path / "before.json").write_text(nothing.model_dump_json(), "utf-8")
+    code, _, err = call(capsys, "./m.gguf", "--baseline", "before.json")
+    assert (code, "none of the figures" in err) == (4, True)
+    assert runs.calls == []
 
 
 def test_an_interrupt_saves_what_there_is_and_exits_with_130(runs, capsys, tmp_path):

@@ -8,12 +8,19 @@ import random
 import pytest
 from click.testing import CliRunner
 
-from edgeslm.bench.compare import compare, parse_share, regression
-from edgeslm.bench.figures import ENOUGH, Figure, figures, ratio
+from edgeslm.bench.compare import (
+    compare,
+    parse_share,
+    regression,
+    require_comparable,
+    require_gated,
+)
+from edgeslm.bench.figures import ENOUGH, Figure, figures, ratio, times
 from edgeslm.bench.saved import write
 from edgeslm.bench.schema import Correctness
 from edgeslm.cli import bench_compare
 from edgeslm.errors import InputError
+from edgeslm.intervals import Estimate
 from tests.bench_help import machine, model, raw, report, task
 
 
@@ -77,7 +84,8 @@ def test_too_few_observations_never_fail():
     ("changes", "says"),
     [
         ({"machine": machine(fingerprint="f" * 16)}, "another machine"),
-        ({"machine": machine(threads=8)}, "8 threads"),
+        ({"tasks": (task([300.0], threads=8),)}, "8 threads"),
+        ({"tasks": (), "machine": machine(threads=8)}, "8 threads"),
         ({"model": model(name="other")}, "another model, other"),
         ({"inputs": "other"}, "other inputs"),
         (
@@ -86,10 +94,11 @@ def test_too_few_observations_never_fail():
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused_unless_forced(changes, says):
+def test_a_baseline_that_says_nothing_about_the_run_is_refused(changes, says):
+    run = {"model": report().model.name, "inputs": report().inputs, "threads": 2}
+    require_comparable(report(), machine(), **run)
     with pytest.raises(InputError, match=f"{says}.*--force"):
-        regression(report(), report(**changes), 0.1)
-    assert not regression(report(), report(**changes), 0.1, force=True).failed
+        require_comparable(report(**changes), machine(), **run)
 
 
 def test_a_new_version_of_the_model_is_compared_with_the_old():
@@ -101,6 +110,9 @@ def test_runs_without_a_common_figure_are_refused():
     nothing = {"tasks": (), "raw": (), "start": None}
     with pytest.raises(InputError, match="no figure that this run has"):
         regression(report(), report(**nothing), 0.1)
+    with pytest.raises(InputError, match="none of the figures"):
+        require_gated(report(**nothing))
+    require_gated(report(tasks=(), start=None))
 
 
 def test_each_check_says_what_it_found():
@@ -111,6 +123,18 @@ def test_each_check_says_what_it_found():
     assert said["request p50, prefix cached"] == start
     assert said["engine pp512"].endswith(": ok")
     assert said["warm load"].endswith("too few observations to tell")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        ((1.2449, 1.1, 13), "1.24 [1.10, 13.00]"),
+        ((0.00984, 0.0095, 0.01), "0.0098 [0.0095, 0.010]"),
+    ],
+)
+def test_small_ratios_keep_their_digits(ratio, said):
+    value, low, high = ratio
+    assert times(Estimate(value=value, low=low, high=high, n=9)) == said
 
 
 @pytest.mark.parametrize(("text", "share"), [("10%", 0.1), ("0.1", 0.1), (" 2.5 % ", 0.025)])

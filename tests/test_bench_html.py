@@ -169,6 +169,23 @@ def test_every_drawing_stays_within_its_frame(times, label, rate):
     assert unescape(page([run])).count("<svg") == len(found)
 
 
+@pytest.mark.parametrize("most", [3.0, 1290.0, 1999.0, 8400.0, 123_456.0])
+def test_labels_of_axes_are_not_cut_off(most):
+    run = report(
+        tasks=(task([most / 4, most], input_tokens=(10, 32_000)),),
+        sustained=[{"seconds": s, "milliseconds": most, "clock_mhz": 12_000} for s in (5, 86_400)],
+    )
+    labels = 0
+    for chart in charts(run):
+        for text in ElementTree.fromstring(chart.svg).iter("text"):
+            if text.get("class") == "tick":
+                width, x = 5.8 * len(text.text), float(text.get("x"))
+                left = x - {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor")] * width
+                assert left >= 0 and left + width <= WIDTH, (chart.title, text.text)
+                labels += 1
+    assert labels > 20
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_on_every_ground(scheme):
     light, dark = re.findall(r":root \{(.*?)\}", page([report()]), re.DOTALL)

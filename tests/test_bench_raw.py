@@ -1,6 +1,7 @@
 """The engine alone: what each test evaluates, and a llama-bench result beside it"""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,12 @@ def test_json_and_json_lines_are_read_alike(tmp_path):
     assert [(test.test, test.avg_ts) for test in as_list] == [("pp512", 400.0), ("tg128", 50.0)]
 
 
+def test_what_llama_bench_itself_wrote_is_read():
+    prompt, answer = read_llama_bench(Path(__file__).with_name("llama_bench.json"))
+    assert (prompt.test, prompt.n_threads, prompt.avg_ts) == ("pp512", 1, 7.661424)
+    assert (answer.test, answer.n_depth, answer.stddev_ts) == ("tg128", 0, 1.961951)
+
+
 def test_tests_of_prompt_and_answer_together_are_left_out(tmp_path):
     both = {**THEIRS, "n_gen": 128}
     assert read_llama_bench(saved(tmp_path, json.dumps([both]))) == ()
@@ -133,7 +140,7 @@ def test_tests_of_prompt_and_answer_together_are_left_out(tmp_path):
         (json.dumps([{**THEIRS, "avg_ts": 0}]), "at avg_ts"),
         (json.dumps([{**THEIRS, "avg_ts": "fast"}]), "at avg_ts"),
         ("[" * 100_000, "not JSON"),
-        (b" " * (MAX_BYTES + 1), "over 16 MiB"),
+        (b" " * (MAX_BYTES + 1), "over the 16,777,216 bytes"),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path, text, message):

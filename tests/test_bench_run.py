@@ -1,6 +1,7 @@
 """A whole run: which parts it has, in what order, and what an interrupt leaves of it"""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,18 @@ def test_a_run_has_its_parts_and_is_valid(sorter, parts):
     assert parts == ["measure", "footprint"]
     assert ("requests, prefix cache on", 3, 3) in ticks
     assert BenchReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(sorter, parts):
+    before = bench_help.report(machine=bench_help.machine(fingerprint="other"))
+    ticks = []
+    with pytest.raises(InputError, match=r"another machine.*another model.*other inputs"):
+        only(
+            of(sorter[0]),
+            replace(QUICK, baseline=before),
+            progress=lambda *tick: ticks.append(tick[0]),
+        )
+    assert (parts, ticks) == ([], ["machine"])
 
 
 def test_another_answer_than_the_cards_makes_it_invalid(sorter, parts, tmp_path):

@@ -193,6 +193,14 @@ def test_the_warm_up_is_not_kept_and_the_cache_is_what_it_says():
     assert ticks == [(n, 8) for n in range(1, 9)] * 2
 
 
+def test_the_warm_up_takes_no_text_away_from_what_is_kept():
+    rows = [Row(f"text {n}") for n in range(5)]
+    with model() as asked:
+        answer = Workload("extract", tuple(rows), "test").answerer(asked)
+        done = ask_all(answer, rows, requests=5, warmup=2, seed=0, tick=silent)
+    assert {each.row for each in done} == set(rows)
+
+
 def test_without_the_cache_answers_are_the_same():
     with model() as warm:
         texts = ["at Nook", "at Nook I paid 12 and then went home again"]

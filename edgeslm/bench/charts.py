@@ -19,7 +19,8 @@ T = TypeVar("T")
 #: dots of one series; more are not told apart, and make the page heavy
 _DOTS: Final = 400
 _RIGHT: Final = svg.WIDTH - 14
-_LEFT: Final = 46
+#: room for the labels of an upright axis, such as 1000 ms
+_LEFT: Final = 56
 #: rows of dots in a strip, so that those of the same time lie beside each other
 _LANES: Final = 7
 
@@ -229,7 +230,7 @@ def _curve(
     label: Callable[[float], str],
     description: str,
 ) -> Chart:
-    left = _LEFT + 20
+    left = _LEFT + 10  # 10,000 MHz
     drawn = svg.drawing(200, description)
     x = svg.scale([seconds for seconds, _ in points], left, _RIGHT)
     y = svg.scale([value for _, value in points], 160, 14)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from edgeslm.bench.figures import Figure, figures, plain, ratio
-from edgeslm.bench.schema import BenchReport
+from edgeslm.bench.figures import Figure, figures, plain, ratio, times
+from edgeslm.bench.schema import BenchReport, MachineFacts
 from edgeslm.errors import InputError
 from edgeslm.intervals import Estimate
 
@@ -72,9 +72,8 @@ class Check:
         said = f"{self.name}: {self.now}, before {self.before}"
         if self.slowdown is None:
             return f"{said}, too few observations to tell"
-        low, high = self.slowdown.low, self.slowdown.high
         verdict = "SLOWER" if self.failed else "ok"
-        return f"{said}, time × {self.slowdown.value:.2f} [{low:.2f}, {high:.2f}]: {verdict}"
+        return f"{said}, time × {times(self.slowdown)}: {verdict}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +101,57 @@ def compare(reports: Sequence[BenchReport]) -> Comparison:
     )
 
 
-def regression(
-    report: BenchReport, baseline: BenchReport, allowed: float, *, force: bool = False
-) -> Verdict:
+def require_gated(baseline: BenchReport) -> None:
+    """Refuse a baseline that a run cannot be held to.
+
+    Raises:
+        InputError: it has no figure that is gated.
+    """
+    if not any(name.startswith(_GATED) for name in figures(baseline)):
+        raise InputError("the baseline has none of the figures that are compared; measure it anew")
+
+
+def require_comparable(
+    baseline: BenchReport, machine: MachineFacts, *, model: str, inputs: str, threads: int
+) -> None:
+    """Refuse a baseline that says nothing about a run to come.
+
+    Args:
+        machine, model, inputs, threads: those of the run, as its report will state them.
+
+    Raises:
+        InputError: it is of another machine, model, inputs or threads, or its answers were wrong.
+    """
+    found = []
+    if machine.fingerprint != baseline.machine.fingerprint:
+        found.append(
+            f"it is of another machine ({plain(baseline.machine.processor, 60)}, fingerprint "
+            f"{plain(baseline.machine.fingerprint, 20)}, here {machine.fingerprint[:20]})"
+        )
+    if model != baseline.model.name:
+        found.append(f"it is of another model, {plain(baseline.model.name, 60)}")
+    if inputs != baseline.inputs:
+        found.append(f"it had other inputs, {plain(baseline.inputs, 60)}")
+    if {threads} != _threads(baseline):
+        found.append(f"it ran on {', '.join(map(str, sorted(_threads(baseline))))} threads")
+    if baseline.correctness is not None and not baseline.correctness.valid:
+        found.append("it is INVALID, its answers were not right")
+    if found:
+        raise InputError(
+            f"the baseline says nothing about this run: {'; '.join(found)}. "
+            "Measure a new baseline, or compare all the same with --force"
+        )
+
+
+def regression(report: BenchReport, baseline: BenchReport, allowed: float) -> Verdict:
     """Whether a run is really slower than a baseline: by more than chance and what is allowed.
 
     Args:
         allowed: the share by which a median may be slower, 0.1 for ten percent.
-        force: compare also what was measured on another machine, model or inputs.
 
     Raises:
-        InputError: the runs cannot be compared, or have no figure in common.
+        InputError: the runs have no figure in common.
     """
-    reasons = _incomparable(report, baseline)
-    if reasons and not force:
-        raise InputError(
-            f"the baseline says nothing about this run: {'; '.join(reasons)}. "
-            "Measure a new baseline, or compare all the same with --force"
-        )
     now, before = figures(report), figures(baseline)
     checks = tuple(
         Check(name, figure, before[name], _slowdown(figure, before[name]), allowed)
@@ -154,22 +186,9 @@ def _slowdown(now: Figure, before: Figure) -> Estimate | None:
     return ratio(before, now) if now.larger_is_better else ratio(now, before)
 
 
-def _incomparable(report: BenchReport, baseline: BenchReport) -> list[str]:
-    found = []
-    if report.machine.fingerprint != baseline.machine.fingerprint:
-        found.append(
-            f"it is of another machine ({plain(baseline.machine.processor, 60)}, fingerprint "
-            f"{plain(baseline.machine.fingerprint, 20)}, here {report.machine.fingerprint[:20]})"
-        )
-    if report.model.name != baseline.model.name:
-        found.append(f"it is of another model, {plain(baseline.model.name, 60)}")
-    if report.inputs != baseline.inputs:
-        found.append(f"it had other inputs, {plain(baseline.inputs, 60)}")
-    if report.machine.threads != baseline.machine.threads:
-        found.append(f"it ran on {baseline.machine.threads} threads")
-    if baseline.correctness is not None and not baseline.correctness.valid:
-        found.append("it is INVALID, its answers were not right")
-    return found
+def _threads(report: BenchReport) -> set[int]:
+    """What its requests ran on; with none, what it would have chosen itself."""
+    return {task.threads for task in report.tasks} or {report.machine.threads}
 
 
 def _names(reports: Sequence[BenchReport]) -> list[str]:

@@ -188,6 +188,11 @@ def between(stated: Measured, unit: Unit) -> str:
     return _interval(stated.value, stated.low, stated.high, unit)
 
 
+def times(ratio: Estimate) -> str:
+    """A ratio with its interval as people write it: ``1.24 [1.18, 1.31]``."""
+    return f"{_factor(ratio.value)} [{_factor(ratio.low)}, {_factor(ratio.high)}]"
+
+
 def plain(text: str, longest: int = 120) -> str:
     """A text of an untrusted file in one line: nothing that steers a terminal, bounded."""
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -205,6 +210,11 @@ def _scale(value: float, unit: Unit) -> tuple[float, str]:
 def _interval(value: float, low: float, high: float, unit: Unit) -> str:
     scale, _ = _scale(value, unit)
     return f"[{_digits(low / scale)}, {_digits(high / scale)}]"
+
+
+def _factor(value: float) -> str:
+    """Two digits behind the point; of what is far below 1, two that count."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:#.2g}"
 
 
 def _digits(value: float) -> str:

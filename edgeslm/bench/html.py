@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from edgeslm.bench.charts import charts, comparison
 from edgeslm.bench.compare import compare
-from edgeslm.bench.figures import amount, figures, plain
+from edgeslm.bench.figures import amount, figures, plain, times
 from edgeslm.bench.published import MARK, ROWS
 from edgeslm.bench.schema import BenchReport
 from edgeslm.bench.summary import (
@@ -39,6 +39,7 @@ def page(reports: Sequence[BenchReport]) -> str:
         contradictions=[row.contradiction for row in ROWS if row.contradiction],
         published=[(row.name, row.words) for row in ROWS],
         mark=MARK,
+        times=times,
     )
 
 

@@ -13,6 +13,7 @@ from edgeslm.card import Card, ClassifyTask, ExtractTask
 from edgeslm.errors import InputError
 from edgeslm.model import AnyModel
 from edgeslm.result import Classification, Extraction, Tags
+from edgeslm.small_file import read_small
 
 #: a larger file of inputs is refused
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -156,12 +157,9 @@ def _invented(kind: Kind, count: int, *, answered: bool) -> tuple[Row, ...]:
 
 def _read(path: Path) -> tuple[Row, ...]:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_small(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path} is over {MAX_BYTES // 1024**2} MiB; give fewer inputs")
     lines = enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1)
     rows = tuple(
         _row(line, f"{path.name}, line {number}") for number, line in lines if line.strip()

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgeslm.bench.schema import RawTest
 from edgeslm.engine import Batch, Engine
 from edgeslm.errors import InputError
+from edgeslm.small_file import read_small
 
 #: a larger file is no result of llama-bench
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -165,12 +166,9 @@ def read_llama_bench(path: Path) -> tuple[RawTest, ...]:
         InputError: the file cannot be read, is over 16 MiB, or holds no such results.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_small(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path} is over {MAX_BYTES // 1024**2} MiB; it is no llama-bench result")
     try:
         found = [_Theirs.model_validate(value) for value in _values(data.decode("utf-8-sig"))]
     except ValidationError as error:

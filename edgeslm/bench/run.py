@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from edgeslm import machine
 from edgeslm.bench import correctness, energy, facts, load, raw, start, tasks
+from edgeslm.bench.compare import require_comparable
 from edgeslm.bench.footprint import footprint
 from edgeslm.bench.inputs import Workload, choose
 from edgeslm.bench.load import Request
@@ -39,7 +40,7 @@ class Options:
 
     ``threads`` of more than one number are swept; one number holds for everything. ``busy``
     and ``concurrency`` are the most neighbours and callers, 0 for none; ``sustained`` is in
-    minutes.
+    minutes. A ``baseline`` has to be comparable with the run, or nothing is measured.
     """
 
     quick: bool = False
@@ -48,6 +49,7 @@ class Options:
     inputs: Path | None = None
     task: Literal["extract", "classify"] | None = None
     min_score: float | None = None
+    baseline: BenchReport | None = None
     llama_bench: tuple[RawTest, ...] = ()
     gpu_layers: int | None = None
     threads: tuple[int, ...] = ()
@@ -94,8 +96,8 @@ def run(
     """Measure each model and give its report; the one that an interrupt cuts is the last.
 
     Raises:
-        EdgeslmError: a model cannot be loaded, the inputs cannot be read, or the machine
-            cannot be described.
+        EdgeslmError: a model cannot be loaded, the inputs cannot be read, the baseline cannot be
+            compared with, or the machine cannot be described.
         KeyboardInterrupt: it came before there was anything to report.
     """
     progress("machine", 0, 1)
@@ -121,6 +123,7 @@ class _Run:
         effort = _QUICK if options.quick else _FULL
         self._effort = replace(effort, requests=options.requests or effort.requests)
         self._workload = self._choose()
+        self._require_comparable()
         self._parts: dict[str, Any] = {}
         self._notes: list[str] = []
 
@@ -178,6 +181,16 @@ class _Run:
             min_score=options.min_score,
         )
         return replace(found, max_tokens=_SYNTHETIC_TOKENS) if self._target.synthetic else found
+
+    def _require_comparable(self) -> None:
+        if self._options.baseline is not None:
+            require_comparable(
+                self._options.baseline,
+                self._machine,
+                model=self._target.name,
+                inputs=self._workload.source,
+                threads=self._threads or self._machine.threads,
+            )
 
     def _measure_tasks(self) -> None:
         effort = self._effort

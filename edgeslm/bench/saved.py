@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from edgeslm.bench.schema import BENCH_FORMAT, BenchReport
 from edgeslm.errors import EdgeslmError, InputError
+from edgeslm.small_file import read_small
 from edgeslm.transfer import publish
 
 #: a hundred thousand requests take less
@@ -24,12 +25,9 @@ def read(path: Path) -> BenchReport:
         InputError: the file cannot be read, is over 16 MiB, or is no run of this format.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_small(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path} is over {MAX_BYTES // 1024**2} MiB, so it is no bench run")
     try:
         return BenchReport.model_validate_json(data)
     except ValidationError as error:

@@ -96,7 +96,7 @@ def answers(report: BenchReport) -> str:
         return "not judged, the inputs have no expected answers"
     bar = "no bar" if found.bar is None else f"bar {found.bar:.1%}"
     reason = "" if found.reason is None else f" ({plain(found.reason)})"
-    verdict = "VALID" if found.valid else "INVALID"
+    verdict = "INVALID" if not found.valid else "not judged" if found.bar is None else "VALID"
     return (
         f"{found.right} of {found.checked} right, {found.invalid} invalid, {bar}: {verdict}{reason}"
     )

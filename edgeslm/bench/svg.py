@@ -117,6 +117,14 @@ def _tip(shape: Element, words: str) -> None:
         SubElement(shape, "title").text = words
 
 
+def _inside(x: float, words: str) -> str:
+    """The anchor that keeps words at ``x`` within the drawing; in their middle if there is room."""
+    half = len(words) * _LETTER / 2
+    if x < half:
+        return "start"
+    return "end" if x > WIDTH - half else "middle"
+
+
 # --- axes -------------------------------------------------------------------------
 
 
@@ -127,7 +135,8 @@ def across(
     for value in x.ticks():
         place = x(value)
         line(parent, (place, y[0]), (place, y[1]), "grid")
-        text(parent, place, y[1] + 14, label(value), "tick", anchor="middle")
+        words = label(value)
+        text(parent, place, y[1] + 14, words, "tick", anchor=_inside(place, words))
 
 
 def upright(

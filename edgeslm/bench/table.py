@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeslm.bench.compare import Cell, Comparison
-from edgeslm.bench.figures import amount, between, condition, plain
+from edgeslm.bench.figures import amount, between, condition, plain, times
 from edgeslm.bench.schema import BenchReport, Measured, Percentile, TaskRun
 from edgeslm.bench.summary import lines, machine_line, marks, model_line, remarks
 
@@ -95,8 +95,7 @@ def _cell(cell: Cell | None) -> Text:
     words = Text(str(cell.figure))
     if cell.ratio is not None:
         style = {"better": "green", "worse": "red", "unclear": "dim"}[cell.change]
-        ratio = cell.ratio
-        words.append(f" × {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]", style)
+        words.append(f" × {times(cell.ratio)}", style)
     return words
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from random import Random
 from statistics import fmean
 from typing import Any
@@ -52,9 +52,11 @@ def ask_all(
     Raises:
         EdgeslmError: what concerns all inputs, or the last one's error if none was answered.
     """
-    texts = shuffled(rows, seed)
+    # an order of its own, so that no text is missing from what is kept
+    warm = islice(shuffled(rows, seed + 1), warmup)
+    kept = islice(shuffled(rows, seed), requests)
     done = []
-    for number, row in enumerate(islice(texts, warmup + requests), start=1):
+    for number, row in enumerate(chain(warm, kept), start=1):
         answered = ask(answer, row)
         if number > warmup:
             done.append(answered)

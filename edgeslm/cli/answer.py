@@ -16,6 +16,7 @@ from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
 from edgeslm.result import Classification, Extraction, Tags
+from edgeslm.small_file import read_small
 
 if TYPE_CHECKING:
     from edgeslm.model import AnyModel
@@ -202,11 +203,7 @@ def _label_names(labels: str) -> list[str]:
         return [name.strip() for name in labels.split(",")]
     path = Path(labels[1:])
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MAX_LABEL_BYTES + 1)
-        if len(data) > _MAX_LABEL_BYTES:
-            raise LabelError(f"{path}: a file of labels has at most {_MAX_LABEL_BYTES:,} bytes")
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = read_small(path, _MAX_LABEL_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror or error}; --labels @FILE reads it") from error
     except UnicodeDecodeError as error:

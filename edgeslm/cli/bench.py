@@ -138,17 +138,20 @@ def bench(
     measured. Exits with 3 if answers were wrong, else with 1 if it is slower than the baseline.
     """
     from edgeslm.bench import raw, saved
-    from edgeslm.bench.compare import parse_share
+    from edgeslm.bench.compare import parse_share, require_gated
     from edgeslm.bench.run import Options, run
 
     _check_usage(names, synthetic, baseline, [json_file, html])
     allowed = parse_share(max_regression)
     before = None if baseline is None else saved.read(baseline)
+    if before is not None:
+        require_gated(before)
     theirs = () if llama_bench is None else raw.read_llama_bench(llama_bench)
     reports: list[BenchReport] = []
     with _progress() as progress:
         targets = _targets(names, synthetic, progress)
-        chosen = Options(llama_bench=theirs, **options)
+        held_to = None if force else before
+        chosen = Options(llama_bench=theirs, baseline=held_to, **options)
         try:
             for report in run(targets, chosen, command=sys.argv, progress=progress):
                 reports.append(report)
@@ -166,7 +169,7 @@ def bench(
     if len(reports) < len(targets) or any(report.partial for report in reports):
         click.echo("interrupted: what was measured until then is kept", err=True)
         return _INTERRUPTED
-    verdict = None if before is None else _compare(reports[0], before, allowed, force)
+    verdict = None if before is None else _compare(reports[0], before, allowed)
     return _exit_code(reports, verdict)
 
 
@@ -228,11 +231,11 @@ def _show(reports: Sequence[BenchReport], card: bool) -> None:
             print_line(report.model_dump(mode="json"))
 
 
-def _compare(report: BenchReport, before: BenchReport, allowed: float, force: bool) -> Verdict:
+def _compare(report: BenchReport, before: BenchReport, allowed: float) -> Verdict:
     """Hold a run to its baseline and say how, on stderr: stdout has the run."""
     from edgeslm.bench.compare import regression
 
-    verdict = regression(report, before, allowed, force=force)
+    verdict = regression(report, before, allowed)
     for check in verdict.checks:
         click.echo(click.style(str(check), fg="red" if check.failed else None), err=True)
     return verdict

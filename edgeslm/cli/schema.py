@@ -12,6 +12,7 @@ import click
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.schema_source import MAX_BYTES, distinct
+from edgeslm.small_file import TooLargeError, read_all, read_small
 
 
 @click.command()
@@ -55,17 +56,16 @@ def read_schema(file: str) -> Any:
         InputError: no such file, not UTF-8.
         SchemaError: not JSON, with line and column; or larger than a schema may be.
     """
+    name = "stdin" if file == "-" else file
     try:
         if file == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+            data = read_all(sys.stdin.buffer, MAX_BYTES)
         else:
-            with Path(file).open("rb") as stream:
-                data = stream.read(MAX_BYTES + 1)
+            data = read_small(Path(file), MAX_BYTES)
+    except TooLargeError as error:
+        raise SchemaError(f"{name}: {error.strerror}") from error
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}") from error
-    name = "stdin" if file == "-" else file
-    if len(data) > MAX_BYTES:
-        raise SchemaError(f"{name}: a schema has at most {MAX_BYTES:,} bytes")
+        raise InputError(f"{name}: {error.strerror or error}") from error
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=distinct)
     except UnicodeDecodeError as error:
