@@ -1,119 +1,210 @@
-"""A cascade on CLINC150 with out-of-scope texts: coverage, errors and time beside each member.
+"""A cascade on held-out rows of a build: coverage, errors and time beside each member alone.
 
-python -m benchmarks.cascade linear.onnx intents-oos-mini [--risk 0.02] [--curve curve.png]
+python -m converters data converters/recipes/intents-oos-mini.toml --data FOLDER --work build
+python -m benchmarks.cascade build/intents-oos-mini/data linear.onnx intents-oos-mini
 
-Texts are those that the recipes' split (by a hash of the
-text, 12 % gold) keeps out of training; half of them, by another hash, fit the thresholds, the other
-half is answered.
+No member has seen the gold rows, so half of them, by a hash of the text, fit thresholds and the
+other half is answered. With --fit development all gold rows are answered, but the bound is then
+less than proved, for the development rows have chosen the members' settings.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from benchmarks.receipts import ROOT
+from converters.rows import read_rows
+from edgeslm.answers import Prediction
 from edgeslm.calibrate import risk_coverage
 from edgeslm.cascade import Cascade
 from edgeslm.errors import EdgeslmError
-from edgeslm.intervals import Estimate, percentile, share
-from edgeslm.model import Model, load
-from edgeslm.onnx_model import OnnxModel
-from edgeslm.result import Classification
+from edgeslm.intervals import Estimate, bootstrap, percentile, share
+from edgeslm.model import AnyModel, load
+from edgeslm.result import CascadeAnswer, Classification
+from edgeslm.scoring import Comparison, compare
 from edgeslm.transfer import publish
 
-#: the share of texts that the recipe of intents-oos-mini never trains on, nor looks at
-_GOLD = 0.12
-
-_DATA = ROOT.parent / "shared" / "data"
+#: texts that every system answers before time is taken
+_WARM_UP = 20
+#: colour and line of the members' curves
+_STYLES = (("#0b3c8c", "-"), ("#b02a00", "--"), ("#1d6b2c", "-."))
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one system did. ``selective`` is the accuracy of what it answered itself."""
+class Said:
+    """One system's answer to one text. ``own`` is whether it was sure enough to give it, and
+    ``member`` who gave it."""
+
+    label: str
+    confidence: float
+    own: bool
+    member: str
+    ms: float
+
+
+Ask = Callable[[str], Said]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Found(_Frozen):
+    """What one system did. ``selective`` is the accuracy of what it answered itself, ``inside``
+    and ``outside`` that of all answers to texts in and out of scope (None: no such texts)."""
 
     name: str
     coverage: Estimate
     selective: Estimate | None
     accuracy: Estimate
+    inside: Estimate | None
+    outside: Estimate | None
+    mean_ms: Estimate
     p50_ms: float
     p95_ms: float
-    shares: Mapping[str, float]
+    shares: dict[str, float]
 
 
-def held_out(path: Path) -> tuple[list[Pair], list[Pair]]:
-    """Texts to fit thresholds on, and others to answer; each text once."""
-    fit: list[Pair] = []
-    test: list[Pair] = []
-    seen: set[str] = set()
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            key = " ".join(row["text"].casefold().split())
-            digest = hashlib.sha256(key.encode()).digest()
-            if int.from_bytes(digest[:8], "big") / 2**64 < _GOLD and key not in seen:
-                (fit if digest[-1] % 2 else test).append((row["text"], row["label"]))
-            seen.add(key)
-    return fit, test
+class Against(_Frozen):
+    """The cascade against its last member alone, on the same texts: accuracies, all answers
+    counted, and ``time``, its mean milliseconds in parts of the member's."""
+
+    member: str
+    comparison: Comparison
+    time: Estimate
 
 
-def alone(
-    name: str, classify: Callable[[str], Classification], enough: float | None, rows: Sequence[Pair]
-) -> tuple[Found, list[float], list[bool]]:
-    """One member by itself, which answers from ``enough`` on; and its curve's points."""
-    answers = [classify(text) for text, _ in rows]
-    sure = [min(1.0, answer.confidence) for answer in answers]
-    right = [answer.label == label for answer, (_, label) in zip(answers, rows, strict=True)]
-    own = [enough is not None and confidence >= enough for confidence in sure]
-    ms = [answer.timing.total_ms for answer in answers]
-    return _found(name, own, right, ms, {}), sure, right
+class Results(_Frozen):
+    """All that a run found, as it is written."""
+
+    fitted_on: int
+    bound: dict[str, object]
+    systems: tuple[Found, ...]
+    against: Against
 
 
-def together(cascade: Cascade, rows: Sequence[Pair]) -> Found:
-    """The cascade, with the share of texts that each member was sure enough of."""
-    answers = [cascade(text) for text, _ in rows]
-    own = [answer.reason == "sure" for answer in answers]
-    right = [answer.label == label for answer, (_, label) in zip(answers, rows, strict=True)]
-    shares = {
-        name: float(np.mean([a.member == name and a.reason == "sure" for a in answers]))
-        for name in cascade.members
-    }
-    return _found("cascade", own, right, [answer.total_ms for answer in answers], shares)
+def held_out(folder: Path, fit: Literal["gold", "development"]) -> tuple[list[Pair], list[Pair]]:
+    """Texts to fit thresholds on, and others to answer, of what the data step wrote.
+
+    Raises:
+        DataError: a file of rows is missing or damaged.
+    """
+    gold = [(row.input, str(row.answer)) for row in read_rows(folder / "gold.jsonl")]
+    if fit == "gold":
+        half = [hashlib.sha256(f"fit {text}".encode()).digest()[-1] % 2 for text, _ in gold]
+        return (
+            [pair for pair, one in zip(gold, half, strict=True) if one],
+            [pair for pair, one in zip(gold, half, strict=True) if not one],
+        )
+    rows = read_rows(folder / "development.jsonl")
+    return [(row.input, str(row.answer)) for row in rows], gold
 
 
-def _found(
-    name: str,
-    own: Sequence[bool],
-    right: Sequence[bool],
-    ms: Sequence[float],
-    shares: Mapping[str, float],
+def alone(name: str, classify: Callable[[str], Classification], enough: float | None) -> Ask:
+    """One member by itself, which is sure of its answers from ``enough`` on (None: never)."""
+
+    def ask(text: str) -> Said:
+        answer = classify(text)
+        confidence = min(1.0, answer.confidence)
+        own = enough is not None and confidence >= enough
+        return Said(answer.label, confidence, own, name, answer.timing.total_ms)
+
+    return ask
+
+
+def together(cascade: Callable[[str], CascadeAnswer]) -> Ask:
+    """The cascade."""
+
+    def ask(text: str) -> Said:
+        answer = cascade(text)
+        own = answer.reason == "sure"
+        return Said(answer.label, answer.confidence or 0.0, own, answer.member, answer.total_ms)
+
+    return ask
+
+
+def ask_all(systems: Mapping[str, Ask], rows: Sequence[Pair]) -> dict[str, list[Said]]:
+    """Every system's answers; text by text all of them, in turning order, so that whatever else
+    the machine does meets all alike."""
+    for text, _ in rows[:_WARM_UP]:
+        for ask in systems.values():
+            ask(text)
+    said: dict[str, list[Said]] = {name: [] for name in systems}
+    names = list(systems)
+    for i, (text, _) in enumerate(rows):
+        for turn in range(len(names)):
+            name = names[(i + turn) % len(names)]
+            said[name].append(systems[name](text))
+    return said
+
+
+def judge(
+    name: str, said: Sequence[Said], rows: Sequence[Pair], out_of_scope: str | None = None
 ) -> Found:
-    answered = sum(own)
-    good = sum(a and b for a, b in zip(own, right, strict=True))
+    """Score one system's answers to rows."""
+    right = _right(said, rows)
+    outside = np.array([label == out_of_scope for _, label in rows])
+    own = np.array([one.own for one in said])
+    times = [one.ms for one in said]
+    ms = np.array(times)
+    sure = [one.member for one in said if one.own]
     return Found(
         name=name,
-        coverage=share(answered, len(own)),
-        selective=share(good, answered) if answered else None,
-        accuracy=share(sum(right), len(right)),
-        p50_ms=percentile(ms, 50),
-        p95_ms=percentile(ms, 95),
-        shares=shares,
+        coverage=share(int(own.sum()), len(own)),
+        selective=_share(right[own]),
+        accuracy=share(int(right.sum()), len(right)),
+        inside=_share(right[~outside]),
+        outside=_share(right[outside]),
+        mean_ms=bootstrap(len(ms), lambda resample: ms[resample].mean(axis=1)),
+        p50_ms=percentile(times, 50),
+        p95_ms=percentile(times, 95),
+        shares={member: sure.count(member) / len(said) for member in dict.fromkeys(sure)},
     )
+
+
+def against(
+    member: str, own: Sequence[Said], cascade: Sequence[Said], rows: Sequence[Pair]
+) -> Against:
+    """Compare the cascade with a member that answers everything itself."""
+    truth = [label for _, label in rows]
+    first, second = ([Prediction(one.label) for one in said] for said in (own, cascade))
+    ms = np.array([[one.ms for one in said] for said in (own, cascade)])
+    return Against(
+        member=member,
+        comparison=compare("classify", truth, first, second),
+        time=bootstrap(
+            len(rows), lambda drawn: ms[1][drawn].mean(axis=1) / ms[0][drawn].mean(axis=1)
+        ),
+    )
+
+
+def _right(said: Sequence[Said], rows: Sequence[Pair]) -> np.ndarray:
+    return np.array([one.label == label for one, (_, label) in zip(said, rows, strict=True)])
+
+
+def _share(right: np.ndarray) -> Estimate | None:
+    return share(int(right.sum()), len(right)) if len(right) else None
+
+
+# --- what is shown ------------------------------------------------------------
 
 
 def draw(
     path: Path,
-    curves: Mapping[str, tuple[list[float], list[bool]]],
+    members: Mapping[str, Sequence[Said]],
+    rows: Sequence[Pair],
     cascade: Found,
     risk: float,
 ) -> None:
@@ -122,15 +213,26 @@ def draw(
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, (sure, right) in curves.items():
-        curve = risk_coverage(sure, right)
-        axes.plot(curve.coverage, curve.risk * 100, label=f"{name} alone")
+    for (name, said), (color, style) in zip(members.items(), cycle(_STYLES), strict=False):
+        curve = risk_coverage([one.confidence for one in said], _right(said, rows))
+        axes.plot(curve.coverage, curve.risk * 100, style, color=color, label=f"{name} alone")
     if cascade.selective is not None:
-        wrong = (1 - cascade.selective.value) * 100
-        axes.plot([cascade.coverage.value], [wrong], "*", markersize=14, label="cascade")
-    axes.axhline(risk * 100, linestyle="--", color="grey", label="risk asked for")
+        kept = cascade.selective
+        axes.errorbar(
+            [cascade.coverage.value],
+            [(1 - kept.value) * 100],
+            yerr=[[(kept.high - kept.value) * 100], [(kept.value - kept.low) * 100]],
+            fmt="*",
+            color="black",
+            markersize=12,
+            capsize=3,
+            label="cascade, 95 % interval",
+        )
+    axes.axhline(risk * 100, linestyle=":", color="black", label="risk asked for")
     axes.set(xlabel="coverage: share of texts answered", ylabel="wrong answers among them, %")
     axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.grid(color="0.85")
     axes.legend()
     aside = path.with_name(path.name + ".part")
     figure.savefig(aside, format="png", dpi=120)
@@ -139,16 +241,30 @@ def draw(
 
 def table(found: Sequence[Found]) -> Iterator[str]:
     """The results as a Markdown table."""
-    yield "| system | coverage | right of those | right of all | p50 ms | p95 ms |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| system | coverage | right of those | right of all | in scope | out of scope found "
+        "| mean ms | p50 | p95 |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for one in found:
-        selective = "none" if one.selective is None else _percent(one.selective)
-        yield (
-            f"| {one.name} | {_percent(one.coverage)} | {selective} | {_percent(one.accuracy)} "
-            f"| {one.p50_ms:.2f} | {one.p95_ms:.2f} |"
-        )
-        for member, part in one.shares.items():
-            yield f"| of it, {member} | {part:.1%} | | | | |"
+        shares = (one.coverage, one.selective, one.accuracy, one.inside, one.outside)
+        cells = " | ".join("none" if cell is None else _percent(cell) for cell in shares)
+        mean = f"{one.mean_ms.value:.2f} [{one.mean_ms.low:.2f}, {one.mean_ms.high:.2f}]"
+        yield f"| {one.name} | {cells} | {mean} | {one.p50_ms:.2f} | {one.p95_ms:.2f} |"
+        if len(one.shares) > 1:
+            for member, part in one.shares.items():
+                yield f"| of it, {member} | {part:.1%} | | | | | | | |"
+
+
+def words(found: Against) -> str:
+    """The comparison with a member alone, as a sentence."""
+    difference, time = found.comparison.difference, found.time
+    return (
+        f"Against {found.member} alone: {difference.value * 100:+.2f} points of all answers "
+        f"[{difference.low * 100:+.2f}, {difference.high * 100:+.2f}], McNemar p = "
+        f"{found.comparison.p_value:.2g}; mean time {time.value:.0%} [{time.low:.0%}, "
+        f"{time.high:.0%}] of its"
+    )
 
 
 def _percent(estimate: Estimate) -> str:
@@ -156,65 +272,69 @@ def _percent(estimate: Estimate) -> str:
 
 
 @click.command()
+@click.argument("rows", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("members", nargs=-1, required=True)
 @click.option("--risk", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.02)
 @click.option("--confidence", type=click.FloatRange(0, 1), default=0.95, show_default=True)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    envvar="EDGESLM_DATA",
-    default=_DATA,
-    help="The folder with clinc150.jsonl.gz; default is that of EDGESLM_DATA.",
-)
+@click.option("--fit", type=click.Choice(["gold", "development"]), default="gold")
+@click.option("--out-of-scope", default="oos", show_default=True, help="The label of such texts.")
 @click.option("--curve", type=click.Path(path_type=Path), help="Write the curve here, as PNG.")
 @click.option("--results", type=click.Path(path_type=Path), help="Write the numbers as JSON.")
 def main(
     *,
+    rows: Path,
     members: tuple[str, ...],
     risk: float,
     confidence: float,
-    data: Path,
+    fit: Literal["gold", "development"],
+    out_of_scope: str,
     curve: Path | None,
     results: Path | None,
 ) -> None:
-    """Measure MEMBERS (names, or .onnx and .gguf files) alone and as a cascade."""
+    """Measure MEMBERS (names, or .onnx and .gguf files) alone and as a cascade, on the rows
+    that the data step of their recipe left in the folder ROWS."""
     try:
-        fit, test = held_out(data / "clinc150.jsonl.gz")
+        fitted, test = held_out(rows, fit)
         with ExitStack() as stack:
-            models = []
-            for name in members:
-                models.append(_opened(name))
-                stack.callback(models[-1].close)
-            cascade = Cascade.fit(models, fit, risk=risk, confidence=confidence)
-            found = []
-            curves = {}
-            for name, model, enough in zip(
-                cascade.members, models, cascade.thresholds, strict=True
-            ):
-                one, sure, right = alone(name, model.classifier(), enough, test)
-                found.append(one)
-                curves[name] = sure, right
-            found.append(together(cascade, test))
+            models = [_opened(name, stack) for name in members]
+            cascade = Cascade.fit(models, fitted, risk=risk, confidence=confidence)
+            said = ask_all(_systems(cascade, models), test)
     except (EdgeslmError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{len(fit):,} texts fitted on, {len(test):,} answered; {cascade.bound}")
-    click.echo("\n".join(table(found)))
+    assert cascade.bound is not None, "it was fitted"
+    found = Results(
+        fitted_on=len(fitted),
+        bound=cascade.bound.model_dump(mode="json"),
+        systems=tuple(judge(name, own, test, out_of_scope) for name, own in said.items()),
+        against=against(cascade.members[-1], said[cascade.members[-1]], said["cascade"], test),
+    )
+    click.echo(f"{len(fitted):,} texts fitted on, {len(test):,} answered; {cascade.bound}")
+    click.echo("\n".join([*table(found.systems), "", words(found.against)]))
     if curve is not None:
-        draw(curve, curves, found[-1], risk)
+        own = {name: said[name] for name in cascade.members}
+        draw(curve, own, test, found.systems[-1], risk)
     if results is not None:
-        values = [{**asdict(one), **_plain(one)} for one in found]
-        aside = results.with_name(results.name + ".part")
-        aside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8", newline="\n")
-        publish(aside, results)
+        _write(results, found)
 
 
-def _opened(name: str) -> Model | OnnxModel:
-    return load(name)
+def _opened(name: str, stack: ExitStack) -> AnyModel:
+    model = load(name)
+    stack.callback(model.close)
+    return model
 
 
-def _plain(one: Found) -> dict[str, object]:
-    estimates = {"coverage": one.coverage, "selective": one.selective, "accuracy": one.accuracy}
-    return {name: e if e is None else e.model_dump() for name, e in estimates.items()}
+def _systems(cascade: Cascade, models: Sequence[AnyModel]) -> dict[str, Ask]:
+    """Each member by its name, and last the cascade."""
+    each = zip(cascade.members, models, cascade.thresholds, strict=True)
+    systems = {name: alone(name, model.classifier(), enough) for name, model, enough in each}
+    return {**systems, "cascade": together(cascade)}
+
+
+def _write(path: Path, found: Results) -> None:
+    aside = path.with_name(path.name + ".part")
+    text = json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    aside.write_text(text + "\n", encoding="utf-8", newline="\n")
+    publish(aside, path)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -189,12 +189,16 @@ class Cascade:
         return call.finish(self._fallback)
 
     def map(
-        self, texts: Iterable[str], *, width: int = MAP_WIDTH
+        self, texts: Iterable[str], *, width: int = MAP_WIDTH, deadline_ms: float | None = None
     ) -> Generator[CascadeAnswer | EdgeslmError, None, None]:
         """Answer many texts, in order; lazy, ``width`` of them together.
 
         A member that has a ``map`` of its own gets those that are left of them at once. A text
         that nobody can answer has its error in its place.
+
+        Args:
+            deadline_ms: budget of each text, in milliseconds, from when it was taken with the
+                others of its ``width``. When it is spent, all is as in a call.
 
         Raises:
             CancelledError: a member was cancelled; that ends it.
@@ -202,7 +206,7 @@ class Cascade:
         """
         if isinstance(texts, str) or width < 1:
             raise InputError("map takes a list of texts, and a width of at least 1")
-        return self._map(iter(texts), width)
+        return self._map(iter(texts), width, deadline_ms)
 
     def close(self) -> None:
         """Free the models that were loaded here by name."""
@@ -223,28 +227,38 @@ class Cascade:
         self._bound, self._thresholds = bound, bound.thresholds
 
     def _map(
-        self, texts: Iterable[str], width: int
+        self, texts: Iterator[str], width: int, deadline_ms: float | None
     ) -> Generator[CascadeAnswer | EdgeslmError, None, None]:
-        texts = iter(texts)
         while batch := list(islice(texts, width)):
-            calls = [Call(text, None) for text in batch]
-            left = calls
-            for member, threshold in zip(self._members, self._thresholds, strict=True):
-                if not left:
-                    break
-                said = member.ask_all([call.text for call in left])
-                left = [
-                    call
-                    for call, found in zip(left, said, strict=True)
-                    if not call.takes(member.name, found, threshold)
-                ]
-            for call in calls:
-                try:
-                    yield call.finish(self._fallback)
-                except CancelledError:
-                    raise
-                except EdgeslmError as error:
-                    yield error
+            calls = [Call(text, deadline_ms) for text in batch]
+            self._ask_members(calls)
+            # all before the first is given, so that the caller's own work costs nobody time
+            yield from [self._finished(call) for call in calls]
+
+    def _ask_members(self, calls: Sequence[Call]) -> None:
+        """Each member in turn is asked what those before it were not sure enough of."""
+        left = list(calls)
+        for member, threshold in zip(self._members, self._thresholds, strict=True):
+            for call in left:
+                call.cut = call.late()
+            left = [call for call in left if not call.cut]
+            if not left:
+                return
+            # they were taken together, so the first one's time is that of all
+            said = member.ask_all([call.text for call in left], left[0].left_ms())
+            left = [
+                call
+                for call, found in zip(left, said, strict=True)
+                if not call.takes(member.name, found, threshold)
+            ]
+
+    def _finished(self, call: Call) -> CascadeAnswer | EdgeslmError:
+        try:
+            return call.finish(self._fallback)
+        except CancelledError:
+            raise
+        except EdgeslmError as error:
+            return error
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

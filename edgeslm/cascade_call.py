@@ -17,7 +17,7 @@ class Call:
 
     def __init__(self, text: str, deadline_ms: float | None) -> None:
         self.text = text
-        #: whether members were left unasked because time was up
+        #: whether members were left unasked, or left behind, because time was up
         self.cut = False
         self._start = time.perf_counter()
         self._deadline_ms = deadline_ms
@@ -25,9 +25,13 @@ class Call:
         self._sure: Asked | None = None
         self._error: EdgeslmError | None = None
 
+    def left_ms(self) -> float | None:
+        """The milliseconds until the deadline; None where there is none."""
+        return None if self._deadline_ms is None else self._deadline_ms - _ms_since(self._start)
+
     def late(self) -> bool:
         """Whether the deadline, if there is one, has passed."""
-        left = self._left_ms()
+        left = self.left_ms()
         return left is not None and left <= 0
 
     def ask(self, member: Member) -> Said:
@@ -35,7 +39,7 @@ class Call:
         start = time.perf_counter()
         answer, failed = None, None
         try:
-            answer = member.ask(self.text, self._left_ms())
+            answer = member.ask(self.text, self.left_ms())
         except EdgeslmError as error:
             failed = error
         return Said(answer, failed, _ms_since(start))
@@ -45,6 +49,8 @@ class Call:
         if isinstance(said.error, CancelledError):
             raise said.error
         if isinstance(said.error, EdgeslmError):
+            # a member can have a deadline of its own, which says nothing of this call's
+            self.cut = isinstance(said.error, DeadlineError) and self.late()
             self._error = self._error or said.error
             self._asked.append(Asked(name, said.ms, threshold=threshold, error=str(said.error)))
             return False
@@ -81,7 +87,7 @@ class Call:
             return "deadline"
         start = time.perf_counter()
         try:
-            said = fallback.ask(self.text, self._left_ms())
+            said = fallback.ask(self.text, self.left_ms())
             label, confidence = _label_of(said)
         except Exception as error:  # noqa: BLE001  a remote model can fail in any way
             words = f"{type(error).__name__}: {error}"
@@ -96,9 +102,6 @@ class Call:
         return CascadeAnswer(
             by.label, by.confidence, by.member, reason, tuple(self._asked), total_ms
         )
-
-    def _left_ms(self) -> float | None:
-        return None if self._deadline_ms is None else self._deadline_ms - _ms_since(self._start)
 
 
 def _label_of(said: Any) -> tuple[str, float | None]:

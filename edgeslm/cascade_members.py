@@ -62,34 +62,47 @@ class Member:
             return self.answer(text)
         if self.takes_deadline:
             return self.answer(text, deadline_ms=left_ms)
-        return _within(self.answer, text, left_ms, self.name)
+        return _within(lambda: self.answer(text), left_ms, self.name)
 
-    def ask_all(self, texts: Sequence[str]) -> list[Said]:
-        """What it says to each text. One with a ``map`` gets all of them at once; each then
-        has its part of the time.
+    def ask_all(self, texts: Sequence[str], left_ms: float | None = None) -> list[Said]:
+        """What it says to each text, within ``left_ms`` (None: no limit) for all together. One
+        with a ``map`` gets all of them at once; each then has its part of the time.
 
         Raises:
             whatever it raises that is no EdgeslmError.
         """
-        many = getattr(self.answer, "map", None)
-        if many is None:
-            return [self._timed(text) for text in texts]
         start = time.perf_counter()
-        answers = list(many(texts))
-        ms = (time.perf_counter() - start) * 1000 / max(1, len(texts))
+        if not hasattr(self.answer, "map"):
+            return [self._timed(text, left_ms, start) for text in texts]
+        try:
+            answers = self._mapped(texts, left_ms)
+        except DeadlineError as error:
+            answers = [error] * len(texts)
+        ms = _ms_since(start) / max(1, len(texts))
         return [
             Said(None, answer, ms) if isinstance(answer, EdgeslmError) else Said(answer, None, ms)
             for answer in answers
         ]
 
-    def _timed(self, text: str) -> Said:
+    def _mapped(self, texts: Sequence[str], left_ms: float | None) -> list[Any]:
+        many = cast(Any, self.answer).map
+        if left_ms is None:
+            return list(many(texts))
+        if _takes_deadline(many):
+            return list(many(texts, deadline_ms=left_ms))
+        return cast(list[Any], _within(lambda: list(many(texts)), left_ms, self.name))
+
+    def _timed(self, text: str, left_ms: float | None, since: float) -> Said:
         start = time.perf_counter()
+        left = None if left_ms is None else left_ms - _ms_since(since)
+        if left is not None and left <= 0:
+            return Said(None, DeadlineError(f"{self.name} was not asked: time was up"), 0.0)
         answer, failed = None, None
         try:
-            answer = self.answer(text)
+            answer = self.ask(text, left)
         except EdgeslmError as error:
             failed = error
-        return Said(answer, failed, (time.perf_counter() - start) * 1000)
+        return Said(answer, failed, _ms_since(start))
 
 
 def as_members(given: Sequence[MemberLike]) -> tuple[Member, ...]:
@@ -161,13 +174,13 @@ def _takes_deadline(answer: Answer) -> bool:
         return False
 
 
-def _within(answer: Answer, text: str, left_ms: float, name: str) -> Any:
+def _within(answer: Callable[[], Any], left_ms: float, name: str) -> Any:
     """The answer if it comes in time, from a thread that does not keep the process alive."""
     outcome: list[tuple[Any, BaseException | None]] = []
 
     def work() -> None:
         try:
-            outcome.append((answer(text), None))
+            outcome.append((answer(), None))
         except BaseException as error:  # noqa: BLE001  raised again on the caller's thread
             outcome.append((None, error))
 
@@ -180,3 +193,7 @@ def _within(answer: Answer, text: str, left_ms: float, name: str) -> Any:
     if error is not None:
         raise error
     return found
+
+
+def _ms_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1000

@@ -2,77 +2,41 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeslm.answers import Prediction
-from edgeslm.card import Card, ClassifyTask, TagTask
+from edgeslm.card import Card, ClassifyTask, Head, TagTask
 from edgeslm.errors import CancelledError, CardError, InputError, OutputError, ResourceError
+from edgeslm.gold import Gold, GoldKind, GoldRow, read_baseline
 from edgeslm.intervals import percentile
 from edgeslm.model import AnyModel, load
 from edgeslm.onnx_file import read_onnx
-from edgeslm.result import Classification, Extraction
+from edgeslm.result import Classification, Extraction, Tags
 from edgeslm.scoring import (
     ClassificationScores,
     Comparison,
     ExtractionScores,
-    Scores,
-    TaskKind,
+    Scored,
     compare,
     linear_advice,
     score,
 )
+from edgeslm.scoring_tags import TagScores, compare_tags, score_tags
+from edgeslm.selftest import said
 
-#: the longest line of a file of rows
-MAX_LINE_BYTES = 16 * 1024 * 1024
 #: endings of files that are models; any other is a file of answers
 _MODEL_SUFFIXES = (".onnx", ".gguf")
-_INPUT_KEYS = ("input", "text")
-_ANSWER_KEYS = ("answer", "label", "expected")
 
-Answer = Callable[[str], Extraction[Any] | Classification]
+Answered = Extraction[Any] | Classification | Tags
+Answer = Callable[[str], Answered]
+Scores = Annotated[ExtractionScores | ClassificationScores | TagScores, Field(discriminator="task")]
 #: called after each row with the rows done, those that failed, and all
 Progress = Callable[[int, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class GoldRow:
-    """One input and its true answer: a label's name, or a JSON value."""
-
-    input: str
-    answer: Any
-    id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gold:
-    """Gold rows of a file. ``refused`` says, line by line, what is no row."""
-
-    name: str
-    rows: tuple[GoldRow, ...]
-    refused: tuple[str, ...]
-
-    @property
-    def answers(self) -> list[Any]:
-        return [row.answer for row in self.rows]
-
-    @property
-    def sha256(self) -> str:
-        """A hash of inputs and answers in order, as ``gold_sha256`` of a card's score."""
-        digest = hashlib.sha256()
-        for row in self.rows:
-            pair = json.dumps([row.input, row.answer], ensure_ascii=False)
-            digest.update(pair.encode("utf-8", "surrogatepass") + b"\n")
-        return digest.hexdigest()
 
 
 class _Frozen(BaseModel):
@@ -103,7 +67,7 @@ class Rival(_Frozen):
 
     name: str
     missing: int
-    scores: Scores = Field(discriminator="task")
+    scores: Scores
     comparison: Comparison
     advice: str | None = None
 
@@ -119,7 +83,7 @@ class Report(_Frozen):
     gold_sha256: str
     refused: tuple[str, ...]
     unknown_labels: tuple[str, ...]
-    scores: Scores = Field(discriminator="task")
+    scores: Scores
     first_failure: str | None
     latency: Latency | None
     baseline: Rival | None
@@ -131,23 +95,21 @@ class Report(_Frozen):
         return self.bar is None or self.scores.main.value >= self.bar.value
 
 
-def task_of(card: Card | None) -> TaskKind:
-    """How answers under this card are scored.
-
-    Raises:
-        CardError: there is no card, or it is a tagger's.
-    """
+def task_of(card: Card | None) -> GoldKind:
+    """How answers under this card are scored; raises CardError where there is no card."""
     if card is None:
         raise CardError(
             "this model has no card, so it has no task to score; write one into it with "
             "`edgeslm pack`"
         )
     if isinstance(card.task, TagTask):
-        raise CardError(
-            f"card {card.name}: answers with several label sets are not scored; score one set by "
-            "itself, as a classifier"
-        )
+        return "tag"
     return "classify" if isinstance(card.task, ClassifyTask) else "extract"
+
+
+def heads_of(card: Card | None) -> tuple[Head, ...]:
+    """The label sets of a tagger's card; of another there are none."""
+    return card.task.heads if card is not None and isinstance(card.task, TagTask) else ()
 
 
 def evaluate(
@@ -166,18 +128,18 @@ def evaluate(
             predictions of another system on them, as `read_baseline` reads.
         min_score: the bar, 0 to 1; default is the lower end of the interval that the card's
             own score has.
-        answer: default is the model's own extractor or classifier.
+        answer: default is the model's own extractor, classifier or tagger.
 
     Raises:
         CardError: the model has no card. InputError: no rows, or an unreadable baseline.
     """
-    task = task_of(model.card)
+    task_of(model.card)
     card = cast(Card, model.card)
     if not gold.rows:
         raise InputError(_no_rows(gold))
-    others = None if baseline is None else _answers_of(baseline, gold.rows, task)
+    others = None if baseline is None else _answers_of(baseline, gold.rows, card)
     predictions, ms = answer_rows(gold.rows, answer or answerer(model), progress)
-    scores = score(task, gold.answers, predictions)
+    scores = score_answers(card, gold.answers, predictions)
     return Report(
         model=f"{card.name} {card.version}",
         gold=gold.name,
@@ -191,15 +153,18 @@ def evaluate(
         else None,
         baseline=None
         if baseline is None or others is None
-        else _rival(baseline, gold, scores, predictions, others),
+        else _rival(card, baseline, gold, predictions, others),
         bar=_bar(card, scores, min_score),
     )
 
 
 def answerer(model: AnyModel) -> Answer:
-    """The model's own classifier or extractor, as its card says."""
-    if task_of(model.card) == "classify":
-        return model.classifier()
+    """The model's own classifier, tagger or extractor, as its card says."""
+    match task_of(model.card):
+        case "classify":
+            return model.classifier()
+        case "tag":
+            return model.tagger()
     extractor = model.extractor()
     return lambda text: extractor(text, evidence=False)
 
@@ -231,50 +196,88 @@ def answer_rows(
     return predictions, ms
 
 
-def _prediction(result: Extraction[Any] | Classification) -> Prediction:
+def score_answers(
+    card: Card, gold: Sequence[Any], predictions: Sequence[Prediction]
+) -> ExtractionScores | ClassificationScores | TagScores:
+    """Score predictions as the card's task asks, one for each gold answer.
+
+    Raises:
+        ValueError: no rows, or not one prediction for each.
+    """
+    task = task_of(card)
+    if task == "tag":
+        return score_tags(heads_of(card), gold, predictions)
+    return score(task, gold, predictions)
+
+
+def _prediction(result: Answered) -> Prediction:
     if isinstance(result, Classification):
         return Prediction(result.label, confidence=result.confidence)
+    if isinstance(result, Tags):
+        return Prediction(said(result))
     return Prediction(json.loads(result.json))
 
 
-def _answers_of(baseline: Path, rows: Sequence[GoldRow], task: TaskKind) -> list[Prediction]:
+def _answers_of(baseline: Path, rows: Sequence[GoldRow], card: Card) -> list[Prediction]:
     """What a baseline says to the rows, be it a model that answers them or a file of answers."""
     if baseline.suffix not in _MODEL_SUFFIXES:
         return read_baseline(baseline, rows)
     with load(baseline) as model:
-        if task_of(model.card) != task:
+        if task_of(model.card) != task_of(card):
             raise CardError(f"{baseline}: its card has another kind of task than the model's")
         return answer_rows(rows, answerer(model))[0]
 
 
+def _compare(
+    card: Card, gold: Gold, first: Sequence[Prediction], second: Sequence[Prediction]
+) -> Comparison:
+    task = task_of(card)
+    if task == "tag":
+        return compare_tags(heads_of(card), gold.answers, first, second)
+    return compare(task, gold.answers, first, second)
+
+
 def _rival(
+    card: Card,
     baseline: Path,
     gold: Gold,
-    own: Scores,
     predictions: Sequence[Prediction],
     others: Sequence[Prediction],
 ) -> Rival:
-    scores = score(own.task, gold.answers, others)
+    own, scores = (score_answers(card, gold.answers, answers) for answers in (predictions, others))
     linear = baseline.suffix == ".onnx" and read_onnx(baseline).kind == "linear"
     return Rival(
         name=baseline.name,
         missing=sum(p.error is not None for p in others),
         scores=scores,
-        comparison=compare(own.task, gold.answers, others, predictions),
+        comparison=_compare(card, gold, others, predictions),
         advice=linear_advice(own, scores) if linear else None,
     )
 
 
 def _unknown_labels(card: Card, gold: Gold) -> tuple[str, ...]:
-    if not isinstance(card.task, ClassifyTask):
-        return ()
-    known = {label.name for label in card.task.labels}
-    return tuple(sorted({str(row.answer) for row in gold.rows} - known))
+    if isinstance(card.task, ClassifyTask):
+        known = {label.name for label in card.task.labels}
+        return tuple(sorted({str(row.answer) for row in gold.rows} - known))
+    known = {_spelled(head.name, label.name) for head in heads_of(card) for label in head.labels}
+    given = {
+        _spelled(head.name, name)
+        for row in gold.rows
+        for head in heads_of(card)
+        for name in _names(row.answer[head.name])
+    }
+    return tuple(sorted(given - known))
 
 
-def _bar(
-    card: Card, scores: ExtractionScores | ClassificationScores, least: float | None
-) -> Bar | None:
+def _spelled(head: str, label: str) -> str:
+    return f"{head}: {label}"
+
+
+def _names(answer: str | list[str]) -> list[str]:
+    return [answer] if isinstance(answer, str) else answer
+
+
+def _bar(card: Card, scores: Scored, least: float | None) -> Bar | None:
     if least is not None:
         return Bar(value=least, source="--min-score")
     for own in card.scores:
@@ -282,117 +285,6 @@ def _bar(
             source = f"the card's lower bound on {own.gold}"
             return Bar(value=own.interval[0], source=source)
     return None
-
-
-# --- files of rows ------------------------------------------------------------
-
-
-def read_gold(path: Path, task: TaskKind) -> Gold:
-    """Read JSON lines ``{"input": …, "answer": …}``; also .gz, and ``text``, ``label``,
-    ``expected`` for these keys. A line that is no row is refused, and the rest is read.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    rows, refused = [], []
-    for number, line in _lines(path):
-        try:
-            rows.append(_gold_row(_object(line), task))
-        except InputError as error:
-            refused.append(f"{path.name}, line {number}: {error}")
-    return Gold(path.name, tuple(rows), tuple(refused))
-
-
-def read_baseline(path: Path, rows: Sequence[GoldRow]) -> list[Prediction]:
-    """Another system's answers to these rows, matched by ``id`` or else by ``input``.
-
-    Lines are ``{"input" or "id": …, "answer": …}``, also .gz. A row without one counts as
-    failed.
-
-    Raises:
-        InputError: the file cannot be read, a line is no prediction, or none is for these rows.
-    """
-    found: dict[tuple[str, str], Prediction] = {}
-    for number, line in _lines(path):
-        try:
-            fields = _object(line)
-            key = _key_of(fields)
-            answer = _first(fields, _ANSWER_KEYS)
-        except InputError as error:
-            raise InputError(f"{path.name}, line {number}: {error}") from error
-        if found.setdefault(key, Prediction(answer)).answer != answer:
-            raise InputError(
-                f"{path.name}, line {number}: a second, different answer to the same {key[0]}"
-            )
-    missing = Prediction(error="no prediction")
-    predictions = [
-        found.get(("id", row.id or ""), found.get(("input", row.input), missing)) for row in rows
-    ]
-    if all(p is missing for p in predictions):
-        raise InputError(f'{path.name}: no "id" or "input" is one of the gold rows')
-    return predictions
-
-
-def _gold_row(fields: dict[str, Any], task: TaskKind) -> GoldRow:
-    text = _first(fields, _INPUT_KEYS)
-    answer = _first(fields, _ANSWER_KEYS)
-    if not isinstance(text, str) or not text.strip():
-        raise InputError('the "input" is not a text')
-    if task == "classify" and not isinstance(answer, str):
-        raise InputError('the "answer" is not the name of a label')
-    return GoldRow(text, answer, str(fields["id"]) if "id" in fields else None)
-
-
-def _key_of(fields: dict[str, Any]) -> tuple[str, str]:
-    return (
-        ("id", str(fields["id"])) if "id" in fields else ("input", str(_first(fields, _INPUT_KEYS)))
-    )
-
-
-def _first(fields: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        if key in fields:
-            return fields[key]
-    raise InputError(f'no "{keys[0]}"; write {{"input": …, "answer": …}}')
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE_BYTES:
-        raise InputError(f"has more than {MAX_LINE_BYTES:,} bytes")
-    try:
-        value = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON that can be read: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError('not an object; write {"input": …, "answer": …}')
-    return value
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, numbered from 1; of one too long only as much as shows it."""
-    number = 0
-    try:
-        with _opened(path) as file:
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                rest = line
-                while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-                    rest = file.readline(MAX_LINE_BYTES + 1)
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read: {reason}") from error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as file:
-        if path.suffix == ".gz":
-            with gzip.open(file) as unpacked:
-                yield cast(BinaryIO, unpacked)
-        else:
-            yield file
 
 
 def _no_rows(gold: Gold) -> str:

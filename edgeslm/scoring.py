@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +14,7 @@ from edgeslm.calibrate import expected_calibration_error
 from edgeslm.card import CategoryScore
 from edgeslm.intervals import (
     Estimate,
+    Statistic,
     bootstrap,
     lower_bound,
     mcnemar,
@@ -133,6 +134,16 @@ class Comparison(_Frozen):
 Scores = ExtractionScores | ClassificationScores
 
 
+class Scored(Protocol):
+    """Scores of any task, by their main metric."""
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def main(self) -> Estimate: ...
+
+
 def score(task: TaskKind, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Scores:
     """Score predictions, one for each gold answer (a label's name, or a JSON value).
 
@@ -161,12 +172,19 @@ def compare(
     """
     reader = Labels if task == "classify" else Fields
     a, b = reader.read(gold, first), reader.read(gold, second)
-    of_a, of_b = a.statistic(), b.statistic()
-    only_first = int((a.right & ~b.right).sum())
-    only_second = int((b.right & ~a.right).sum())
-    n = len(gold)
+    metric = "accuracy" if task == "classify" else "field F1"
+    return paired(metric, (a.right, b.right), (a.statistic(), b.statistic()))
+
+
+def paired(
+    metric: str, right: tuple[Bools, Bools], statistics: tuple[Statistic, Statistic]
+) -> Comparison:
+    """Compare two systems of which it is known which rows each has ``right``, bool [n], and
+    how the metric follows from rows."""
+    (a, b), (of_a, of_b) = right, statistics
+    only_first, only_second, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
     return Comparison(
-        metric="accuracy" if task == "classify" else "field F1",
+        metric=metric,
         difference=bootstrap(n, lambda rows: of_b(rows) - of_a(rows)),
         only_first=only_first,
         only_second=only_second,
@@ -175,7 +193,7 @@ def compare(
     )
 
 
-def linear_advice(own: Scores, linear: Scores) -> str | None:
+def linear_advice(own: Scored, linear: Scored) -> str | None:
     """Words where a linear model is within a point of a specialist on the same rows, else None."""
     if round(own.main.value - linear.main.value, 9) > _AS_GOOD:
         return None

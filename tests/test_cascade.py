@@ -176,6 +176,20 @@ def test_nobody_is_asked_after_the_deadline():
     assert not fallback.asked
 
 
+def test_a_last_member_that_is_late_leaves_the_answer_before_it_marked_so():
+    cascade = Cascade([Member("a", 0.5), Member("b", takes_ms=500)])
+    answer = cascade("text", deadline_ms=100)
+    assert (answer.label, answer.reason) == ("a", "deadline")
+    [mapped] = cascade.map(["text"], deadline_ms=100)
+    assert (mapped.label, mapped.reason) == ("a", "deadline")
+
+
+def test_a_members_own_deadline_is_not_that_of_the_call():
+    late = Member(error=DeadlineError("of its own"))
+    answer = Cascade([Member("a", 0.5), late], fallback=lambda _: "far")("x", deadline_ms=60_000)
+    assert (answer.label, answer.reason) == ("far", "fallback")
+
+
 def test_a_deadline_before_any_answer_is_an_error():
     with pytest.raises(DeadlineError, match="20 ms"):
         Cascade([Member(takes_ms=500)])("text", deadline_ms=20)
@@ -282,6 +296,65 @@ def test_map_is_lazy():
 def test_map_refuses_what_is_no_list(texts, width):
     with pytest.raises(InputError):
         Cascade([Member()]).map(texts, width=width)
+
+
+def test_map_leaves_behind_who_is_late_and_asks_nobody_after_the_deadline():
+    release = threading.Event()
+
+    class Hanging(Mapper):
+        def map(self, texts):
+            release.wait(30)
+            yield from super().map(texts)
+
+    first, other, fallback = Member("a", 0.5), Member(), Member()
+    start = time.perf_counter()
+    cascade = Cascade([first, Hanging(), other], fallback=fallback)
+    answers = list(cascade.map(["0.1", "0.2", "0.3"], deadline_ms=200))
+    release.set()
+    assert time.perf_counter() - start < 5
+    assert [(answer.label, answer.reason) for answer in answers] == [("a", "deadline")] * 3
+    assert "did not answer within" in answers[0].asked[1].error
+    assert not other.asked
+    assert not fallback.asked
+
+
+def test_map_spends_one_budget_on_texts_taken_together():
+    slow = Member("a", 0.5, takes_ms=150)
+    answers = list(Cascade([slow]).map(["x"] * 4, width=4, deadline_ms=200))
+    assert [type(answer).__name__ for answer in answers[2:]] == ["DeadlineError"] * 2
+    assert answers[0].label == "a"
+    assert len(slow.asked) <= 2
+
+
+def test_map_tells_members_how_much_time_is_left():
+    given = []
+
+    class Told(Mapper):
+        def map(self, texts, *, deadline_ms=None):
+            given.append(deadline_ms)
+            return super().map(texts)
+
+    cascade = Cascade([Member("b", 0.5, takes_ms=30), Told()])
+    assert [one.label for one in cascade.map(["0.99"], deadline_ms=10_000)] == ["mapped"]
+    list(cascade.map(["0.99"]))
+    assert 9_000 < given[0] < 9_971
+    assert given[1] is None
+
+
+def test_what_the_caller_does_between_answers_costs_no_answer_time():
+    fallback_asked = []
+
+    def fallback(text):
+        fallback_asked.append(text)
+        return "far"
+
+    cascade = Cascade([Member("a", 0.5)], fallback=fallback)
+    answers = cascade.map(["x", "y"], deadline_ms=300)
+    assert next(answers).reason == "fallback"
+    time.sleep(0.4)
+    late = next(answers)
+    assert late.reason == "fallback"
+    assert late.total_ms < 300
 
 
 def test_threads_share_a_cascade():

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from edgeslm.cli import cli
 from edgeslm.cli import eval as command
 from edgeslm.errors import CardError, InputError
-from edgeslm.model import Model
+from edgeslm.model import Model, load
 from edgeslm.testing import ScriptedEngine
 from tests.cli_help import use
-from tests.test_evaluate import FIELDS, LABELS, card, lines, sorter
+from tests.test_evaluate import FIELDS, LABELS, TAG_ROWS, card, lines, sorter, tagger_file
 
 GOLD = [{"input": "a refund", "answer": "refund"}, {"input": "the bill", "answer": "billing"}]
 
@@ -63,6 +63,25 @@ def test_a_table_of_fields(gold, tmp_path, monkeypatch):
     assert "whole record right 100.0%" in shown
     assert "number" in shown
     assert "\x1b" not in shown
+
+
+def test_tags_as_json_and_as_tables_and_below_the_bar(gold, tmp_path, monkeypatch, capsys):
+    path = tagger_file(tmp_path / "tags.onnx")
+    use(monkeypatch, lambda: load(path))
+    rows = lines(tmp_path / "tags.jsonl", *TAG_ROWS)
+    assert main_code([rows, "--min-score", "0.6"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["passed"], report["scores"]["exact"]["value"]) == (False, 0.5)
+    assert report["scores"]["heads"]["areas"]["macro_f1"]["value"] == 0.75
+    assert main_code([rows, "--min-score", "0.5"]) == 0
+    people(monkeypatch)
+    shown = run(rows, "--min-score", "0.6").stdout
+    assert "whole record right 50.0% [6.8%, 93.2%]" in shown
+    assert "accuracy 75.0%" in shown
+    assert "macro-F1 75.0%" in shown
+    assert "1 × bug taken for wish" in shown
+    assert "gold labels that the model has not: areas: cli" in shown
+    assert "bar 60.0% (--min-score): NOT reached" in shown
 
 
 def test_names_of_an_untrusted_card_steer_no_terminal(gold, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Gold rows through a model: what is read and refused, scored, compared, and held to a bar"""
+"""Gold rows through a model: scored, compared with others, and held to a bar"""
 
 import gzip
 import json
@@ -10,10 +10,12 @@ import pytest
 from converters.linear_train import LinearModel, write_linear
 from edgeslm.card import CARD_KEY, Card, CategoryScore, Score
 from edgeslm.errors import CardError, InputError
-from edgeslm.evaluate import evaluate, read_baseline, read_gold, task_of
+from edgeslm.evaluate import evaluate, task_of
+from edgeslm.gold import read_gold
 from edgeslm.linear import FeatureSpec, Terms
-from edgeslm.model import Model
+from edgeslm.model import Model, load
 from edgeslm.testing import ScriptedEngine
+from tests.tiny_onnx import write_tiny_onnx
 
 LABELS = {"kind": "classify", "labels": ["billing", "refund"]}
 FIELDS = {
@@ -100,45 +102,6 @@ def test_values_through_a_model_and_a_row_that_fails(tmp_path):
     assert report.latency.n == 1
 
 
-def test_a_line_that_is_no_row_is_named_and_the_rest_is_read(tmp_path):
-    path = lines(
-        tmp_path / "gold.jsonl.gz",
-        {"input": "one", "answer": "refund"},
-        "",
-        "{broken",
-        "[1]",
-        {"input": "two"},
-        {"answer": "refund"},
-        {"input": " ", "answer": "refund"},
-        {"input": "three", "answer": 3},
-        {"input": "four", "answer": "billing"},
-    )
-    found = read_gold(path, "classify")
-    assert [row.input for row in found.rows] == ["one", "four"]
-    assert [words.partition(":")[0] for words in found.refused] == [
-        f"gold.jsonl.gz, line {number}" for number in (3, 4, 5, 6, 7, 8)
-    ]
-
-
-def test_a_line_too_long_is_skipped_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgeslm.evaluate.MAX_LINE_BYTES", 64)
-    row = {"input": "one", "answer": "refund"}
-    path = lines(tmp_path / "gold.jsonl", {**row, "input": "x" * 300}, row)
-    found = read_gold(path, "classify")
-    assert [row.input for row in found.rows] == ["one"]
-    assert found.refused == ("gold.jsonl, line 1: has more than 64 bytes",)
-
-
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b'{"input": 1}\n' * 999)[:-20]])
-def test_a_file_that_cannot_be_read(tmp_path, data):
-    path = tmp_path / "gold.jsonl.gz"
-    with pytest.raises(InputError, match="cannot be read"):
-        read_gold(path, "classify")
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"gold\.jsonl\.gz: cannot be read"):
-        read_gold(path, "classify")
-
-
 def test_no_rows_is_an_error_that_shows_the_form(tmp_path):
     nothing = read_gold(lines(tmp_path / "gold.jsonl", "{}"), "classify")
     with pytest.raises(InputError, match=r'no rows \{"input".*line 1: no "input"'):
@@ -155,6 +118,70 @@ def test_a_label_that_the_model_has_not_is_named(tmp_path):
     report = evaluate(sorter(), read_gold(lines(tmp_path / "g.jsonl", *rows), "classify"))
     assert report.unknown_labels == ("biling",)
     assert report.scores.accuracy.value == 0.5
+
+
+# --- taggers --------------------------------------------------------------------
+
+TAGS = {
+    "kind": "tag",
+    "heads": [
+        {"name": "kind", "labels": ["bug", "wish"]},
+        {"name": "areas", "labels": ["ui", "docs", "api"], "multi_label": True, "threshold": 0.9},
+    ],
+}
+TAG_ROWS = [
+    {"input": "bug ui docs", "answer": {"kind": "bug", "areas": ["ui", "docs"]}},
+    {"input": "wish", "answer": {"kind": "wish", "areas": []}},
+    {"input": "wish api", "answer": {"kind": "bug", "areas": ["api"]}},
+    {"input": "bug", "answer": {"kind": "bug", "areas": ["cli"]}},
+]
+
+
+def tagger_file(path, *scores):
+    """A tagger that says the labels whose words are in the text."""
+    return write_tiny_onnx(path, card(TAGS, *scores), weight=80.0)
+
+
+def tag_gold(path, *rows):
+    heads = card(TAGS).task.heads
+    return read_gold(lines(path, *rows or TAG_ROWS), "tag", heads)
+
+
+def test_tags_through_a_model(tmp_path):
+    with load(tagger_file(tmp_path / "tags.onnx")) as model:
+        report = evaluate(model, tag_gold(tmp_path / "gold.jsonl"))
+    assert report.scores.exact.value == 0.5
+    assert report.scores.heads["kind"].accuracy.value == 0.75
+    areas = report.scores.heads["areas"]
+    assert areas.exact.value == 0.75
+    # ui, docs and api are as they should be, cli is never said
+    assert areas.macro_f1.value == pytest.approx(3 / 4)
+    assert report.unknown_labels == ("areas: cli",)
+    assert report.latency.n == 4
+    assert report.passed
+
+
+@pytest.mark.parametrize(("low", "passed"), [(0.5, True), (0.51, False)])
+def test_the_bar_of_tags_is_that_of_whole_records(tmp_path, low, passed):
+    promised = (own("field F1", 0.99), own("whole record right", low))
+    with load(tagger_file(tmp_path / "tags.onnx", *promised)) as model:
+        report = evaluate(model, tag_gold(tmp_path / "gold.jsonl"))
+    assert (report.bar.value, report.passed) == (low, passed)
+
+
+def test_a_tagger_against_another_and_against_a_file(tmp_path):
+    gold = tag_gold(tmp_path / "gold.jsonl")
+    path = tagger_file(tmp_path / "tags.onnx")
+    said = lines(tmp_path / "other.jsonl", *TAG_ROWS[:1], *TAG_ROWS[2:])
+    with load(path) as model:
+        same = evaluate(model, gold, baseline=path).baseline
+        other = evaluate(model, gold, baseline=said).baseline
+        with pytest.raises(CardError, match="another kind of task"):
+            labels = linear_file(tmp_path / "linear.onnx", ("a", "b"), ("x", "y"))
+            evaluate(model, gold, baseline=labels)
+    assert (same.comparison.difference.value, same.advice) == (0, None)
+    assert other.missing == 1
+    assert (other.comparison.only_first, other.comparison.only_second) == (2, 1)
 
 
 # --- the bar --------------------------------------------------------------------
@@ -202,22 +229,6 @@ def test_another_system_on_the_same_rows(gold, tmp_path):
     assert (rival.comparison.only_first, rival.comparison.only_second) == (0, 1)
 
 
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        (['{"input": "the bill"'], "line 1: not JSON"),
-        ([{"input": "the bill"}], 'line 1: no "answer"'),
-        ([{"answer": "billing"}], 'line 1: no "input"'),
-        ([{"id": 7, "answer": "billing"}, {"id": "7", "answer": "refund"}], "line 2: a second"),
-        ([{"id": 8, "answer": "billing"}], "is one of the gold rows"),
-        ([], "is one of the gold rows"),
-    ],
-)
-def test_a_baseline_that_cannot_be_compared(gold, tmp_path, rows, words):
-    with pytest.raises(InputError, match=words):
-        read_baseline(lines(tmp_path / "other.jsonl", *rows), gold.rows)
-
-
 def test_another_model_answers_the_same_rows(gold, tmp_path, monkeypatch):
     monkeypatch.setattr("edgeslm.evaluate.load", lambda _path: sorter())
     rival = evaluate(sorter(), gold, baseline=tmp_path / "other.gguf").baseline
@@ -240,10 +251,3 @@ def test_a_model_of_another_task_is_no_baseline(gold, tmp_path, monkeypatch):
     monkeypatch.setattr("edgeslm.evaluate.load", lambda _path: reader)
     with pytest.raises(CardError, match=r"other\.gguf: its card has another kind of task"):
         evaluate(sorter(), gold, baseline=tmp_path / "other.gguf")
-
-
-def test_the_hash_of_gold_rows_is_that_of_the_training_side(gold):
-    from converters.rows import Row, rows_sha256
-
-    rows = [Row(id="", input=row.input, answer=row.answer) for row in gold.rows]
-    assert gold.sha256 == rows_sha256(rows)

@@ -33,8 +33,8 @@ _BELOW = 1
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1),
-    help="The bar for field F1 or accuracy, 0 to 1. Default: the lower end of the interval "
-    "of the card's own score.",
+    help="The bar, 0 to 1, for field F1, accuracy, or of a tagger the rows with every head "
+    "right. Default: the lower end of the interval of the card's own score.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def evaluate(
@@ -46,16 +46,18 @@ def evaluate(
     edgeslm eval my-reader gold.jsonl
     edgeslm eval my-router gold.jsonl.gz --baseline other.jsonl --min-score 0.9
 
-    GOLD has a line {"input": …, "answer": …} for each row; the answer is a label, or the
-    value to extract. Exits with 1 below the bar, else with 4 if a line is no row.
+    GOLD has a line {"input": …, "answer": …} for each row; the answer is a label, the value
+    to extract, or for a tagger by head a label or a list of labels. Exits with 1 below the
+    bar, else with 4 if a line is no row.
     """
     from edgeslm.cli.answer import answering_thread
-    from edgeslm.evaluate import answerer, read_gold, task_of
+    from edgeslm.evaluate import answerer, heads_of, task_of
     from edgeslm.evaluate import evaluate as run
+    from edgeslm.gold import read_gold
     from edgeslm.model import load
 
     with load(name) as model:
-        rows = read_gold(gold, task_of(model.card))
+        rows = read_gold(gold, task_of(model.card), heads_of(model.card))
         answer = answerer(model)
         with answering_thread(model) as answered, _progress() as progress:
             report = run(

@@ -1,6 +1,8 @@
-"""The report of `edgeslm eval` for people: scores with intervals, fields or labels, the bar"""
+"""The report of `edgeslm eval` for people: scores by field, label or head, intervals, the bar"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +12,14 @@ from edgeslm.card import CategoryScore
 from edgeslm.cli import printable
 from edgeslm.evaluate import Report, Rival
 from edgeslm.intervals import Estimate
-from edgeslm.scoring import NOT_ENOUGH, ClassificationScores, ExtractionScores, enough
+from edgeslm.scoring import (
+    NOT_ENOUGH,
+    ClassificationScores,
+    ExtractionScores,
+    LabelScore,
+    enough,
+)
+from edgeslm.scoring_tags import TagScores
 
 #: labels that are shown, the worst ones
 _LABELS = 10
@@ -23,6 +32,8 @@ def show(report: Report) -> None:
     console.print(Text(printable(f"{report.model} on {report.gold}, n = {scores.n:,}"), "bold"))
     if isinstance(scores, ExtractionScores):
         _show_extraction(console, scores)
+    elif isinstance(scores, TagScores):
+        _show_tags(console, scores)
     else:
         _show_classification(console, scores)
     for line in _notes(report):
@@ -75,8 +86,27 @@ def _show_classification(console: Console, scores: ClassificationScores) -> None
     _show_summary(console, {"accuracy": scores.accuracy, "macro-F1": scores.macro_f1})
     if scores.ece is not None:
         console.print(Text(f"  calibration error (ECE) {scores.ece:.3f}"))
+    _show_labels(console, scores.labels)
+    for pair in scores.confusions:
+        taken_for = "no answer" if pair.taken_for is None else pair.taken_for
+        console.print(Text(printable(f"  {pair.n} × {pair.label} taken for {taken_for}")))
+
+
+def _show_tags(console: Console, scores: TagScores) -> None:
+    _show_summary(console, {"whole record right": scores.exact})
+    for name, head in scores.heads.items():
+        console.print(Text(printable(f"  {name}"), "bold"))
+        if isinstance(head, ClassificationScores):
+            _show_classification(console, head)
+        else:
+            _show_summary(console, {"macro-F1": head.macro_f1, "all labels right": head.exact})
+            _show_labels(console, head.labels)
+
+
+def _show_labels(console: Console, labels: Mapping[str, LabelScore]) -> None:
+    """The labels that are found least, as a table."""
     table = _table("label", "n", "found", "precision", "F1", "95 %")
-    ranked = sorted(scores.labels.items(), key=lambda item: (item[1].right.value, item[0]))
+    ranked = sorted(labels.items(), key=lambda item: (item[1].right.value, item[0]))
     for name, label in ranked[:_LABELS]:
         _add(
             table,
@@ -90,9 +120,6 @@ def _show_classification(console: Console, scores: ClassificationScores) -> None
     console.print(table)
     if len(ranked) > _LABELS:
         console.print(Text(f"  and {len(ranked) - _LABELS} labels that are found more often"))
-    for pair in scores.confusions:
-        taken_for = "no answer" if pair.taken_for is None else pair.taken_for
-        console.print(Text(printable(f"  {pair.n} × {pair.label} taken for {taken_for}")))
 
 
 def _show_summary(console: Console, estimates: dict[str, Estimate]) -> None:
