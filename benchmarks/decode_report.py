@@ -56,6 +56,8 @@ def _head(s: Setting, seconds: float) -> str:
             "All write JSON without spaces, but for outlines on llguidance and llama-server's",
             "`json_schema`, which have no setting for it: there the model chooses. “No spaces” is",
             "the same server with the grammar of llama.cpp's own converter, its spaces taken out.",
+            "transformers runs the same weights dequantized to float32, its prompt cached; alone",
+            "it has nothing that holds a schema, so its valid answers are those of the prompt.",
             "The server's wheel brings a llama.cpp of its own, compiled for any processor of its",
             "kind; what it uses of this one stands below its table.",
         ]

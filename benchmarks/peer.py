@@ -55,7 +55,7 @@ class Peer:
         text = json.dumps(schema)
         if not self._tuned:
             return LlamaGrammar.from_json_schema(text, verbose=False)
-        return LlamaGrammar.from_string(without_spaces(json_schema_to_gbnf(text)), verbose=False)
+        return compiled(without_spaces(json_schema_to_gbnf(text)))
 
     def answer(self, prompt: list[int], grammar: Any, max_tokens: int) -> Answer:
         """Complete a prompt greedily under the grammar."""
@@ -69,6 +69,13 @@ class Peer:
 
     def close(self) -> None:
         self._llama.close()
+
+
+def compiled(grammar: str) -> Any:
+    """GBNF as the peer takes it."""
+    from llama_cpp.llama_grammar import LlamaGrammar
+
+    return LlamaGrammar.from_string(grammar, verbose=False)
 
 
 def without_spaces(grammar: str) -> str:

@@ -43,10 +43,15 @@ class Scores(BaseModel):
     records: Estimate
 
 
-def data_file() -> Path | None:
-    """The receipts, in the folder EDGESLM_DATA or beside the repository; None if absent."""
+def data_folder() -> Path:
+    """Where data sets lie: the folder EDGESLM_DATA, or one beside the repository."""
     folder = os.environ.get("EDGESLM_DATA")
-    path = (Path(folder) if folder else ROOT.parent / "shared" / "data") / "receipts.jsonl.gz"
+    return Path(folder) if folder else ROOT.parent / "shared" / "data"
+
+
+def data_file() -> Path | None:
+    """The receipts, or None if absent."""
+    path = data_folder() / "receipts.jsonl.gz"
     return path if path.is_file() else None
 
 

@@ -1,4 +1,4 @@
-"""`make bench`: measures everything, shows progress, writes docs/benchmarks.md and LOG.md."""
+"""edgeslm on receipts and an invoice, beside `Llama`: the first part of `make bench`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
-from benchmarks import contention, decode_report, report, spine, start_up
-from benchmarks.decode_results import kept
+from benchmarks import page, report, spine, start_up
+from benchmarks.console import bar, bars
 from benchmarks.models import requantized
 from benchmarks.peer import Peer, describe_defaults
 from benchmarks.receipts import ROOT, SCORED, data_file, read_receipts
 from benchmarks.results import Run, Setting, write
-from benchmarks.spine import Tick
 from edgeslm import cli, machine
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EdgeslmError
@@ -35,8 +34,6 @@ from edgeslm.store import Store
 MODEL = "smollm2-135m"
 KIND = "Q4_0"
 CACHE = ROOT / ".cache" / "requantized"
-RESULTS = ROOT / "benchmarks" / "results" / "spine.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
 LOG = ROOT / "benchmarks" / "LOG.md"
 UNSOUND = 3
 
@@ -72,16 +69,16 @@ def measure(model: str, size: Size, progress: Progress) -> Run:
     with _loaded(path) as (engine, peers):
         whole = None
         if labelled:
-            tick = _bar(progress, f"{len(labelled)} receipts", len(labelled))
+            tick = bar(progress, f"{len(labelled)} receipts", len(labelled))
             whole = spine.read_all(engine, labelled, tick)
         texts, inputs = _compared([r.text for r in labelled][: size.compared])
         turns = 1 + len(peers)
-        tick = _bar(progress, "receipts beside the peer", turns * len(texts))
+        tick = bar(progress, "receipts beside the peer", turns * len(texts))
         comparisons = [spine.compare_receipts(engine, peers, texts, inputs, tick)]
-        tick = _bar(progress, "invoice beside the peer", turns * size.rounds)
+        tick = bar(progress, "invoice beside the peer", turns * size.rounds)
         invoice = ROOT / "examples" / "invoice.txt"
         comparisons.append(spine.compare_invoice(engine, peers, invoice, size.rounds, tick))
-    tick = _bar(progress, "fresh processes", size.imports + size.starts + 2)
+    tick = bar(progress, "fresh processes", size.imports + size.starts + 2)
     return Run(
         setting=setting,
         receipts=whole,
@@ -113,11 +110,6 @@ def _loaded(path: Path) -> Iterator[tuple[LlamaEngine, list[Peer]]]:
         yield engine, peers
 
 
-def _bar(progress: Progress, what: str, total: int) -> Tick:
-    bar = progress.add_task(what, total=total)
-    return lambda: progress.advance(bar)
-
-
 def describe_setting(model: str) -> Setting:
     """This machine and these versions; ``model`` says in words which file is measured."""
     here = machine.describe()
@@ -147,34 +139,23 @@ def _commit() -> str:
 
 def _keep(run: Run, note: str) -> None:
     """Write what a full run found where the repository keeps it."""
-    write(RESULTS, run.model_dump_json(indent=2) + "\n")
-    write(PAGE, report.page(run) + decode_report.section(kept()))
+    write(page.SPINE, run.model_dump_json(indent=2) + "\n")
+    page.publish()
     write(LOG, LOG.read_text(encoding="utf-8").rstrip("\n") + "\n\n" + report.log_entry(run, note))
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A few inputs, to see that it works; nothing is kept.")
 @click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
-@click.option("--contention", "busy", is_flag=True, help="Run benchmarks.contention instead.")
 @click.option("--note", default="No change noted.", help="What this run is to show, for LOG.md.")
-@click.pass_context
-def main(context: click.Context, quick: bool, model: str, busy: bool, note: str) -> None:
+def main(quick: bool, model: str, note: str) -> None:
     """Measure edgeslm beside llama-cpp-python's own interface. Takes some 10 minutes."""
-    if busy:
-        context.invoke(contention.main, model=model)
-        return
     console = Console(stderr=True)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > machine.usable_cores() / 2:
         console.print(f"load average {load:.1f}: this machine is busy, times will mislead")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     try:
-        with Progress(*columns, console=console) as progress:
+        with bars(console) as progress:
             run = measure(model, QUICK if quick else FULL, progress)
     except EdgeslmError as error:
         cli.fail(error)
@@ -184,7 +165,7 @@ def main(context: click.Context, quick: bool, model: str, busy: bool, note: str)
         sys.exit(UNSOUND)
     if not quick:
         _keep(run, note)
-        console.print(f"written: {PAGE.relative_to(ROOT)}, {LOG.relative_to(ROOT)}")
+        console.print(f"written: {page.PAGE.relative_to(ROOT)}, {LOG.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from statistics import median
 from typing import Any, Protocol
 
 from benchmarks.decode_results import Comparison, Contestant
-from benchmarks.peer import Peer
+from benchmarks.peer import Peer, compiled
 from benchmarks.peers.environments import PeerError
 from benchmarks.peers.remote import Remote
 from benchmarks.results import OWN, TUNED
-from benchmarks.subjects import Subject, Task
+from benchmarks.subjects import Question, Task
 from edgeslm.engine import Batch
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EngineError
@@ -44,10 +44,10 @@ class Side(Protocol):
     name: str
     about: str
 
-    def prepare(self, subject: Subject) -> None:
-        """Make the schema of a subject the one that is answered with; its time is not counted."""
+    def prepare(self, subject: Question) -> None:
+        """Make the form of a subject the one that is answered in; its time is not counted."""
 
-    def answer(self, subject: Subject, text: str, max_tokens: int) -> Reply: ...
+    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply: ...
 
 
 class Own:
@@ -58,14 +58,14 @@ class Own:
     def __init__(self, about: str) -> None:
         self.about = about
 
-    def prepare(self, subject: Subject) -> None:
+    def prepare(self, subject: Question) -> None:
         pass
 
-    def answer(self, subject: Subject, text: str, max_tokens: int) -> Reply:
-        result = subject.extractor(text, max_tokens=max_tokens)
-        timing = result.timing
+    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply:
+        answer = subject.own(text, max_tokens)
+        timing = answer.timing
         same = timing.prompt_tokens == len(subject.tokens(text))
-        return Reply(result.json, timing.total_ms, timing.decodes, same)
+        return Reply(answer.text, timing.total_ms, timing.decodes, same)
 
 
 class InProcess:
@@ -76,15 +76,15 @@ class InProcess:
     def __init__(self, peer: Peer, about: str) -> None:
         self.about = about
         self._peer = peer
-        self._prepared: Subject | None = None
+        self._prepared: Question | None = None
         self._grammar: Any = None
 
-    def prepare(self, subject: Subject) -> None:
+    def prepare(self, subject: Question) -> None:
         if self._prepared is not subject:
-            self._grammar = self._peer.grammar(subject.schema)
+            self._grammar = compiled(subject.grammar)
             self._prepared = subject
 
-    def answer(self, subject: Subject, text: str, max_tokens: int) -> Reply:
+    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply:
         done = self._peer.answer(subject.tokens(text), self._grammar, max_tokens)
         return Reply(done.text, done.ms, done.decodes, same_prompt=True)
 
@@ -95,22 +95,22 @@ class Apart:
     def __init__(self, remote: Remote) -> None:
         self.name, self.about = remote.name, remote.about
         self._remote = remote
-        self._prepared: Subject | None = None
+        self._prepared: Question | None = None
 
-    def prepare(self, subject: Subject) -> None:
+    def prepare(self, subject: Question) -> None:
         if self._prepared is not subject:
             self._prepared = None
-            self._remote.prepare(subject.schema, subject.grammar)
+            self._remote.prepare(subject.wanted)
             self._prepared = subject
 
-    def answer(self, subject: Subject, text: str, max_tokens: int) -> Reply:
+    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply:
         return Reply(
             **self._remote.answer(subject.tokens(text), subject.rendered(text), max_tokens)
         )
 
 
 @dataclass
-class _Given:
+class Given:
     """The replies of one side so far, and the longest time it took to take a schema in."""
 
     replies: list[Reply] = field(default_factory=list)
@@ -125,10 +125,8 @@ def compare(
     Raises:
         EngineError: edgeslm's prompt is not the one that peers are given.
     """
-    given, failed, prefill_ms = _take_turns(task, sides, bare, tick)
+    given, failed, prefill_ms = take_turns(task.pairs, sides, bare, tick)
     own = given[OWN].replies
-    if not all(reply.same_prompt for reply in own):
-        raise EngineError("the peers' prompt is not edgeslm's: the comparison would be unfair")
     abouts = {side.name: side.about for side in sides}
     return Comparison(
         task=task.name,
@@ -145,17 +143,20 @@ def compare(
     )
 
 
-def _take_turns(
-    task: Task, sides: Sequence[Side], bare: Bare | None, tick: Tick
-) -> tuple[dict[str, _Given], dict[str, str], list[float]]:
-    """Replies by side, why others are out, and the times of bare prefill.
+def take_turns(
+    pairs: Sequence[tuple[Question, str]], sides: Sequence[Side], bare: Bare | None, tick: Tick
+) -> tuple[dict[str, Given], dict[str, str], list[float]]:
+    """Replies by side, why others are out, and the times of bare prefill in milliseconds.
 
-    The order of the sides turns around from one text to the next.
+    The order of the sides turns around from one text to the next; ``sides[0]`` is edgeslm.
+
+    Raises:
+        EngineError: edgeslm's prompt is not the one that peers are given.
     """
-    given = {side.name: _Given() for side in sides}
+    given = {side.name: Given() for side in sides}
     failed: dict[str, str] = {}
     prefill_ms: list[float] = []
-    for i, (subject, text) in enumerate(task.pairs):
+    for i, (subject, text) in enumerate(pairs):
         if bare is not None:
             prefill_ms.append(bare.evaluate(subject, text))
         for side in sides[:: 1 if i % 2 == 0 else -1]:
@@ -166,10 +167,12 @@ def _take_turns(
                     failed[side.name] = str(error)
                     del given[side.name]
             tick()
+    if not all(reply.same_prompt for reply in given[OWN].replies):
+        raise EngineError("the peers' prompt is not edgeslm's: the comparison would be unfair")
     return given, failed, prefill_ms
 
 
-def _turn(side: Side, given: _Given, subject: Subject, text: str) -> None:
+def _turn(side: Side, given: Given, subject: Question, text: str) -> None:
     start = time.perf_counter()
     side.prepare(subject)
     given.prepare_ms = max(given.prepare_ms, (time.perf_counter() - start) * 1000)
@@ -178,7 +181,7 @@ def _turn(side: Side, given: _Given, subject: Subject, text: str) -> None:
 
 
 def _contestant(
-    name: str, about: str, given: _Given, own: Sequence[Reply], task: Task
+    name: str, about: str, given: Given, own: Sequence[Reply], task: Task
 ) -> Contestant:
     replies = given.replies
     pairs = list(zip(replies, own, strict=True))
@@ -192,7 +195,7 @@ def _contestant(
         ratio=None if name == OWN else median_of([theirs.ms / ours.ms for theirs, ours in pairs]),
         output_tokens=median(tokens),
         ms_per_token=median(r.ms / max(n, 1) for r, n in zip(replies, tokens, strict=True)),
-        decodes=_median([reply.decodes for reply in replies]),
+        decodes=median_if_told([reply.decodes for reply in replies]),
         valid=sum(
             subject.valid(reply.text)
             for (subject, _), reply in zip(task.pairs, replies, strict=True)
@@ -203,7 +206,8 @@ def _contestant(
     )
 
 
-def _median(values: Sequence[int | None]) -> float | None:
+def median_if_told(values: Sequence[int | None]) -> float | None:
+    """The median; None where a value is not known."""
     known = [value for value in values if value is not None]
     return median(known) if len(known) == len(values) else None
 
@@ -262,9 +266,9 @@ class Bare:
 
     def __init__(self, engine: LlamaEngine) -> None:
         self._engine = engine
-        self._held: Subject | None = None
+        self._held: Question | None = None
 
-    def evaluate(self, subject: Subject, text: str) -> float:
+    def evaluate(self, subject: Question, text: str) -> float:
         """Milliseconds for the tokens behind the fixed prompt, which is there already."""
         tokens, start = subject.tokens(text), len(subject.prefix)
         if self._engine.context_size < len(tokens):

@@ -1,9 +1,10 @@
-"""What benchmarks.decode asks: a loaded model with one schema, and the texts to answer."""
+"""What is compared with peers: a loaded model with one schema or label set, and the texts."""
 
 from __future__ import annotations
 
 import copy
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,11 @@ from benchmarks.peer import without_spaces
 from benchmarks.receipts import ROOT, data_file, read_receipts
 from benchmarks.tasks import Invoice, Receipt
 from edgeslm import Extraction, Extractor, Model
-from edgeslm.card import ExtractTask, PromptSpec
+from edgeslm.card import ExtractTask, LabelSpec, PromptSpec
+from edgeslm.classify import default_prompt as classify_prompt
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.prompt import compile_prompt
+from edgeslm.result import Timing
 from edgeslm.schema import compile_schema
 from edgeslm.schema_prompt import default_prompt
 
@@ -31,31 +34,44 @@ INVOICE_TOKENS = 1024
 ITEMS = (6, 8, 10)
 
 
-class Subject:
-    """One schema on one loaded model: edgeslm's extractor, and all that its peers need.
+@dataclass(frozen=True, slots=True)
+class Own:
+    """An answer of edgeslm, and what it took."""
 
-    Args:
-        schema: its objects are closed for all: libraries differ in what an open one allows.
-        prompt: None takes edgeslm's own prompt for a model that was not trained for this.
+    text: str
+    timing: Timing
+
+
+class Question(ABC):
+    """A prompt on a loaded model, and the form of its answers: all that a contestant needs.
+
+    ``form`` is that form as JSON: a schema, or labels.
     """
 
-    def __init__(
-        self,
-        engine: LlamaEngine,
-        schema: dict[str, Any],
-        max_tokens: int,
-        prompt: PromptSpec | None = None,
-    ) -> None:
-        schema = closed(schema)
-        spec = prompt or default_prompt(schema)
-        self.extractor: Extractor[Any] = Model(engine).extractor(schema, prompt=spec)
-        self.schema, self.max_tokens = schema, max_tokens
-        self._engine = engine
-        self._prompt = compile_prompt(spec, engine)
-        self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
+    form: dict[str, Any]
 
-    def extract(self, text: str, *, exact: bool = False) -> Extraction[Any]:
-        return self.extractor(text, max_tokens=self.max_tokens, exact=exact)
+    def __init__(self, engine: LlamaEngine, prompt: PromptSpec, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self._engine = engine
+        self._prompt = compile_prompt(prompt, engine)
+
+    @abstractmethod
+    def own(self, text: str, max_tokens: int) -> Own:
+        """edgeslm's answer with its defaults."""
+
+    @abstractmethod
+    def valid(self, answer: str) -> bool:
+        """Whether an answer has the form."""
+
+    @property
+    @abstractmethod
+    def grammar(self) -> str:
+        """The form as GBNF, with no spaces in JSON, as edgeslm writes it."""
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """What a peer's process is told, see worker.Contestant.prepare."""
+        return {**self.form, "grammar": self.grammar, "prefix": self.prefix}
 
     @property
     def prefix(self) -> list[int]:
@@ -63,7 +79,7 @@ class Subject:
         return list(self._prompt.prefix)
 
     def tokens(self, text: str) -> list[int]:
-        """The whole prompt, token for token what the extractor evaluates."""
+        """The whole prompt, token for token what edgeslm evaluates."""
         return [*self._prompt.prefix, *self._engine.tokenize(text), *self._prompt.suffix]
 
     def count(self, answer: str) -> int:
@@ -79,6 +95,36 @@ class Subject:
         )
         return b"".join(pieces).decode()
 
+
+class Subject(Question):
+    """One schema on one loaded model.
+
+    Args:
+        schema: its objects are closed for all: libraries differ in what an open one allows.
+        prompt: None takes edgeslm's own prompt for a model that was not trained for this.
+    """
+
+    def __init__(
+        self,
+        engine: LlamaEngine,
+        schema: dict[str, Any],
+        max_tokens: int,
+        prompt: PromptSpec | None = None,
+    ) -> None:
+        schema = closed(schema)
+        spec = prompt or default_prompt(schema)
+        super().__init__(engine, spec, max_tokens)
+        self.extractor: Extractor[Any] = Model(engine).extractor(schema, prompt=spec)
+        self.schema, self.form = schema, {"schema": schema}
+        self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
+
+    def extract(self, text: str, *, exact: bool = False) -> Extraction[Any]:
+        return self.extractor(text, max_tokens=self.max_tokens, exact=exact)
+
+    def own(self, text: str, max_tokens: int) -> Own:
+        result = self.extractor(text, max_tokens=max_tokens)
+        return Own(result.json, result.timing)
+
     @cached_property
     def grammar(self) -> str:
         """The schema as llama.cpp's converter writes it, with no spaces, as edgeslm writes."""
@@ -92,6 +138,28 @@ class Subject:
             return self._validator.is_valid(json.loads(answer))
         except ValueError:
             return False
+
+
+class LabelQuestion(Question):
+    """One set of labels on one loaded model, with edgeslm's own prompt for an untrained one."""
+
+    def __init__(self, engine: LlamaEngine, labels: Sequence[str]) -> None:
+        specs = [LabelSpec(name=label) for label in labels]
+        longest = max(len(engine.tokenize(label)) for label in labels)
+        super().__init__(engine, classify_prompt(specs), longest + 1)
+        self.labels, self.form = tuple(labels), {"labels": list(labels)}
+        self._classifier = Model(engine).classifier(self.labels)
+
+    def own(self, text: str, max_tokens: int) -> Own:
+        result = self._classifier(text)
+        return Own(result.label, result.timing)
+
+    @property
+    def grammar(self) -> str:
+        return "root ::= " + " | ".join(map(json.dumps, self.labels))
+
+    def valid(self, answer: str) -> bool:
+        return answer in self.labels
 
 
 def closed(schema: Any) -> Any:

@@ -37,7 +37,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["-m", "ruff", "format", "--check"],
         ["-m", "mypy"],
     ],
-    "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks.run"]],
+    "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks"]],
     "train": [["-m", "edgeslm", "pull", MODEL], ["-m", "converters", "build"]],
 }
 #: the extras of pyproject.toml that a command needs; most need those of inference and tests alone

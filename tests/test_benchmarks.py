@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import decode_report, decode_results, report
+from benchmarks import page, report
 from benchmarks.receipts import (
     FIELDS,
     SCORED,
@@ -348,10 +348,8 @@ def test_a_run_survives_its_json():
 
 
 def test_the_page_is_that_of_the_kept_results():
-    spine = ROOT / "benchmarks" / "results" / "spine.json"
-    run = Run.model_validate_json(spine.read_text(encoding="utf-8"))
-    page = report.page(run) + decode_report.section(decode_results.kept())
-    assert page == (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert page.text() == page.PAGE.read_text(encoding="utf-8")
+    assert page.plot() == page.PLOT.read_text(encoding="utf-8")
 
 
 # --- the peer -------------------------------------------------------------------

@@ -208,8 +208,8 @@ import json, sys
 print(json.dumps({"about": "echo"}), flush=True)
 for line in sys.stdin:
     request = json.loads(line)
-    if "schema" in request:
-        print(json.dumps({"error": "no"} if request["schema"] == {} else {}), flush=True)
+    if "prepare" in request:
+        print(json.dumps({"error": "no"} if request["prepare"] == {} else {}), flush=True)
     elif request["text"] == "end":
         break
     else:
@@ -220,10 +220,10 @@ for line in sys.stdin:
 def test_a_process_answers_refuses_and_ends(tmp_path):
     with Remote("echo", [sys.executable, "-c", ECHO], tmp_path / "log") as remote:
         assert remote.about == "echo"
-        remote.prepare({"type": "object"}, "")
+        remote.prepare({"grammar": ""})
         assert remote.answer([1], "größer", 5) == {"text": "größer"}
         with pytest.raises(PeerError, match="echo: no"):
-            remote.prepare({}, "")
+            remote.prepare({})
         with pytest.raises(PeerError, match="ended without a reply"):
             remote.answer([1], "end", 5)
 
@@ -244,14 +244,14 @@ def test_a_worker_goes_on_after_a_failure(capsys):
     class Fragile:
         about = ""
 
-        def prepare(self, schema, grammar):
+        def prepare(self, wanted):
             raise ValueError("bad schema")
 
         def answer(self, tokens, text, max_tokens):
             return {"text": text}
 
     lines = [
-        json.dumps({"schema": {}, "grammar": ""}),
+        json.dumps({"prepare": {}}),
         json.dumps({"tokens": [], "text": "x", "max_tokens": 1}),
     ]
     worker.serve(Fragile(), lines, sys.stdout)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.receipts import ROOT
+from benchmarks.results import TUNED
 from edgeslm.errors import EdgeslmError
 
 ENVIRONMENTS = ROOT / ".cache" / "peers"
@@ -27,8 +28,10 @@ class PeerError(EdgeslmError):
 class Peer:
     """One contestant: what it is installed from, and what its process is told.
 
+    ``environment`` is a folder's name; where it is empty, edgeslm's own has all that is needed.
     ``module`` and ``kind`` name the class in worker.py and its variant. ``same_llama`` peers
-    get the llama-cpp-python that edgeslm uses; the others bring a llama.cpp of their own.
+    get the llama-cpp-python that edgeslm uses; the others bring a library of their own.
+    ``classifies`` is False for variants that differ for a schema alone.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Peer:
     same_llama: bool
     module: str
     kind: str = ""
+    classifies: bool = True
 
     def installed_from(self) -> list[str]:
         """Requirements for pip."""
@@ -44,14 +48,28 @@ class Peer:
         return [*self.requirements, *([f"llama-cpp-python=={own}"] if self.same_llama else [])]
 
 
+_OUTLINES_ALONE = ("outlines==1.3.3",)
 _OUTLINES = ("outlines[llamacpp]==1.3.3", "llguidance>=1.3,<2")
 _SERVER = ("xllamacpp==2026.10.11549",)
+_TORCH = (
+    "torch==2.13.0",
+    "transformers==5.23.0",
+    "accelerate==1.15.0",
+    "gguf==0.19.0",
+    *_OUTLINES_ALONE,
+)
+#: edgeslm's own environment has it
+LLAMA = Peer(TUNED, "", (), True, "llama")
 PEERS = (
     Peer("outlines", "outlines", _OUTLINES, True, "outlines", "outlines_core"),
     Peer("outlines on llguidance", "outlines", _OUTLINES, True, "outlines", "llguidance"),
     Peer("guidance", "guidance", ("guidance==0.3.1",), True, "guidance"),
-    Peer("llama-server, json_schema", "xllamacpp", _SERVER, False, "server", "json_schema"),
+    Peer("llama-server, json_schema", "xllamacpp", _SERVER, False, "server", "json_schema", False),
     Peer("llama-server, no spaces", "xllamacpp", _SERVER, False, "server", "grammar"),
+    Peer("transformers", "transformers", _TORCH, False, "transformers"),
+    Peer(
+        "outlines on transformers", "transformers", _TORCH, False, "transformers", "outlines_core"
+    ),
 )
 
 
@@ -61,6 +79,8 @@ def ensure(peer: Peer, folder: Path = ENVIRONMENTS) -> Path:
     Raises:
         PeerError: it cannot be made, or pip cannot install the peer; has pip's last words.
     """
+    if not peer.environment:
+        return Path(sys.executable)
     home, wanted = folder / peer.environment, "\n".join(peer.installed_from())
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = home / _STAMP

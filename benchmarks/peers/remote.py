@@ -50,9 +50,12 @@ class Remote:
             self.close()
             raise
 
-    def prepare(self, schema: dict[str, Any], grammar: str) -> None:
-        """Take a schema. PeerError if the peer refuses it or takes longer than PREPARE_SECONDS."""
-        self._ask({"schema": schema, "grammar": grammar}, PREPARE_SECONDS)
+    def prepare(self, wanted: dict[str, Any]) -> None:
+        """What worker.Contestant.prepare takes.
+
+        PeerError if the peer refuses it or takes longer than PREPARE_SECONDS.
+        """
+        self._ask({"prepare": wanted}, PREPARE_SECONDS)
 
     def answer(self, tokens: Sequence[int], text: str, max_tokens: int) -> dict[str, Any]:
         """What worker.Contestant.answer gives. PeerError if it fails or takes too long."""

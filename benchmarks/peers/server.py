@@ -13,7 +13,7 @@ _SECONDS = 600
 
 
 class Server:
-    """A server of one slot; ``kind`` is the parameter of /completion that holds the schema."""
+    """A server of one slot; ``kind`` is the parameter of /completion that constrains it."""
 
     def __init__(self, model: str, kind: str, threads: int, context: int) -> None:
         library: Any = import_module("xllamacpp")
@@ -31,8 +31,8 @@ class Server:
             f"xllamacpp {version('xllamacpp')}: {' '.join(library.get_system_info().split())}"
         )
 
-    def prepare(self, schema: dict[str, Any], grammar: str) -> None:
-        self._constraint = schema if self._kind == "json_schema" else grammar
+    def prepare(self, wanted: dict[str, Any]) -> None:
+        self._constraint = wanted["schema" if self._kind == "json_schema" else "grammar"]
 
     def answer(self, tokens: list[int], text: str, max_tokens: int) -> dict[str, Any]:
         body = {

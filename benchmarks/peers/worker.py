@@ -17,8 +17,12 @@ class Contestant(Protocol):
 
     about: str
 
-    def prepare(self, schema: dict[str, Any], grammar: str) -> None:
-        """Take the schema of the answers to come; ``grammar`` is it as GBNF without spaces."""
+    def prepare(self, wanted: dict[str, Any]) -> None:
+        """Take what the answers to come must be: a ``schema``, or one of ``labels``.
+
+        ``grammar`` is either as GBNF, without spaces; ``prefix`` the tokens that all prompts
+        begin with.
+        """
 
     def answer(self, tokens: list[int], text: str, max_tokens: int) -> dict[str, Any]:
         """Answer a prompt greedily: text, ms, decodes, same_prompt.
@@ -33,11 +37,17 @@ def open_peer(module: str, kind: str, model: str, threads: int, context: int) ->
         from benchmarks.peers.server import Server
 
         return Server(model, kind, threads, context)
-    from benchmarks.peers.local_llama import Guidance, Outlines
+    if module == "transformers":
+        from benchmarks.peers.torch_cpu import Transformers
 
+        return Transformers(model, kind, threads)
+    from benchmarks.peers import local_llama
+
+    if module == "llama":
+        return local_llama.Llama(model, threads, context)
     if module == "outlines":
-        return Outlines(model, kind, threads, context)
-    return Guidance(model, kind, threads, context)
+        return local_llama.Outlines(model, kind, threads, context)
+    return local_llama.Guidance(model, threads, context)
 
 
 def serve(peer: Contestant, lines: Iterable[str], out: TextIO) -> None:
@@ -45,8 +55,8 @@ def serve(peer: Contestant, lines: Iterable[str], out: TextIO) -> None:
     for line in lines:
         request = json.loads(line)
         try:
-            if "schema" in request:
-                peer.prepare(request["schema"], request["grammar"])
+            if "prepare" in request:
+                peer.prepare(request["prepare"])
                 _send(out, {})
             else:
                 _send(out, peer.answer(request["tokens"], request["text"], request["max_tokens"]))

@@ -1,0 +1,46 @@
+"""`make bench`: every benchmark of docs/benchmarks.md, one after the other."""
+
+from __future__ import annotations
+
+import click
+
+from benchmarks import classify, contention, decode, run
+from benchmarks.console import parts_of
+
+PARTS = ("run", "decode", "classify")
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Few inputs, to see that all works; nothing is kept.")
+@click.option(
+    "--only",
+    "parts",
+    default=",".join(PARTS),
+    show_default=True,
+    callback=parts_of(PARTS),
+    help="Each has options of its own: python -m benchmarks.decode --help.",
+)
+@click.option("--contention", "busy", is_flag=True, help="Run benchmarks.contention instead.")
+@click.option("--model", default=run.MODEL, show_default=True, help="A pulled model, or a .gguf.")
+@click.option("--note", default="No change noted.", help="What this run is to show, for LOG.md.")
+def main(*, quick: bool, parts: tuple[str, ...], busy: bool, model: str, note: str) -> None:
+    """Measure edgeslm beside its peers; installs each in an environment of its own first."""
+    if busy:
+        _run(contention.main, "--model", model)
+        return
+    shared = ["--model", model, *(["--quick"] if quick else [])]
+    if "run" in parts:
+        _run(run.main, *shared, "--note", note)
+    if "decode" in parts:
+        _run(decode.main, *shared)
+    if "classify" in parts:
+        _run(classify.main, *shared)
+
+
+def _run(command: click.Command, *arguments: str) -> None:
+    """A command with all that it does to its arguments; its failure ends this one."""
+    command.main(args=list(arguments), standalone_mode=False)
+
+
+if __name__ == "__main__":
+    main()

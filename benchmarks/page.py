@@ -1,0 +1,49 @@
+"""docs/benchmarks.md and its plot, from the runs that the repository keeps."""
+
+from __future__ import annotations
+
+from benchmarks import classify_report, classify_results, decode_report, decode_results, report
+from benchmarks.plot import Group, drawn
+from benchmarks.receipts import ROOT
+from benchmarks.results import Run, write
+
+SPINE = ROOT / "benchmarks" / "results" / "spine.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOT = PAGE.with_suffix(".svg")
+
+
+def publish() -> None:
+    """Write both from what is kept."""
+    write(PLOT, plot())
+    write(PAGE, text())
+
+
+def text() -> str:
+    """The page, whole."""
+    return (
+        report.page(_spine())
+        + f"\n![Median times of all contestants, by task]({PLOT.name})\n"
+        + decode_report.section(decode_results.kept())
+        + classify_report.section(classify_results.kept())
+    )
+
+
+def _spine() -> Run:
+    return Run.model_validate_json(SPINE.read_text(encoding="utf-8"))
+
+
+def plot() -> str:
+    """Median times of all contestants, a group of bars for each task."""
+    groups: list[Group] = [
+        (f"{c.task[0].upper()}{c.task[1:]} (n = {c.n})", [(side.name, side.ms) for side in c.sides])
+        for c in _spine().comparisons
+    ]
+    decode, classify = decode_results.kept(), classify_results.kept()
+    if decode is not None:
+        groups += [
+            (f"{c.task} (n = {c.n})", [(side.name, side.ms) for side in c.contestants])
+            for c in decode.comparisons
+        ]
+    if classify is not None:
+        groups += classify_report.groups(classify)
+    return drawn(groups)
