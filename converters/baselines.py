@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgeslm.normal import fold
 
 #: the name of the baseline that could be a specialist of its own (`converters.linear_train`)
 LINEAR = "TF-IDF + logistic regression"
+#: the same, of all answers of an input, each as often as it comes
+COUNTED = f"{LINEAR}, by number of rows"
 #: gold rows whose overlap with all training rows is held in memory at a time
 _AT_ONCE = 256
 #: inverse strength of the regression's penalty; 10 does better on short texts than 1
@@ -32,7 +35,8 @@ def baselines(
 ) -> dict[str, list[Prediction]]:
     """What systems without a language model answer to the gold rows, by the system's name.
 
-    A specialist that is not better than the best of them is not worth its file.
+    A specialist that is not better than the best of them is not worth its file. They know how
+    many rows each training row stands for, also where the specialist is not told.
 
     Raises:
         DataError: no training rows. MissingExtraError: scikit-learn is not installed.
@@ -40,13 +44,20 @@ def baselines(
     require("sklearn")
     if not train_rows:
         raise DataError("no training rows to make baselines from; run the data step")
-    texts = [row.input for row in gold_rows]
-    found = {"lookup": _lookup(train_rows, texts)}
+    texts = list(dict.fromkeys(row.input for row in gold_rows))
+    places = {text: at for at, text in enumerate(texts)}
+    return {
+        name: [said[places[row.input]] for row in gold_rows]
+        for name, said in _answers(recipe, train_rows, texts).items()
+    }
+
+
+def _answers(recipe: Recipe, train: Sequence[Row], texts: list[str]) -> dict[str, list[Prediction]]:
+    found = {"lookup": _lookup(train, texts)}
     if isinstance(recipe.task, ClassifyTask):
-        found["majority"] = _majority_label(train_rows, texts)
-        found[LINEAR] = _regression(train_rows, texts)
-        return found
-    found["majority"] = _majority_fields(train_rows, texts)
+        found["majority"] = _majority_label(train, texts)
+        return found | _regressions(train, texts)
+    found["majority"] = _majority_fields(train, texts)
     rules = None if recipe.task.kind == "tag" else _rules_for(recipe.task.json_schema)
     if rules is not None:
         found["regular expressions"] = [Prediction(dict(rules(text))) for text in texts]
@@ -54,17 +65,17 @@ def baselines(
 
 
 def _majority_label(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
-    return [Prediction(_most_common(row.answer for row in train))] * len(texts)
+    return [Prediction(_most_common((row.answer, row.count) for row in train))] * len(texts)
 
 
 def _majority_fields(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
     """The most common value of each field; values that are no plain ones are left out."""
-    records = [row.answer for row in train if isinstance(row.answer, dict)]
-    names = dict.fromkeys(name for record in records for name in record)
+    records = [(row.answer, row.count) for row in train if isinstance(row.answer, dict)]
+    names = dict.fromkeys(name for record, _ in records for name in record)
     answer = {
         name: _most_common(
-            value
-            for record in records
+            (value, count)
+            for record, count in records
             if not isinstance(value := record.get(name), list | dict) and value is not None
         )
         for name in names
@@ -72,8 +83,11 @@ def _majority_fields(train: Sequence[Row], texts: list[str]) -> list[Prediction]
     return [Prediction(answer)] * len(texts)
 
 
-def _most_common(values: Iterator[Any]) -> Any:
-    counts = Counter(values)
+def _most_common(values: Iterator[tuple[Any, int]]) -> Any:
+    """Of values with the number of rows that have each."""
+    counts: Counter[Any] = Counter()
+    for value, count in values:
+        counts[value] += count
     return counts.most_common(1)[0][0] if counts else None
 
 
@@ -82,19 +96,28 @@ def _most_common(values: Iterator[Any]) -> Any:
 
 def _lookup(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
     """The answer of the same text where training has it, else of the nearest one."""
-    same: dict[str, list[Any]] = {}
-    for row in train:
-        same.setdefault(fold(row.input), []).append(row.answer)
-    unseen = [text for text in texts if fold(text) not in same]
-    nearest = dict(zip(unseen, _nearest(train, unseen), strict=True))
+    known = _by_text(train)
+    unseen = [text for text in texts if fold(text) not in known]
+    nearest = dict(zip(unseen, _nearest(list(known.values()), unseen), strict=True))
     return [
-        nearest[text] if text in nearest else Prediction(_commonest(same[fold(text)]))
-        for text in texts
+        nearest[text] if text in nearest else Prediction(known[fold(text)].answer) for text in texts
     ]
 
 
-def _commonest(answers: list[Any]) -> Any:
-    return max(answers, key=answers.count)
+def _by_text(train: Sequence[Row]) -> dict[str, Row]:
+    """For each text a row with its commonest answer."""
+    same: dict[str, list[Row]] = defaultdict(list)
+    for row in train:
+        same[fold(row.input)].append(row)
+    return {text: _commonest(rows) for text, rows in same.items()}
+
+
+def _commonest(rows: Sequence[Row]) -> Row:
+    """A row with the answer that most rows of the files have."""
+    counts = Counter[str]()
+    for row in rows:
+        counts[json.dumps(row.answer)] += row.count
+    return max(rows, key=lambda row: counts[json.dumps(row.answer)])
 
 
 def _nearest(train: Sequence[Row], texts: list[str]) -> Iterator[Prediction]:
@@ -118,8 +141,18 @@ def _nearest(train: Sequence[Row], texts: list[str]) -> Iterator[Prediction]:
 # --- regression ---------------------------------------------------------------
 
 
-def _regression(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
+def _regressions(train: Sequence[Row], texts: list[str]) -> dict[str, list[Prediction]]:
+    """One that learns each input's commonest answer, all inputs alike, which does more for rare
+    labels; and where rows stand for several, one of all answers as often as they come."""
+    found = {LINEAR: _regression([*_by_text(train).values()], texts, counted=False)}
+    if any(row.count > 1 for row in train):
+        found[COUNTED] = _regression(train, texts, counted=True)
+    return found
+
+
+def _regression(train: Sequence[Row], texts: list[str], *, counted: bool) -> list[Prediction]:
     """Words and pairs of words, and runs of 2 to 5 letters, by TF-IDF into one linear model."""
+    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
@@ -133,7 +166,12 @@ def _regression(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
         ),
         LogisticRegression(C=_C, max_iter=_ITERATIONS, tol=1e-3),
     )
-    model.fit([row.input for row in train], [row.answer for row in train])
+    counts = np.array([row.count if counted else 1 for row in train])
+    model.fit(
+        [row.input for row in train],
+        [row.answer for row in train],
+        logisticregression__sample_weight=counts / counts.mean(),
+    )
     chances = model.predict_proba(texts)
     names = model.classes_
     return [Prediction(str(names[row.argmax()]), confidence=float(row.max())) for row in chances]

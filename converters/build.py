@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 from converters import encoder_steps, linear_steps, steps
 from converters.errors import RecipeError, require
 from converters.recipe import Recipe, read_recipe
-from converters.rows import PARTS
 from converters.work import Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.transfer import Progress
@@ -30,7 +29,7 @@ Told = Callable[[Step, Any], None]
 _NEEDED = ("sklearn", "datasketch", "matplotlib")
 _ALSO_NEEDED = {
     "causal": ("torch", "transformers", "peft"),
-    "encoder": ("torch", "transformers", "peft", "onnx", "onnxscript"),
+    "encoder": ("torch", "transformers", "peft", "onnx"),
     "linear": ("onnx",),
 }
 #: where the steps of each kind of model are
@@ -170,7 +169,7 @@ def plan(work: Work) -> Plan:
     needed = {step: work.needs(step) for step in work.steps}
     if needed["data"] is not None:
         return Plan(needed, None, None, None, None)
-    rows: dict[str, int] = {part: len(work.rows(part)) for part in PARTS}
+    rows: dict[str, int] = {part: len(work.rows(part)) for part in work.recipe.data.split.parts}
     if work.recipe.kind != "causal":  # minutes at most
         return Plan(needed, rows, None, None, None)
     require("torch")

@@ -9,7 +9,7 @@ from converters.errors import require
 from edgeslm.transfer import publish
 
 if TYPE_CHECKING:
-    from converters.train import History
+    from converters.training_loop import History
 
 #: steps that a training loss is averaged over: single batches are noise
 _WINDOW = 20

@@ -14,8 +14,8 @@ from converters.errors import DataError, require
 from converters.filter import Filtered, Reviewed, read_examples
 from converters.noise import MAX_CHECKED, Suspect, label_suspects, unread_answers
 from converters.recipe import Recipe
-from converters.rows import PARTS, Part, Row, rows_sha256, write_rows
-from converters.split import Divided, divide, leaks
+from converters.rows import Part, Row, rows_sha256, write_rows
+from converters.split import Divided, by_input, divide, leaks
 from converters.summary import DataSummary, PartSummary
 from edgeslm.card import ClassifyTask, TagTask, Task
 from edgeslm.transfer import Progress, publish
@@ -24,9 +24,9 @@ from edgeslm.transfer import Progress, publish
 def prepare(recipe: Recipe, data_folder: Path, out: Path, progress: Progress) -> DataSummary:
     """Read, filter, split and check the recipe's examples.
 
-    Writes ``train.jsonl``, ``development.jsonl``, ``gold.jsonl`` (see `rows.Row`),
-    ``review.jsonl`` (what was dropped, and suspects, each with ``why``), ``report.md``,
-    ``report.png`` and, last, ``summary.json``: where that is, the others are whole.
+    Writes ``train.jsonl``, ``development.jsonl``, ``gold.jsonl``, with split.seen ``seen.jsonl``
+    (see `rows.Row`), ``review.jsonl`` (what was dropped, and suspects, each with ``why``),
+    ``report.md``, ``report.png`` and, last, ``summary.json``: where that is, the others are whole.
 
     Raises:
         DataError: examples cannot be read or used, a part gets no rows, or ``out`` cannot be
@@ -45,9 +45,7 @@ def prepare(recipe: Recipe, data_folder: Path, out: Path, progress: Progress) ->
     if leaked:
         raise DataError(f"{leaked} rows are in two parts at once; report this with the recipe")
     progress("looking for label noise", 0, None)
-    checked = [row for part in PARTS for row in parts[part]]
-    if isinstance(recipe.task, ClassifyTask):
-        checked = checked[:MAX_CHECKED]
+    checked = _checked(recipe, parts)
     suspects = _suspects(recipe, checked)
     summary = _summary(recipe, filtered, divided, len(suspects), len(checked))
     reviewed = [*filtered.reviewed, *divided.reviewed, *_listed(suspects, checked, parts)]
@@ -56,8 +54,8 @@ def prepare(recipe: Recipe, data_folder: Path, out: Path, progress: Progress) ->
 
 
 def _require_rows(parts: Mapping[Part, Sequence[Row]], filtered: Filtered) -> None:
-    for part in PARTS:
-        if not parts[part]:
+    for part, rows in parts.items():
+        if not rows:
             raise DataError(
                 f"no rows for {part}: {len(filtered.examples)} of {filtered.read} rows can be "
                 "used; bring more rows, or change the fractions of data.split"
@@ -65,6 +63,17 @@ def _require_rows(parts: Mapping[Part, Sequence[Row]], filtered: Filtered) -> No
 
 
 # --- suspects -----------------------------------------------------------------
+
+
+def _checked(recipe: Recipe, parts: Mapping[Part, Sequence[Row]]) -> list[Row]:
+    """The rows among which suspects are looked for. Where training has all answers of an input,
+    that is the commonest one: the others contradict it by design."""
+    rows = [row for part in parts.values() for row in part]
+    if not isinstance(recipe.task, ClassifyTask):
+        return rows
+    if recipe.data.copies == "all":
+        rows = [max(same, key=lambda row: row.count) for same in by_input(rows)]
+    return rows[:MAX_CHECKED]
 
 
 def _suspects(recipe: Recipe, rows: Sequence[Row]) -> list[Suspect]:
@@ -79,7 +88,7 @@ def _suspects(recipe: Recipe, rows: Sequence[Row]) -> list[Suspect]:
 def _listed(
     suspects: Sequence[Suspect], rows: Sequence[Row], parts: Mapping[Part, Sequence[Row]]
 ) -> Iterator[Reviewed]:
-    part_of_id = {row.id: part for part in PARTS for row in parts[part]}
+    part_of_id = {row.id: part for part, rows in parts.items() for row in rows}
     for suspect in suspects:
         row = rows[suspect.row]
         shown = {"input": row.input, "answer": row.answer}
@@ -97,14 +106,15 @@ def _summary(
         **dropped,
         "exact duplicate": divided.exact_duplicates,
         "over max_rows": divided.over_max_rows,
+        "group not in training": divided.group_not_in_training,
     }
-    rows = [row for part in PARTS for row in divided.parts[part]]
+    rows = [row for part in divided.parts.values() for row in part]
     return DataSummary(
         recipe=recipe.name,
         read=filtered.read,
         kept=len(rows),
         dropped={why: count for why, count in counted.items() if count},
-        parts={part: _part(recipe.task, divided.parts[part]) for part in PARTS},
+        parts={part: _part(recipe.task, rows) for part, rows in divided.parts.items()},
         leaks=0,
         suspects=suspects,
         suspects_checked=checked,
@@ -135,8 +145,8 @@ def _write(
 ) -> None:
     with _tidy(out):
         (out / "summary.json").unlink(missing_ok=True)
-        for part in PARTS:
-            write_rows(out / f"{part}.jsonl", parts[part])
+        for part, rows in parts.items():
+            write_rows(out / f"{part}.jsonl", rows)
         lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in reviewed)
         _write_text(out / "review.jsonl", lines)
         aside = out / "report.png.part"

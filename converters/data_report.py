@@ -8,14 +8,13 @@ from pathlib import Path
 
 from converters.filter import Reviewed, Why
 from converters.recipe import Recipe
-from converters.rows import PARTS
 from converters.summary import DataSummary
 
 _SHOWN_ROWS = 20
 _SHOWN_BARS = 40
 _CELL = 160
-#: light and dark of one hue each; the three parts stay apart in grey as well
-_COLOURS = {"train": "#4477aa", "development": "#ccbb44", "gold": "#ee6677"}
+#: light and dark of one hue each; the parts stay apart in grey as well
+_COLOURS = {"train": "#4477aa", "development": "#ccbb44", "gold": "#ee6677", "seen": "#228833"}
 
 
 def markdown(recipe: Recipe, summary: DataSummary, reviewed: Sequence[Reviewed]) -> str:
@@ -33,7 +32,7 @@ def draw(path: Path, summary: DataSummary) -> None:
     figure = Figure(figsize=(12, max(4.0, 0.24 * len(names) + 1.5)), layout="constrained")
     fate, balance = figure.subplots(1, 2)
 
-    rows = {part: summary.parts[part].rows for part in PARTS} | summary.dropped
+    rows = {part: found.rows for part, found in summary.parts.items()} | summary.dropped
     colours = [_COLOURS.get(name, "#bbbbbb") for name in rows]
     bars = fate.barh([_plain(name) for name in rows], list(rows.values()), color=colours)
     fate.bar_label(bars, fmt="{:,.0f}", padding=3)
@@ -43,15 +42,15 @@ def draw(path: Path, summary: DataSummary) -> None:
 
     places = range(len(names))
     left = [0] * len(names)
-    for part in PARTS:
-        widths = [summary.parts[part].counts[name] for name in names]
+    for part, found in summary.parts.items():
+        widths = [found.counts[name] for name in names]
         balance.barh(places, widths, left=left, label=part, color=_COLOURS[part])
         left = [a + b for a, b in zip(left, widths, strict=True)]
     # labels by place: two long names may be cut to the same one
     balance.set_yticks(places, [_plain(name) for name in names])
     balance.invert_yaxis()
     balance.margins(y=0.01)
-    figure.legend(loc="outside lower center", ncols=len(PARTS))
+    figure.legend(loc="outside lower center", ncols=len(summary.parts))
     shown = "" if len(names) == len(counts) else f" (the {len(names)} most frequent)"
     balance.set_title(f"rows of each label or field{shown}")
     figure.savefig(path, format="png", dpi=110)
@@ -94,9 +93,9 @@ def _lines(recipe: Recipe, summary: DataSummary, reviewed: Sequence[Reviewed]) -
     yield "## Balance"
     yield ""
     yield from _table(
-        ("label or field", *PARTS),
+        ("label or field", *summary.parts),
         [
-            (name, *(f"{summary.parts[part].counts[name]:,}" for part in PARTS))
+            (name, *(f"{found.counts[name]:,}" for found in summary.parts.values()))
             for name in summary.parts["train"].counts
         ],
     )
@@ -114,16 +113,29 @@ def _lines(recipe: Recipe, summary: DataSummary, reviewed: Sequence[Reviewed]) -
 def _leak_line(summary: DataSummary) -> str:
     if summary.leaks:
         return f"{summary.leaks:,} rows are in two parts."
-    return "No row of one part is the same as, or a near-duplicate of, a row of another."
+    parts = "part" if "seen" not in summary.parts else "of training, development and gold"
+    return f"No row of one {parts} is the same as, or a near-duplicate of, a row of another."
 
 
 def _split_line(recipe: Recipe) -> str:
     split = recipe.data.split
     by = "the input" if split.group is None else f"{split.group}, whole groups together"
-    return (
+    words = [
         f"Split by a hash of {by}: {split.gold:.0%} gold, {split.development:.0%} development. "
         f"Near-duplicates share {recipe.data.near_duplicate:.0%} of their runs of five characters."
-    )
+    ]
+    if split.seen:
+        words.append(
+            f"Of the rows whose {split.group} is in training, {split.seen:.0%}, by a hash of the "
+            "row, are held out as seen: the rows are never trained on, but others with the same "
+            "input may be."
+        )
+    if recipe.data.copies == "all":
+        words.append(
+            "Of copies of an input, training has one row for each answer; that of n copies weighs "
+            f"n to the power of {recipe.data.weight_power:g}."
+        )
+    return " ".join(words)
 
 
 def _examples(reviewed: Sequence[Reviewed], why: Why, title: str) -> Iterator[str]:

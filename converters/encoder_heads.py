@@ -32,11 +32,15 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """A row's token ids, special tokens included, and for each head the labels that hold."""
+    """A row's token ids, special tokens included, and for each head the labels that hold.
+
+    The loss counts it for ``weight``; the mean over training rows is 1.
+    """
 
     id: str
     tokens: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def encode_texts(
         answers = tuple(
             _targets(row, head, index) for head, index in zip(heads, indices, strict=True)
         )
-        encoded.append(EncodedText(row.id, tuple(encoding.ids), answers))
+        encoded.append(EncodedText(row.id, tuple(encoding.ids), answers, row.weight))
     return encoded
 
 
@@ -107,7 +111,8 @@ def _targets(row: Row, head: HeadSpec, index: dict[str, int]) -> tuple[int, ...]
 class HeadLosses:
     """The loss of a batch: cross-entropy for a head of one label, binary for a multi-label one.
 
-    Heads count alike. ``class_weights`` weigh labels against their frequency in ``rows``.
+    Heads count alike, and a row for its own weight. ``class_weights`` weigh labels against their
+    frequency in ``rows``, which counts rows by their weights, too.
     """
 
     def __init__(
@@ -123,7 +128,7 @@ class HeadLosses:
         self._weights: list[Tensor | None] = [None] * len(heads)
         if class_weights:
             self._weights = [
-                _weights(head, [row.answers[at] for row in rows]).to(device)
+                _weights(head, [(row.answers[at], row.weight) for row in rows]).to(device)
                 for at, head in enumerate(heads)
             ]
 
@@ -131,27 +136,49 @@ class HeadLosses:
         """The mean over rows and heads of float32 [batch, labels of all heads], a scalar."""
         import torch
 
+        rows = torch.tensor([row.weight for row in batch], device=logits.device)
         losses = []
         for at, (head, part) in enumerate(
             zip(self._heads, split(logits, self._heads), strict=True)
         ):
             answers = [row.answers[at] for row in batch]
-            if head.multi_label:
-                wanted = _indicators(answers, len(head.labels)).to(part.device)
-                smoothed = wanted * (1 - self._smoothing) + self._smoothing / 2
-                losses.append(
-                    torch.nn.functional.binary_cross_entropy_with_logits(
-                        part, smoothed, pos_weight=self._weights[at]
-                    )
-                )
-            else:
-                labels = torch.tensor([labels[0] for labels in answers], device=part.device)
-                losses.append(
-                    torch.nn.functional.cross_entropy(
-                        part, labels, weight=self._weights[at], label_smoothing=self._smoothing
-                    )
-                )
+            one = self._of_labels if head.multi_label else self._of_label
+            losses.append(one(part, answers, rows, self._weights[at]))
         return torch.stack(losses).mean()
+
+    def _of_labels(
+        self,
+        logits: Tensor,
+        answers: Sequence[tuple[int, ...]],
+        rows: Tensor,
+        weights: Tensor | None,
+    ) -> Tensor:
+        import torch
+
+        wanted = _indicators(answers, logits.shape[1]).to(logits.device)
+        smoothed = wanted * (1 - self._smoothing) + self._smoothing / 2
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, smoothed, pos_weight=weights, reduction="none"
+        )
+        return (each.mean(1) * rows).mean()
+
+    def _of_label(
+        self,
+        logits: Tensor,
+        answers: Sequence[tuple[int, ...]],
+        rows: Tensor,
+        weights: Tensor | None,
+    ) -> Tensor:
+        """Divided by the rows, not by their weights: so a batch of heavy rows moves more, and
+        all batches together move as the weighted mean over all rows."""
+        import torch
+
+        labels = torch.tensor([labels[0] for labels in answers], device=logits.device)
+        each = torch.nn.functional.cross_entropy(
+            logits, labels, weight=weights, label_smoothing=self._smoothing, reduction="none"
+        )
+        share = len(answers) if weights is None else weights[labels].sum()
+        return (each * rows).sum() / share
 
 
 def split(logits: Tensor, heads: Sequence[HeadSpec]) -> tuple[Tensor, ...]:
@@ -198,22 +225,20 @@ def macro_f1(wanted: Iterable[Sequence[int]], given: Iterable[Sequence[int]]) ->
     return sum(2 * right[label] / counted[label] for label in counted) / len(counted)
 
 
-def _weights(head: HeadSpec, answers: Sequence[tuple[int, ...]]) -> Tensor:
-    """float32 [labels]: balanced, so that all labels weigh the same in sum."""
+def _weights(head: HeadSpec, answers: Sequence[tuple[tuple[int, ...], float]]) -> Tensor:
+    """float32 [labels] from each row's labels and weight: balanced, so that all labels weigh the
+    same in sum."""
     import torch
 
-    counts = Counter(label for labels in answers for label in labels)
-    rows = len(answers)
+    counts = [0.0] * len(head.labels)
+    for labels, weight in answers:
+        for label in labels:
+            counts[label] += weight
+    rows = sum(weight for _, weight in answers)
     if head.multi_label:
-        return torch.tensor(
-            [
-                min(_MAX_WEIGHT, (rows - counts[at]) / max(1, counts[at]))
-                for at in range(len(head.labels))
-            ]
-        )
-    return torch.tensor(
-        [rows / (len(counts) * max(1, counts[at])) for at in range(len(head.labels))]
-    )
+        return torch.tensor([min(_MAX_WEIGHT, (rows - count) / (count or 1.0)) for count in counts])
+    given = sum(count > 0 for count in counts)
+    return torch.tensor([rows / (given * (count or 1.0)) for count in counts])
 
 
 def _indicators(answers: Sequence[tuple[int, ...]], labels: int) -> Tensor:

@@ -149,6 +149,7 @@ def _quantize_tables(proto: ModelProto) -> None:
 
 
 def _dynamic(proto: ModelProto, target: Path, *, signed: bool) -> ModelProto:
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     aside = target.with_name(target.name + ".dynamic")
@@ -159,7 +160,12 @@ def _dynamic(proto: ModelProto, target: Path, *, signed: bool) -> ModelProto:
             op_types_to_quantize=["MatMul"],
             per_channel=True,
             reduce_range=signed,
+            nodes_to_exclude=[  # the heads, which it takes for other matrices by these names
+                f"{node.name}_MatMul" for node in proto.graph.node if node.op_type == "Gemm"
+            ],
             weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+            # of what fused operators give, which ONNX's own shape inference does not know
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
         return read_model(aside)
     finally:

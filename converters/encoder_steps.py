@@ -25,14 +25,14 @@ from edgeslm.transfer import Progress, file_sha256, publish
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from converters.train import History
+    from converters.training_loop import History
     from converters.verify import Verdict
 
 __all__ = ["data", "export", "pack", "quantize", "train", "verify"]
 
 #: development rows at whose answers libraries and quantizations are compared
 _COMPARED_ROWS = 256
-_TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+_TOOLS = ("torch", "transformers", "onnx", "onnxruntime")
 
 
 def train(work: Work, progress: Progress) -> History:
@@ -49,6 +49,7 @@ def train(work: Work, progress: Progress) -> History:
         work.rows("development"),
         out=work.training,
         report=lambda history: progress("training", history.losses[-1][0], history.steps),
+        progress=progress,
     )
     draw_curve(work.training / "loss.png", history)
     return history
@@ -133,7 +134,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 
 
 class Answers(NamedTuple):
-    """What a file says to the gold rows, under the calibration fitted for itself."""
+    """What a file says to the rows that are judged, under the calibration fitted for itself."""
 
     calibration: Calibration | None
     predictions: list[Prediction]
@@ -145,7 +146,7 @@ def compared_texts(work: Work) -> list[str]:
 
 
 def answers(work: Work, path: Path, progress: Progress, *, what: str) -> Answers:
-    """Calibrate an .onnx file on development rows, and answer the gold rows with it.
+    """Calibrate an .onnx file on development rows, and answer the rows with it that are judged.
 
     The card with the calibration is written into the file.
     """
@@ -156,7 +157,7 @@ def answers(work: Work, path: Path, progress: Progress, *, what: str) -> Answers
     said = predict(
         path,
         draft_card(work, calibration),
-        work.rows("gold"),
+        work.judged_rows,
         lambda done, _failed, of: progress(what, done, of),
     )
     return Answers(calibration, said)

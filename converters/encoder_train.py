@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import random
 import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +17,11 @@ from converters.encoder_heads import (
     score_heads,
 )
 from converters.errors import RecipeError, require
+from converters.probe import fit_head
 from converters.recipe import Recipe
 from converters.rows import Row
-from converters.train import (
-    CHECKPOINT_EVERY,
-    Evaluation,
-    History,
-    Report,
-    best_device,
-    grouped,
-    schedule,
-)
+from converters.training_loop import Evaluation, History, Report, TrainingRun, best_device
+from edgeslm.transfer import Progress, silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +30,6 @@ if TYPE_CHECKING:
 
 #: the folder of the best model in a training's folder
 MODEL = "model"
-_CLIP = 1.0
 _LAYER = re.compile(r"\.layer\.(\d+)\.")
 _EVALUATE_ROWS = 64
 
@@ -52,6 +42,7 @@ def train_encoder(
     *,
     out: Path,
     report: Report = lambda _: None,
+    progress: Progress = silent,
 ) -> History:
     """Train an encoder and leave the best one in ``out/model`` (see `load_encoder`).
 
@@ -66,13 +57,14 @@ def train_encoder(
         DataError: a row is longer than encoder.max_tokens, or its answer fits no head.
         RecipeError: the base cannot do what the recipe asks for, or the loss is no number any
             more.
-        MissingExtraError: torch, transformers or, for LoRA, peft are not installed.
+        MissingExtraError: torch, transformers, for LoRA peft or for encoder.probe scikit-learn are
+            not installed.
     """
     require("torch", "transformers", "tokenizers")
-    return _Run(recipe, base, rows, development, out=out).go(report)
+    return _Run(recipe, base, rows, development, out=out, progress=progress).go(report)
 
 
-class _Run:
+class _Run(TrainingRun[EncodedText]):
     def __init__(
         self,
         recipe: Recipe,
@@ -81,6 +73,7 @@ class _Run:
         development: Sequence[Row],
         *,
         out: Path,
+        progress: Progress = silent,
     ) -> None:
         import torch
 
@@ -90,113 +83,91 @@ class _Run:
             load_backbone,
             load_tokenizer,
         )
+        from converters.encoder_rounded import round_layers
 
         torch.manual_seed(recipe.train.seed)
-        self._recipe, self._rows = recipe, rows
+        self._recipe, self._rows, self._progress = recipe, rows, progress
         self._heads = heads_of(recipe.task)
         self._tokenizer = load_tokenizer(base)
-        plain = self._encode(rows)
+        self._plain = self._encode(rows)
         self._development = self._encode(development)
         backbone = load_backbone(base, dropout=recipe.encoder.dropout)
         _check_length(recipe, backbone)
         self._device = best_device()
         model = EncoderModel(backbone, self._heads)
         _choose_trained(model, recipe)
-        self._model = model.to(self._device)
+        if recipe.train.quantization_aware:
+            round_layers(backbone)
+        self._encoder = model.to(self._device)
         self._losses = HeadLosses(
             self._heads,
-            plain,
+            self._plain,
             label_smoothing=recipe.encoder.label_smoothing,
             class_weights=recipe.encoder.class_weights,
             device=self._device,
         )
-        self._trained = [p for p in self._model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            parameter_groups(self._model, recipe),
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self._encoder, recipe),
             lr=recipe.train.learning_rate,
             fused=self._device == "cpu",
         )
-        per_epoch = math.ceil(len(rows) / recipe.train.batch_rows)
-        self._steps = max(1, round(per_epoch * recipe.train.epochs))
-        self._checkpoint = Checkpoint(
-            out, self._model, self._optimizer, write=self._write, best=MODEL, weights=WEIGHTS
+        checkpoint = Checkpoint(
+            out, self._encoder, optimizer, write=self._write, best=MODEL, weights=WEIGHTS
         )
-
-    def go(self, report: Report) -> History:
-        history = self._checkpoint.resume() or History(self._steps)
-        started = saved = time.monotonic()
-        spent, before = history.seconds, history.losses[-1][0] if history.losses else 0
-        every = max(1, self._steps // self._recipe.train.evaluations)
-        for step, batch in enumerate(self._batches(), start=1):
-            if step <= before:
-                continue
-            if self._is_stale(history):
-                break
-            history.losses.append((step, self._step(step, batch)))
-            history.tokens += sum(len(row.tokens) for row in batch)
-            history.seconds = spent + time.monotonic() - started
-            report(history)
-            if step % every == 0 or step == self._steps:
-                history.evaluations.append(self._evaluate(step))
-                if history.best is history.evaluations[-1]:
-                    self._checkpoint.keep_best()
-            elif time.monotonic() - saved < CHECKPOINT_EVERY:
-                continue
-            self._checkpoint.save(history)
-            saved = time.monotonic()
-        self._checkpoint.finish(history)
-        return history
+        super().__init__(recipe.train, self._encoder, optimizer, checkpoint, rows=len(rows))
 
     def _write(self, folder: Path) -> None:
         from converters.encoder_model import TOKENIZER
 
-        self._model.save_pretrained(folder)
+        self._encoder.save_pretrained(folder)
         self._tokenizer.save(str(folder / TOKENIZER), pretty=False)
 
-    def _is_stale(self, history: History) -> bool:
-        patience = self._recipe.train.patience
-        if patience is None or history.best is None:
-            return False
-        return len(history.evaluations) - history.evaluations.index(history.best) > patience
+    def _begin(self, *, resumed: bool) -> None:
+        probed = self._recipe.encoder.probe and not all(head.multi_label for head in self._heads)
+        if probed and not resumed:
+            fit_head(
+                self._encoder.head,
+                self._heads,
+                self._embeddings(),
+                self._plain,
+                balanced=self._recipe.encoder.class_weights,
+                progress=self._progress,
+            )
+
+    def _embeddings(self) -> Tensor:
+        """What the heads see of the training rows as they are, float32 [rows, hidden]."""
+        import torch
+
+        self._encoder.eval()
+        order = sorted(range(len(self._plain)), key=lambda at: len(self._plain[at].tokens))
+        found = torch.empty(len(order), self._encoder.head.in_features)
+        with torch.no_grad():
+            for at in range(0, len(order), _EVALUATE_ROWS):
+                self._progress("embedding rows", at, len(order))
+                part = order[at : at + _EVALUATE_ROWS]
+                ids, mask = self._padded([self._plain[row] for row in part])
+                found[part] = self._encoder.pooled(ids, mask).cpu()
+        self._progress("embedding rows", len(order), len(order))
+        return found
 
     def _encode(self, rows: Sequence[Row]) -> list[EncodedText]:
         return encode_texts(
             rows, self._heads, self._tokenizer, max_tokens=self._recipe.encoder.max_tokens
         )
 
-    def _batches(self) -> Iterator[list[EncodedText]]:
-        """All steps' batches, epoch after epoch; fixed by the seed alone."""
-        left, epoch = self._steps, 0
-        while left > 0:
-            seed = f"{self._recipe.train.seed} {epoch}"
-            rows = self._encode(augmented(self._rows, self._recipe.data, seed=seed))
-            for batch in grouped(rows, self._recipe.train.batch_rows, random.Random(seed))[:left]:
-                left -= 1
-                yield batch
-            epoch += 1
+    def _epoch(self, seed: str) -> list[EncodedText]:
+        return self._encode(augmented(self._rows, self._recipe.data, seed=seed))
 
-    def _step(self, step: int, batch: list[EncodedText]) -> float:
-        import torch
-
-        share = schedule(step / self._steps, self._recipe.train.warmup)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.train.learning_rate * group["rate"] * share
-        self._model.train()
-        torch.manual_seed(self._recipe.train.seed + step)  # a resumed run drops out the same
-        loss = self._losses(self._logits(batch), batch)
-        if not torch.isfinite(loss):
-            raise RecipeError(
-                f"step {step} of {self._steps}: the loss is no number any more; lower "
-                "train.learning_rate"
-            )
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return float(loss.item())
+    def _loss(self, step: int, batch: list[EncodedText]) -> Tensor:
+        return self._losses(self._logits(batch), batch)
 
     def _logits(self, batch: Sequence[EncodedText]) -> Tensor:
         """float32 [batch, labels of all heads]."""
+        logits: Tensor = self._encoder(*self._padded(batch))
+        return logits
+
+    def _padded(self, batch: Sequence[EncodedText]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask, int64 [batch, length] each."""
         import torch
 
         longest = max(len(row.tokens) for row in batch)
@@ -205,13 +176,12 @@ class _Run:
         for at, row in enumerate(batch):
             ids[at, : len(row.tokens)] = torch.tensor(row.tokens)
             mask[at, : len(row.tokens)] = 1
-        logits: Tensor = self._model(ids.to(self._device), mask.to(self._device))
-        return logits
+        return ids.to(self._device), mask.to(self._device)
 
     def _evaluate(self, step: int) -> Evaluation:
         import torch
 
-        self._model.eval()
+        self._encoder.eval()
         rows = sorted(self._development, key=lambda row: len(row.tokens))
         batches = [rows[at : at + _EVALUATE_ROWS] for at in range(0, len(rows), _EVALUATE_ROWS)]
         with torch.no_grad():

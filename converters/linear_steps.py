@@ -41,7 +41,7 @@ def train(work: Work, progress: Progress) -> dict[str, Any]:
     np.savez(
         work.float_logits,
         development=model.logits([row.input for row in work.rows("development")]),
-        gold=model.logits([row.input for row in work.rows("gold")]),
+        judged=model.logits([row.input for row in work.judged_rows]),
     )
     write_linear(model, work.linear)
     write_card(work.linear, draft_card(work, None))
@@ -67,8 +67,8 @@ def quantize(work: Work, progress: Progress) -> str:
     shutil.copyfile(work.linear, work.candidate)
     texts = [row.input for row in work.rows("development")]
     with np.load(work.float_logits, allow_pickle=False) as saved:
-        development, gold = saved["development"], saved["gold"]
-    floats = _predictions(work, development, gold)
+        development, judged = saved["development"], saved["judged"]
+    floats = _predictions(work, development, judged)
     found = answers(work, work.candidate, progress, what="quantized answers")
     if not loses_little(work, floats, found.predictions):
         raise GateError(
@@ -104,15 +104,15 @@ def pack(work: Work, progress: Progress) -> list[Path]:
     return write_specialist(work, None, _TOOLS)
 
 
-def _predictions(work: Work, development: Logits, gold: Logits) -> list[Prediction]:
-    """What float logits of the gold rows answer, calibrated on those of the development rows."""
+def _predictions(work: Work, development: Logits, judged: Logits) -> list[Prediction]:
+    """What float logits of the judged rows answer, calibrated on those of development rows."""
     from converters.encoder_calibration import calibrate_logits
     from edgeslm.decide import Rule
 
     task = work.recipe.task
     assert isinstance(task, ClassifyTask), "train has refused any other"
     rule = Rule.of(task, calibrate_logits(task, development, work.rows("development")))
-    decisions = [rule(row) for row in gold]
+    decisions = [rule(row) for row in judged]
     return [
         Prediction(task.labels[found.label].name, float(found.probabilities[found.label]))
         for found in decisions

@@ -85,9 +85,10 @@ def train_linear(
     _require_labels(labels, rows, development)
     places = {label: i for i, label in enumerate(labels)}
     truth, held = (np.array([places[row.answer] for row in part]) for part in (rows, development))
+    counted = np.array([row.weight for row in rows])
     texts, unseen = ([row.input for row in part] for part in (rows, development))
     spec = fit_features(texts)
-    everything = _fit(_matrix(spec, texts), truth, _RANKING)
+    everything = _fit(_matrix(spec, texts), truth, counted, _RANKING)
     accuracy_all = _accuracy(everything, _matrix(spec, unseen), held)
     report(f"{spec.size:,} features, C {_RANKING:g}: {accuracy_all:.2%} of development rows")
     kept = _only(spec, _kept(spec, everything[0], max_bytes))
@@ -95,7 +96,7 @@ def train_linear(
     best: tuple[float, float, Floats, Floats] | None = None
     for strength in STRENGTHS:
         again = strength != _RANKING or kept.size != spec.size
-        weights, bias = _fit(matrix, truth, strength) if again else everything
+        weights, bias = _fit(matrix, truth, counted, strength) if again else everything
         accuracy = _accuracy((weights, bias), asked, held)
         report(f"{kept.size:,} features, C {strength:g}: {accuracy:.2%} of development rows")
         if best is None or accuracy > best[0]:
@@ -181,12 +182,14 @@ def _matrix(spec: FeatureSpec, texts: Sequence[str]) -> Any:
     return csr_matrix((values, ids, ends), shape=(len(texts), max(1, spec.size)))
 
 
-def _fit(matrix: Any, truth: NDArray[np.int64], strength: float) -> tuple[Floats, Floats]:
-    """Weights [features, labels] and bias [labels]."""
+def _fit(
+    matrix: Any, truth: NDArray[np.int64], counted: NDArray[np.float64], strength: float
+) -> tuple[Floats, Floats]:
+    """Weights [features, labels] and bias [labels]; a row counts for ``counted`` [rows]."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=strength, max_iter=_ITERATIONS, tol=_TOLERANCE)
-    model.fit(matrix, truth)
+    model.fit(matrix, truth, sample_weight=counted)
     weights, bias = model.coef_.T, model.intercept_
     if weights.shape[1] == 1:  # of two labels only the second one's logit is fitted
         weights = np.concatenate([np.zeros_like(weights), weights], axis=1)

@@ -9,10 +9,9 @@ from converters.recipe import Recipe
 from converters.rows import Row
 from edgeslm.answers import Prediction
 from edgeslm.card import Card
-from edgeslm.errors import InputError
-from edgeslm.evaluate import GoldRow, Progress, answer_rows, answerer, read_baseline
+from edgeslm.evaluate import Progress, answer_rows, answerer
+from edgeslm.gold import GoldRow, read_baseline
 from edgeslm.model import AnyModel, Model, is_onnx
-from edgeslm.result import Classification, Labels
 
 
 def open_with_card(path: Path, card: Card) -> AnyModel:
@@ -41,34 +40,14 @@ def predict(
     progress: Progress = lambda _done, _failed, _all: None,
 ) -> list[Prediction]:
     """The runtime's own answer to every row; one that cannot be given is a prediction with an
-    error. Raises what `open_with_card` does."""
+    error. A text is asked once, however often it comes; ``progress`` counts texts. Raises what
+    `open_with_card` does."""
+    texts = {row.input: row for row in rows}
     with open_with_card(path, card) as model:
-        if card.task.kind == "tag":
-            return _tagged(model, rows, progress)
-        gold = [GoldRow(row.input, row.answer, row.id) for row in rows]
-        return answer_rows(gold, answerer(model), progress)[0]
-
-
-def _tagged(model: AnyModel, rows: Sequence[Row], progress: Progress) -> list[Prediction]:
-    """A record of each row: by head its label, or its labels."""
-    tag = model.tagger()
-    found: list[Prediction] = []
-    failed = 0
-    for row in rows:
-        try:
-            answer = tag(row.input)
-        except InputError as error:
-            found.append(Prediction(error=str(error)))
-            failed += 1
-        else:
-            found.append(Prediction({name: _said(one) for name, one in answer.heads.items()}))
-        progress(len(found), failed, len(rows))
-    return found
-
-
-def _said(answer: Classification | Labels) -> str | list[str]:
-    """What one head of a tagger answers, as a value."""
-    return answer.label if isinstance(answer, Classification) else list(answer.labels)
+        gold = [GoldRow(row.input, row.answer, row.id) for row in texts.values()]
+        said, _ = answer_rows(gold, answerer(model), progress)
+    of_text = dict(zip(texts, said, strict=True))
+    return [of_text[row.input] for row in rows]
 
 
 def references(recipe: Recipe, folder: Path, rows: Sequence[Row]) -> dict[str, list[Prediction]]:

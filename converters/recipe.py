@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from converters.errors import RecipeError
+from converters.rows import PARTS, Part
 from edgeslm.adapter_file import Pattern, QuantType, TensorType
 from edgeslm.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
 
@@ -55,12 +56,25 @@ class AnswerField(_Closed):
 class Split(_Closed):
     """Which rows are held out: by a hash of the input, or of a field for whole groups.
 
-    ``gold`` and ``development`` are fractions; what is left is for training.
+    ``gold`` and ``development`` are fractions; what is left is for training. ``seen`` is the
+    fraction of the rows left that is held out from groups which stay in training.
     """
 
     gold: float = Field(default=0.15, ge=0.01, le=0.5)
     development: float = Field(default=0.05, ge=0.01, le=0.5)
     group: ShortText | None = None
+    seen: float = Field(default=0.0, ge=0, le=0.5)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that rows are split into."""
+        return (*PARTS, "seen") if self.seen else PARTS
+
+    @model_validator(mode="after")
+    def _seen_groups(self) -> Split:
+        if self.seen and self.group is None:
+            raise ValueError("seen holds out rows of groups in training; give group as well")
+        return self
 
 
 class Augment(_Closed):
@@ -83,6 +97,9 @@ class Data(_Closed):
     ``label`` (classify) is a dotted path, ``answer`` (extract) one source per schema field.
     ``max_rows`` bounds the training rows, drawn by hash. ``references`` are files of other
     systems' answers by the system's name, scored on the gold rows beside the specialist.
+
+    Of copies of an input, training has one row with the answer of the ``majority``, or with
+    ``all`` one row for each of its answers; that of n copies then weighs n ** ``weight_power``.
     """
 
     files: tuple[DataFile, ...] = Field(min_length=1)
@@ -93,6 +110,8 @@ class Data(_Closed):
     min_confidence: float = Field(default=0.85, ge=0, le=1)
     near_duplicate: float = Field(default=0.85, ge=0.5, le=1)
     max_rows: int | None = Field(default=None, ge=10)
+    copies: Literal["majority", "all"] = "majority"
+    weight_power: float = Field(default=0.5, ge=0, le=1)
     split: Split = Split()
     augment: Augment = Augment()
     references: dict[ShortText, ShortText] = {}
@@ -134,7 +153,8 @@ class Encoder(_Closed):
     ``max_tokens`` counts special tokens. ``dropout`` is the hidden layers'. ``embeddings``
     trains the word embeddings, too. The learning rate is the top layer's: each layer below
     has ``layer_decay`` of the one above it, and the new heads ``head_rate`` times as much.
-    ``class_weights`` weigh a label by how rare it is.
+    ``class_weights`` weigh a label by how rare it is. ``probe`` starts heads of one label from a
+    logistic regression on the base's embeddings, not at random.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -145,6 +165,7 @@ class Encoder(_Closed):
     embeddings: bool = False
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     head_rate: float = Field(default=10.0, ge=1, le=1000)
+    probe: bool = True
 
 
 class Train(_Closed):
@@ -152,7 +173,8 @@ class Train(_Closed):
 
     ``batch_rows`` rows make one step. ``evaluations`` is how often the development rows are
     scored; training stops early after ``patience`` of them without a better one.
-    ``quantization_aware`` trains against the weights that Q4_0 rounds to.
+    ``quantization_aware`` trains against the weights that Q4_0 rounds to; an encoder against
+    weights and inputs as its "int8" file rounds them.
     """
 
     epochs: float = Field(default=3.0, gt=0, le=1000)
@@ -261,6 +283,8 @@ class Recipe(_Closed):
         if self.kind == "causal":
             if isinstance(self.task, TagTask):
                 raise ValueError("a tag task is for kind = 'encoder'")
+            if self.data.copies == "all":
+                raise ValueError("data.copies = 'all' is for encoders and linear models")
             return self
         if self.kind == "linear" and not isinstance(self.task, ClassifyTask):
             raise ValueError("a linear model takes a classify task")
@@ -268,13 +292,20 @@ class Recipe(_Closed):
             raise ValueError("an encoder takes a classify or a tag task")
         if self.prompt != PromptSpec():
             raise ValueError(f"{self.kind} models read the text alone; leave prompt out")
-        if self.lora.start is not None or self.train.qlora or self.train.quantization_aware:
-            raise ValueError("lora.start, train.qlora and quantization_aware are for kind causal")
+        if self.lora.start is not None or self.train.qlora:
+            raise ValueError("lora.start and train.qlora are for kind causal")
+        if self.train.quantization_aware and (
+            self.kind == "linear" or self.encoder.method == "lora"
+        ):
+            raise ValueError(
+                "train.quantization_aware is for kind causal, or for kind encoder with "
+                "encoder.method = 'full'"
+            )
         return self
 
     @model_validator(mode="after")
     def _rounds_as_it_quantizes(self) -> Recipe:
-        if not self.train.quantization_aware:
+        if not self.train.quantization_aware or self.kind != "causal":
             return self
         if self.train.qlora:
             raise ValueError("train.quantization_aware and train.qlora: choose one")

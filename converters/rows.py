@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from converters.errors import DataError
 from edgeslm.transfer import publish
 
-Part = Literal["train", "development", "gold"]
+T = TypeVar("T")
+Part = Literal["train", "development", "gold", "seen"]
+#: those that every recipe has; ``seen`` is there where data.split asks for it
 PARTS: tuple[Part, ...] = ("train", "development", "gold")
 
 
@@ -21,7 +24,8 @@ class Row:
     """One example. ``answer`` is a label's name, or the value that is to be extracted.
 
     ``parts`` are the filled-in parts of the input template, ``input`` all of them together.
-    ``category`` groups rows in scores: the label, or what the recipe's data say.
+    ``category`` groups rows in scores: the label, or what the recipe's data say. A training row
+    stands for ``count`` rows of the files, itself included, and counts for ``weight`` in a loss.
     """
 
     id: str
@@ -29,15 +33,41 @@ class Row:
     answer: Any
     category: str | None = None
     parts: tuple[str, ...] = ()
+    count: int = 1
+    weight: float = 1.0
 
 
 def part_of(key: str, *, gold: float, development: float) -> Part:
     """Where a row belongs, by a hash of its key folded in case and white space."""
-    digest = hashlib.sha256(" ".join(key.casefold().split()).encode()).digest()
-    at = int.from_bytes(digest[:8], "big") / 2**64
+    at = _drawn(" ".join(key.casefold().split()))
     if at < gold:
         return "gold"
     return "development" if at < gold + development else "train"
+
+
+def is_drawn(row_id: str, share: float) -> bool:
+    """Whether a row is one of a share of all, by a hash of its own name."""
+    return _drawn(f"row {row_id}") < share
+
+
+def _drawn(name: str) -> float:
+    """A number from 0 to 1 that only the name decides."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
+def by_part(values: Sequence[T], parts: Mapping[Part, Sequence[Row]]) -> dict[Part, Sequence[T]]:
+    """What was found for the rows of several parts, one after the other, for each part.
+
+    Raises:
+        ValueError: there is not one value for each row.
+    """
+    if len(values) != sum(map(len, parts.values())):
+        raise ValueError("one value for each row")
+    ends = accumulate(map(len, parts.values()))
+    return {
+        part: values[end - len(rows) : end]
+        for (part, rows), end in zip(parts.items(), ends, strict=True)
+    }
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -28,8 +28,10 @@ _HEAD = f"""# The specialists
 Made by `python -m converters.specialists` from the cards inside the adapter files; do not edit.
 
 Every score is on rows that were held out, with the number of rows (n) and the 95 % interval.
-Baselines are scored on the same rows. A label or field with fewer than {ENOUGH_ROWS} rows reads
-"{NOT_ENOUGH}": with no error seen, a claim of so much accuracy takes so many rows: {_PROVE}.
+Baselines are scored on the same rows. Where a metric says "seen", the rows were held out, but
+others of the same group (the same merchant, say) were trained on. A label or field with fewer
+than {ENOUGH_ROWS} rows reads "{NOT_ENOUGH}": with no error seen, a claim of so much accuracy
+takes so many rows: {_PROVE}.
 """
 _NONE = "\nNone is shipped yet.\n"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from converters.divergence import Divergence
     from converters.parity import FloatParity, ParityReport
     from converters.summary import DataSummary
-    from converters.train import History
+    from converters.training_loop import History
     from converters.verify import Verdict
     from edgeslm.answers import Prediction
     from edgeslm.card import Calibration
@@ -189,26 +189,27 @@ def judge(
     """Hold the candidate of any kind to the recipe's gates, and write the verdict."""
     from converters.baselines import baselines
     from converters.predict import open_with_card, references
-    from converters.verify import VerifyInputs
+    from converters.verify import VerifyInputs, held_out
     from converters.verify import verify as judged
     from edgeslm.answers import Prediction
     from edgeslm.selftest import self_test
 
     quantized = work.read_report("quantize")
-    gold = work.rows("gold")
     progress("baselines", 0, None)
-    trivial = baselines(work.recipe, work.rows("train"), gold)
+    trivial = baselines(work.recipe, work.rows("train"), work.judged_rows)
     with open_with_card(work.candidate, draft_card(work, written_calibration(quantized))) as model:
         tests = self_test(model)
     verdict = judged(
         VerifyInputs(
             recipe=work.recipe,
-            gold=gold,
-            gold_name=work.gold_name,
-            quantized=[Prediction(**fields) for fields in quantized["quantized"]],
-            floats=[Prediction(**fields) for fields in quantized["floats"]],
-            baselines=trivial,
-            references=references(work.recipe, work.data_folder, gold),
+            parts=held_out(
+                work.judged,
+                words=[work.in_words(part) for part in work.judged],
+                quantized=[Prediction(**fields) for fields in quantized["quantized"]],
+                floats=[Prediction(**fields) for fields in quantized["floats"]],
+                baselines=trivial,
+                references=references(work.recipe, work.data_folder, work.judged_rows),
+            ),
             self_tests=tests,
             prompt_parity=prompt_parity,
             token_parity=token_parity,
@@ -311,19 +312,14 @@ def _gold_predictions(
     from converters.predict import predict
 
     card = draft_card(work, calibration)
-    return predict(
-        gguf, card, work.rows("gold"), lambda done, _failed, of: progress(what, done, of)
-    )
+    return predict(gguf, card, work.judged_rows, lambda done, _failed, of: progress(what, done, of))
 
 
 def loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -> bool:
-    """Whether quantized answers to gold rows lose no more than the gates allow, as `verify` asks:
-    a small difference, and no significant harm."""
-    from edgeslm.scoring import compare
+    """Whether quantized answers to the judged rows lose no more than the gates allow."""
+    from converters.verify import loses_little as judged
 
-    task: Any = "classify" if isinstance(work.recipe.task, ClassifyTask) else "extract"
-    found = compare(task, [row.answer for row in work.rows("gold")], floats, said)
-    return 100 * found.difference.value >= -work.recipe.gates.max_drop and not found.harms
+    return judged(work.recipe, work.judged, floats, said)
 
 
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:

@@ -25,10 +25,12 @@ class PartSummary(_Closed):
 class DataSummary(_Closed):
     """What became of all rows: ``read`` is ``kept`` and the sum of ``dropped``.
 
-    ``dropped`` has the rows by reason; exact duplicates and rows over max_rows are counted
-    only, all others are in review.jsonl, and so are the ``suspects``, which were kept.
-    ``suspects_checked`` rows were looked at. ``leaks`` is how many rows of one part are the
-    same as, or a near-duplicate of, a row of another. ``sha256`` covers all parts.
+    ``dropped`` has the rows by reason; exact duplicates, rows over max_rows, and rows drawn for
+    ``seen`` whose group is not in training are counted only, all others are in review.jsonl,
+    and so are the ``suspects``, which were kept.
+    ``suspects_checked`` rows were looked at. ``leaks`` is how many rows of training,
+    development or gold are the same as, or a near-duplicate of, a row of another of them.
+    ``sha256`` covers all parts.
     """
 
     recipe: str

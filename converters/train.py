@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import random
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from converters.augment import augmented
 from converters.checkpoint import Checkpoint
@@ -17,50 +13,24 @@ from converters.encode import Encoded, encode_rows
 from converters.errors import DataError, RecipeError, require
 from converters.recipe import Recipe
 from converters.rows import Row
+from converters.training_loop import (
+    Evaluation,
+    History,
+    Report,
+    TrainingRun,
+    best_device,
+    best_dtype,
+)
 from edgeslm.prompt import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-#: seconds between checkpoints, besides those after each evaluation
-CHECKPOINT_EVERY = 120.0
 #: steps between roundings of quantization-aware training; checkpoints lie between, so that a
 #: resumed run goes on with the same weights
 ROUND_EVERY = 4
-_CLIP = 1.0
 _EVALUATE_ROWS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Scores on the development rows: mean loss per answer token, and the shares of tokens
-    and of whole answers that the model would pick (argmax, each after the right tokens)."""
-
-    step: int
-    loss: float
-    tokens: float
-    answers: float
-
-
-@dataclass(slots=True)
-class History:
-    """What a training run did. ``losses`` are (step, mean loss per answer token)."""
-
-    steps: int
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    tokens: int = 0
-    seconds: float = 0.0
-
-    @property
-    def best(self) -> Evaluation | None:
-        """The evaluation whose adapter is kept: most answer tokens right, then least loss."""
-        return max(self.evaluations, key=lambda e: (e.tokens, -e.loss), default=None)
-
-
-#: called after each step with the history so far
-Report = Callable[[History], None]
 
 
 def train(
@@ -88,7 +58,7 @@ def train(
     return run.go(report)
 
 
-class _Run:
+class _Run(TrainingRun[Encoded]):
     def __init__(
         self,
         recipe: Recipe,
@@ -117,68 +87,36 @@ class _Run:
             device = best_device()
             move: Any = model.to  # transformers' decorator hides its types
             model = move(device=device, dtype=best_dtype(device))
-        self._model = with_adapter(model, recipe)
+        adapted = with_adapter(model, recipe)
         if recipe.lora.start is not None:
-            start_from(self._model, recipe.lora.start)
-        fuse(self._model)
+            start_from(adapted, recipe.lora.start)
+        fuse(adapted)
         self._rounded = RoundedWeights(model) if recipe.train.quantization_aware else None
         self._trunk = Trunk(model, recipe.lora.layers)
         self._head = model.lm_head
-        self._trained = [p for p in self._model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._trained, lr=recipe.train.learning_rate, weight_decay=recipe.train.weight_decay
+        optimizer = torch.optim.AdamW(
+            [{"params": [p for p in adapted.parameters() if p.requires_grad], "rate": 1.0}],
+            lr=recipe.train.learning_rate,
+            weight_decay=recipe.train.weight_decay,
         )
-        per_epoch = math.ceil(len(rows) / recipe.train.batch_rows)
-        self._steps = max(1, round(per_epoch * recipe.train.epochs))
-        self._checkpoint = Checkpoint(
+        checkpoint = Checkpoint(
             out,
-            self._model,
-            self._optimizer,
-            write=self._model.save_pretrained,
+            adapted,
+            optimizer,
+            write=adapted.save_pretrained,
             best="adapter",
             weights="adapter_model.safetensors",
         )
+        super().__init__(recipe.train, adapted, optimizer, checkpoint, rows=len(rows))
 
-    def go(self, report: Report) -> History:
-        history = self._checkpoint.resume() or History(self._steps)
-        started = done = time.monotonic()
-        spent, before = history.seconds, history.losses[-1][0] if history.losses else 0
-        every = max(1, self._steps // self._recipe.train.evaluations)
-        fresh = True  # a resumed run rounds what it resumes from, as the run before it did
-        for step, batch in enumerate(self._batches(), start=1):
-            if step <= before:
-                continue
-            if self._is_stale(history):
-                break
-            if self._rounded is not None and (fresh or (step - 1) % ROUND_EVERY == 0):
-                self._rounded.refresh()
-            fresh = False
-            history.losses.append((step, self._step(step, batch)))
-            history.tokens += sum(len(row.tokens) for row in batch)
-            history.seconds = spent + time.monotonic() - started
-            report(history)
-            if step % every == 0 or step == self._steps:
-                if self._rounded is not None:  # scored as it would be shipped
-                    self._rounded.refresh()
-                history.evaluations.append(self._evaluate(step))
-                if history.best is history.evaluations[-1]:
-                    self._checkpoint.keep_best()
-            elif time.monotonic() - done < CHECKPOINT_EVERY or not self._is_resumable(step):
-                continue
-            self._checkpoint.save(history)
-            done = time.monotonic()
-        self._checkpoint.finish(history)
-        return history
+    def _begin(self, *, resumed: bool) -> None:
+        """A resumed run rounds what it resumes from, as the run before it did."""
+        if resumed and self._rounded is not None:
+            self._rounded.refresh()
 
     def _is_resumable(self, step: int) -> bool:
         """Whether a run that goes on after this step would have the same rounded weights."""
         return self._rounded is None or step % ROUND_EVERY == 0
-
-    def _is_stale(self, history: History) -> bool:
-        patience = self._recipe.train.patience
-        if patience is None or history.best is None:
-            return False
-        return len(history.evaluations) - history.evaluations.index(history.best) > patience
 
     def _encode(self, rows: Sequence[Row]) -> list[Encoded]:
         encoded = self._tokens(rows, self._recipe.train.max_tokens)
@@ -194,7 +132,7 @@ class _Run:
         limit = min(self._recipe.train.max_tokens, self._context)
         return [row for row in self._tokens(rows, sys.maxsize) if len(row.tokens) <= limit]
 
-    def _augmented(self, seed: str) -> list[Encoded]:
+    def _epoch(self, seed: str) -> list[Encoded]:
         """One epoch's rows; one that grew too long stays as it was."""
         limit = min(self._recipe.train.max_tokens, self._context)
         rows = augmented(self._rows, self._recipe.data, seed=seed)
@@ -207,38 +145,13 @@ class _Run:
         recipe = self._recipe
         return encode_rows(rows, recipe.task, recipe.prompt, self._tokenizer, max_tokens=max_tokens)
 
-    def _batches(self) -> Iterator[list[Encoded]]:
-        """All steps' batches, epoch after epoch; fixed by the seed alone."""
-        left, epoch = self._steps, 0
-        while left > 0:
-            seed = f"{self._recipe.train.seed} {epoch}"
-            rows = self._augmented(seed)
-            for batch in grouped(rows, self._recipe.train.batch_rows, random.Random(seed))[:left]:
-                left -= 1
-                yield batch
-            epoch += 1
-
-    def _step(self, step: int, batch: list[Encoded]) -> float:
+    def _loss(self, step: int, batch: list[Encoded]) -> Tensor:
         import torch
 
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.train.learning_rate * schedule(
-                step / self._steps, self._recipe.train.warmup
-            )
-        self._model.train()
-        torch.manual_seed(self._recipe.train.seed + step)  # a resumed run drops out the same
+        if self._rounded is not None and (step - 1) % ROUND_EVERY == 0:
+            self._rounded.refresh()
         logits, targets = self._answers(batch)
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        if not torch.isfinite(loss):
-            raise RecipeError(
-                f"step {step} of {self._steps}: the loss is no number any more; lower "
-                "train.learning_rate or lora.alpha"
-            )
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return float(loss.item())
+        return torch.nn.functional.cross_entropy(logits, targets)
 
     def _answers(self, batch: list[Encoded]) -> tuple[Tensor, Tensor]:
         """Logits (float32, [answer tokens, vocabulary]) and the tokens that should come there.
@@ -257,6 +170,8 @@ class _Run:
     def _evaluate(self, step: int) -> Evaluation:
         import torch
 
+        if self._rounded is not None:  # scored as it would be shipped
+            self._rounded.refresh()
         self._model.eval()
         loss = tokens = answers = count = 0.0
         rows = sorted(self._development, key=lambda row: len(row.tokens))
@@ -336,52 +251,3 @@ def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
                 f"lora.targets: no layer of the base has a {target!r}; it has "
                 f"{', '.join(sorted(names))}"
             )
-
-
-def best_device() -> str:
-    """CUDA, else Apple's GPU, else the processor."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def best_dtype(device: str) -> Any:
-    """bfloat16 where the hardware multiplies it, else float32.
-
-    A processor without it emulates bfloat16 at an eighth of float32's speed.
-    """
-    import torch
-
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if device == "cpu" and capable() else torch.float32
-
-
-def schedule(progress: float, warmup: float) -> float:
-    """The share of the learning rate: a linear rise, then a cosine down to zero."""
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1e-9, 1 - warmup)))
-
-
-class _HasTokens(Protocol):
-    @property
-    def tokens(self) -> tuple[int, ...]: ...
-
-
-_Item = TypeVar("_Item", bound=_HasTokens)
-
-
-def grouped(rows: Sequence[_Item], size: int, rng: random.Random) -> list[list[_Item]]:
-    """Batches of rows of like length, in random order, so that little is padding."""
-    order = list(rows)
-    rng.shuffle(order)
-    batches = []
-    for at in range(0, len(order), size * 16):
-        near = sorted(order[at : at + size * 16], key=lambda row: len(row.tokens))
-        batches += [near[i : i + size] for i in range(0, len(near), size)]
-    rng.shuffle(batches)
-    return batches

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from converters.recipe import Recipe
-from converters.rows import PARTS, Part, Row, read_rows
+from converters.rows import Part, Row, read_rows
 from edgeslm.errors import EdgeslmError
 from edgeslm.transfer import file_sha256, publish
 
@@ -90,7 +90,7 @@ class Work:
 
     @property
     def float_logits(self) -> Path:
-        """What the linear model's float weights say of development and gold rows."""
+        """What the linear model's float weights say of development and judged rows."""
         return self.training / "logits.npz"
 
     @property
@@ -115,12 +115,27 @@ class Work:
         return read_rows(self.data / f"{part}.jsonl")
 
     @property
-    def gold_name(self) -> str:
-        """In words, which rows are the gold ones."""
+    def judged(self) -> dict[Part, list[Row]]:
+        """The rows that the gates judge by: gold ones and, where the recipe has them, seen ones."""
+        parts: tuple[Part, ...] = ("gold", "seen")
+        return {part: self.rows(part) for part in parts if part in self.recipe.data.split.parts}
+
+    @property
+    def judged_rows(self) -> list[Row]:
+        """Rows of all parts of ``judged``, one after the other."""
+        return [row for rows in self.judged.values() for row in rows]
+
+    def in_words(self, part: Part) -> str:
+        """Which rows those of ``judged`` are."""
         split = self.recipe.data.split
         by = "a hash of the input" if split.group is None else f"a hash of {split.group}"
         files = ", ".join(file.path for file in self.recipe.data.files)
-        return f"{split.gold:.0%} of {files}, by {by}"
+        if part == "seen":
+            return (
+                f"{split.seen:.0%} of the rows of {files} whose {split.group} is in training, "
+                "by a hash of the row"
+            )
+        return f"{split.gold:.0%} of {files}, by {by}" + ", unseen in training" * bool(split.seen)
 
     def report(self, step: Step) -> Path:
         """What a step found, as JSON."""
@@ -155,7 +170,7 @@ class Work:
         match step:
             case "data":
                 return [
-                    *(self.data / f"{part}.jsonl" for part in PARTS),
+                    *(self.data / f"{part}.jsonl" for part in self.recipe.data.split.parts),
                     self.data / "summary.json",
                 ]
             case "train":
@@ -207,8 +222,7 @@ class Work:
         match step:
             case "data":
                 task = {key: recipe["task"][key] for key in recipe["task"].keys() - _ANSWERING}
-                data = {key: recipe["data"][key] for key in recipe["data"].keys() - {"references"}}
-                yield [task, {**data, "augment": None}]
+                yield [task, _data_inputs(recipe["data"])]
                 yield [_identity(self.data_folder / file.path) for file in self.recipe.data.files]
             case "train":
                 start = self.recipe.lora.start
@@ -232,6 +246,16 @@ class Work:
 
     def _identity_of_base(self) -> str | list[str] | None:
         return None if self.recipe.kind == "linear" else _identity(self.base)
+
+
+def _data_inputs(data: dict[str, Any]) -> dict[str, Any]:
+    """What of the data table decides the rows; options that are off are no inputs."""
+    unused = {"references"}
+    if data["copies"] == "majority":
+        unused |= {"copies", "weight_power"}
+    split = {key: value for key, value in data["split"].items() if key != "seen" or value}
+    kept = {key: value for key, value in data.items() if key not in unused}
+    return {**kept, "augment": None, "split": split}
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ ShortText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # a validator is built when it is first used: for the whole card, not again for each part
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Style(_Closed):

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-import psutil
 
 from edgeslm import cgroup, processor
 from edgeslm.errors import MachineError, ResourceError
+
+# psutil is imported where it is asked: it takes as long as the rest of this file, and a machine
+# of two cores can load an encoder without it.
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class Build:
 
 def describe() -> Machine:
     """What this machine tells of itself."""
+    import psutil
+
     fast = processor.performance_cpus()
     return Machine(
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -130,10 +134,14 @@ def default_threads() -> int:
     there is only one core to use.
     """
     usable = usable_cores()
+    if usable <= 2:
+        return usable
+    import psutil
+
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     per_core = max(1, logical // physical)
-    return min(_MAX_THREADS, max(min(usable, 2), usable // per_core))
+    return min(_MAX_THREADS, max(2, usable // per_core))
 
 
 def prepare_openmp() -> None:
@@ -151,6 +159,8 @@ def _affinity() -> frozenset[int]:
     if sys.platform == "linux":
         return frozenset(os.sched_getaffinity(0))
     if sys.platform == "win32":
+        import psutil
+
         return frozenset(psutil.Process().cpu_affinity() or range(os.cpu_count() or 1))
     return frozenset(range(os.cpu_count() or 1))
 
@@ -162,6 +172,8 @@ def _load_average() -> tuple[float, float, float] | None:
 
 
 def _on_battery() -> bool | None:
+    import psutil
+
     sensor = getattr(psutil, "sensors_battery", None)  # not on every platform
     battery = sensor() if sensor else None
     return None if battery is None or battery.power_plugged is None else not battery.power_plugged
@@ -172,6 +184,8 @@ def _on_battery() -> bool | None:
 
 def available_memory() -> int:
     """Bytes that can be taken without swapping and without breaking the container's limit."""
+    import psutil
+
     free = psutil.virtual_memory().available
     room = cgroup.memory_room()
     return free if room is None else min(free, room)
@@ -203,6 +217,8 @@ def show_bytes(count: int) -> str:
 
 
 def _memory_total() -> int:
+    import psutil
+
     total = psutil.virtual_memory().total
     limit = cgroup.memory_limit()
     return total if limit is None else min(total, limit)

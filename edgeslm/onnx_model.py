@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from edgeslm.card import Card, ClassifyTask, Head, TagTask
 from edgeslm.decide import Rule, picked, sigmoid
 from edgeslm.encoder import EncoderTokens, Row, stack
-from edgeslm.engines.onnx import OnnxSession
+from edgeslm.engines.onnx import OnnxSession, load_library
 from edgeslm.errors import (
     CardError,
     DeadlineError,
@@ -45,18 +46,17 @@ _TRIAL: Final = 4
 class OnnxModel:
     """A loaded .onnx specialist. Safe to share between threads: calls run side by side."""
 
-    def __init__(self, info: ONNXInfo, session: OnnxSession, max_tokens: int | None = None) -> None:
-        """Try the graph with what the tokenizer can give; ``max_tokens`` bounds inputs further.
+    def __init__(self, info: ONNXInfo, session: OnnxSession, read: Reader, trial: Row) -> None:
+        """Try the graph with ``trial``, inputs that ``read`` could make of a text.
 
         Raises:
-            ModelFileError: its tokenizer or features cannot be read, or do not fit the graph.
+            ModelFileError: its tokenizer or features do not fit the graph.
             CardError: its card has more or fewer labels than the graph.
         """
         self.info = info
         self.card: Card = info.card
         self._session = session
-        limit = info.max_tokens if max_tokens is None else min(max_tokens, info.max_tokens)
-        self._read, trial = _reader(info, limit)
+        self._read = read
         self._try(trial)
 
     @property
@@ -149,16 +149,20 @@ def open_onnx(
     gpu: bool = True,
     max_tokens: int | None = None,
 ) -> OnnxModel:
-    """Check and load an .onnx file.
+    """Check and load an .onnx file: its graph, and in a thread beside it what reads texts for it.
 
     Raises:
         ModelFileError, CardError: the file cannot be read, or its card is not kept.
         ResourceError: no memory for it. MachineError: there is no onnxruntime.
     """
     info = read_onnx(path)
-    session = OnnxSession(path, threads=threads, gpu=gpu)
+    limit = info.max_tokens if max_tokens is None else min(max_tokens, info.max_tokens)
+    load_library()  # first, for its import would wait for Python's lock, which a tokenizer holds
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(_reader, info, limit)
+        session = OnnxSession(path, threads=threads, gpu=gpu)
     try:
-        return OnnxModel(info, session, max_tokens)
+        return OnnxModel(info, session, *reading.result())
     except BaseException:
         session.close()
         raise

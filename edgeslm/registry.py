@@ -15,6 +15,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgeslm.errors import ModelNotFoundError, RegistryError
+from edgeslm.small_file import read_small
 
 #: further models.toml files, separated as in PATH; the last one that has a name wins
 REGISTRY_VARIABLE = "EDGESLM_MODELS"
@@ -133,7 +134,7 @@ class Entry(BaseModel):
     of another entry, the source is an adapter, and ``sha256`` and ``size`` are the adapter's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: Annotated[str, Field(pattern=_NAME)]
     base: Annotated[str, Field(pattern=_NAME)] | None = None
@@ -283,11 +284,7 @@ def _shipped_registry() -> Path:
 
 def _tables(path: Path) -> list[Any]:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_REGISTRY_BYTES + 1)
-        if len(raw) > MAX_REGISTRY_BYTES:
-            raise RegistryError(f"{path}: over the {MAX_REGISTRY_BYTES} bytes a registry may have")
-        document = tomllib.loads(raw.decode("utf-8"))
+        document = tomllib.loads(read_small(path, MAX_REGISTRY_BYTES).decode("utf-8"))
     except OSError as error:
         raise RegistryError(
             f"{path}: cannot be read ({error.strerror}); check the path and {REGISTRY_VARIABLE}"

@@ -22,7 +22,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Parts(BaseModel):
     """What an assembled file was made from: an adapter and a base, by their hashes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     adapter_sha256: _Sha256
     base_sha256: _Sha256
@@ -34,7 +34,7 @@ class Version(BaseModel):
     An assembled one also has its ``parts``; ``source`` is then that of the adapter.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     sha256: _Sha256
     size: Annotated[int, Field(ge=1)]
@@ -56,7 +56,7 @@ class Version(BaseModel):
 class State(BaseModel):
     """Which version is current, and which one a rollback brings back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     format: Literal[1] = 1
     current: Version

@@ -1,5 +1,7 @@
 """Baselines: what is looked up, counted, regressed and matched by rules, on rows by hand"""
 
+from dataclasses import replace
+
 import pytest
 
 from converters.baselines import baselines
@@ -73,6 +75,31 @@ def test_the_same_text_is_looked_up_before_the_nearest_one():
     train = rows(("pay pal", "a"), ("Pay  Pal", "b"), ("pay pal", "b"), ("pay pal now", "c"))
     said = answers(baselines(sorter("a", "b", "c"), train, rows(("PAY PAL", "b"))))
     assert said["lookup"] == ["b"]
+
+
+def test_rows_count_for_as_many_as_they_stand_for():
+    train = [
+        Row("0", "tesco", "food", count=2),
+        Row("1", "tesco", "fuel", count=5),
+        Row("2", "shell", "fuel", count=9),
+        Row("3", "spar", "food"),
+        Row("4", "lidl", "food"),
+    ]
+    said = answers(baselines(sorter("food", "fuel"), train, rows(("Tesco", ""), ("tesco x", ""))))
+    assert said["majority"] == ["fuel"] * 2
+    assert said["lookup"] == ["fuel"] * 2
+    assert said["TF-IDF + logistic regression, by number of rows"][0] == "fuel"
+    alike = [replace(row, count=1) for row in train]
+    assert "TF-IDF + logistic regression, by number of rows" not in baselines(
+        sorter("food", "fuel"), alike, rows(("x", ""))
+    )
+
+
+def test_copies_are_answered_alike():
+    asked = ["two trains", "one bus", "two trains"]
+    train = rows(("one bus", "x"), ("two trains", "y"))
+    said = answers(baselines(sorter("x", "y"), train, rows(*[(text, "") for text in asked])))
+    assert said["lookup"] == ["y", "x", "y"]
 
 
 def test_one_label_alone_leaves_nothing_to_regress():

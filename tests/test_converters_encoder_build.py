@@ -130,6 +130,25 @@ def test_a_build_leaves_nothing_half_written_and_has_nothing_to_do_again(built):
         assert "linear model" not in names  # to be shipped in its own place
 
 
+def test_seen_rows_are_proven_beside_gold_ones(tmp_path):
+    path = write_project(tmp_path, "linear")
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    twice = [row for row in rows for _ in range(3)]
+    write_jsonl(tmp_path / "rows.jsonl", [*twice, {**rows[0], "label": "other"}])
+    split = 'copies = "all"\n[data.split]\ngroup = "text"\nseen = 0.3\n'
+    changed = path.read_text(encoding="utf-8").replace("[data.split]\n", split)
+    path.write_text(changed, encoding="utf-8")
+    work = build.open_work(path, tmp_path, tmp_path / "build")
+    assert build.build(work, lambda *_: None) == list(STEPS_OF["linear"])
+    counts = {part: len(work.rows(part)) for part in ("gold", "seen")}
+    assert min(counts.values()) > 20
+    scores = {score.metric: score for score in read_onnx(work.model).card.scores}
+    assert (scores["accuracy"].n, scores["accuracy, seen"].n) == (counts["gold"], counts["seen"])
+    assert "lookup" in scores["macro-F1, seen"].baselines
+    assert "always-refund" in scores["accuracy, seen"].baselines
+    assert "whose text is in training" in scores["accuracy, seen"].gold
+
+
 def test_a_missing_file_of_references_is_named_at_once(tmp_path):
     recipe = write_project(tmp_path, "linear")
     (tmp_path / "answers.jsonl").unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from tiny_onnx import tokenizer_json
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
-from converters.encoder_export import OPSET, export_onnx, read_model, write_card
+from converters.encoder_export import export_onnx, read_model, write_card
+from converters.encoder_graph import FUSED, OPSET
 from converters.encoder_model import EncoderModel, HeadSpec
 from converters.encoder_parity import divergence, float_parity, torch_logits
 from converters.encoder_quantize import LARGE_TABLE, SCHEMES, quantize_best, quantize_onnx
@@ -85,6 +88,30 @@ def test_every_length_has_the_logits_of_torch(exported, model, tokenizer):
     assert parity.n == len(TEXTS) and parity.top1 == 1 and parity.max_kl < 1e-6
 
 
+def test_attention_and_norms_are_single_operators(exported):
+    kinds = Counter(node.op_type for node in read_model(exported).graph.node)
+    assert {kind: n for kind, n in kinds.items() if n > 2} == {
+        "MatMul": 2 * 4 + 1,  # four of each layer; and the mean
+        "SkipLayerNormalization": 1 + 2 * 2,
+    }
+    assert kinds["MultiHeadAttention"] == kinds["BiasGelu"] == 2
+
+
+def test_the_second_type_of_tokens_is_not_used(exported, model):
+    table = model.backbone.embeddings.token_type_embeddings.weight.detach().numpy()
+    assert np.abs(table[0] - table[1]).max() > 0.1
+    raw = exported.read_bytes()
+    assert table[1].tobytes() not in raw
+
+
+def test_another_activation_is_refused(model, tokenizer, tmp_path):
+    other = copy.deepcopy(model)
+    other.backbone.config.hidden_act = "relu"
+    with pytest.raises(BaseModelError, match="the activation 'relu'"):
+        export_onnx(other, tokenizer, tmp_path / "x.onnx", card=card(), max_tokens=16)
+    assert not list(tmp_path.iterdir())
+
+
 def test_padding_changes_nothing(exported):
     from edgeslm.encoder import stack
     from edgeslm.engines.onnx import OnnxSession
@@ -99,7 +126,8 @@ def test_padding_changes_nothing(exported):
 
 def test_the_file_is_whole_and_says_nothing_of_this_machine(exported, model):
     info = read_onnx(exported)
-    assert (info.kind, info.opset, info.max_tokens, info.domains) == ("encoder", OPSET, 16, ())
+    assert (info.kind, info.opset, info.max_tokens) == ("encoder", OPSET, 16)
+    assert info.domains == (FUSED,)
     assert info.card == card()
     assert [value.shape for value in info.outputs] == [(None, len(LABELS))]
     raw = exported.read_bytes()

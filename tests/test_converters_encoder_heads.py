@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_encoder import write_tiny_encoder
@@ -52,6 +54,32 @@ def test_class_weights_make_rare_labels_weigh_as_much():
     logits.grad = None
     torch.autograd.backward(plain(logits, rows))
     assert abs(logits.grad.sum(0)[0].item()) > 0.1
+
+
+def test_a_row_of_weight_three_is_three_rows():
+    heavy, light = texts(((0,), (0, 2)), ((1,), (1,)))
+    logits = torch.tensor([[1.0, -1, 2, 0, 1], [0.5, 0, -1, -1, 3]])
+    weighed = [replace(heavy, weight=1.5), replace(light, weight=0.5)]
+    copies = [heavy, heavy, heavy, light]
+
+    def loss(rows, at):
+        losses = HeadLosses(HEADS, rows, label_smoothing=0.1, class_weights=False, device="cpu")
+        return losses(logits[at], rows).item()
+
+    assert loss(weighed, [0, 1]) == pytest.approx(loss(copies, [0, 0, 0, 1]), rel=1e-5)
+    # batches of one row each are worth as much in sum as the two together
+    halves = [loss(weighed[:1], [0]), loss(weighed[1:], [1])]
+    assert sum(halves) / 2 == pytest.approx(loss(weighed, [0, 1]), rel=1e-5)
+
+
+def test_class_weights_count_rows_by_their_weights():
+    pair = texts(((0,), ()), ((1,), ()))
+    rows = [replace(row, weight=w) for row, w in zip(pair, (1.5, 0.5), strict=True)]
+    logits = torch.zeros(2, 5, requires_grad=True)
+    losses = HeadLosses(HEADS, rows, label_smoothing=0, class_weights=True, device="cpu")
+    torch.autograd.backward(losses(logits, rows))
+    assert logits.grad is not None
+    assert logits.grad.sum(0)[0].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_scores_by_hand():

@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from recipes import classify, write_jsonl
 from safetensors.torch import load_file, save_file
 from tiny_encoder import write_tiny_encoder
 
-from converters import checkpoint, encoder_train
+from converters import checkpoint, encoder_train, training_loop
 from converters.encoder_heads import HeadLosses, HeadSpec
 from converters.encoder_model import EncoderModel, load_backbone, load_encoder
+from converters.encoder_rounded import round_layers
 from converters.encoder_train import parameter_groups, train_encoder
 from converters.errors import BaseModelError, RecipeError
 from converters.filter import read_examples
 from converters.recipe import Recipe
 from converters.rows import Row
-from converters.train import Evaluation, History
+from converters.training_loop import Evaluation, History
 from edgeslm.transfer import silent
 
 LABELS = ["refund", "address", "total"]
@@ -107,18 +109,33 @@ def test_a_trivial_task_is_learned_and_loaded_again(base, tmp_path, method):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_what_is_scored_in_rounded_training_are_rounded_weights(base, tmp_path):
+    """They are saved as they are, without their rounding."""
+    recipe = made_up(epochs=2, evaluations=1, quantization_aware=True)
+    history = run(recipe, base, tmp_path)
+    model, tokenizer = load_encoder(tmp_path / "model")
+    floats = mean_loss(model, tokenizer)
+    round_layers(model.backbone)
+    assert history.evaluations[-1].loss == pytest.approx(mean_loss(model, tokenizer), rel=1e-5)
+    assert abs(history.evaluations[-1].loss / floats - 1) > 1e-4
+
+
+def mean_loss(model: EncoderModel, tokenizer: Any) -> float:
+    losses = [
+        torch.nn.functional.cross_entropy(
+            logits_of(model, tokenizer, row.input), torch.tensor(LABELS.index(row.answer))
+        )
+        for row in DEVELOPMENT
+    ]
+    return float(sum(losses)) / len(losses)
+
+
 def test_what_is_saved_is_what_was_scored(base, tmp_path):
     """Also where LoRA factors were merged: the loaded model has the last evaluation's loss."""
     recipe = made_up(epochs=2, evaluations=1, encoder={"method": "lora"})
     history = run(recipe, base, tmp_path)
     model, tokenizer = load_encoder(tmp_path / "model")
-    loss = sum(
-        float(torch.nn.functional.cross_entropy(
-            logits_of(model, tokenizer, row.input), torch.tensor(LABELS.index(row.answer))
-        ))
-        for row in DEVELOPMENT
-    ) / len(DEVELOPMENT)  # fmt: skip
-    assert history.evaluations[-1].loss == pytest.approx(loss, rel=1e-4)
+    assert history.evaluations[-1].loss == pytest.approx(mean_loss(model, tokenizer), rel=1e-4)
 
 
 def test_lora_leaves_what_it_does_not_adapt(base, tmp_path):
@@ -211,10 +228,13 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("method", ["full", "lora", "rounded"])
 def test_a_killed_run_ends_as_it_would_have(base, tmp_path, monkeypatch, method):
-    monkeypatch.setattr(encoder_train, "CHECKPOINT_EVERY", 0.0)
-    recipe = made_up(epochs=2, encoder={"method": method, "dropout": 0.3}, lora={"dropout": 0.1})
+    """Its heads are not fitted to a base again that is no longer the one they were fitted to."""
+    monkeypatch.setattr(training_loop, "CHECKPOINT_EVERY", 0.0)
+    encoder = {"method": "full" if method == "rounded" else method, "dropout": 0.3}
+    aware = {"quantization_aware": method == "rounded"}
+    recipe = made_up(epochs=2, encoder=encoder, lora={"dropout": 0.1}, **aware)
     whole = run(recipe, base, tmp_path / "whole")
 
     def kill(history: History) -> None:
@@ -245,6 +265,22 @@ def test_a_damaged_checkpoint_or_one_without_its_model_is_not_gone_on_from(base,
     state.write_bytes(state.read_bytes()[:-1])
     assert run(recipe, base, tmp_path).losses == first.losses
     assert (tmp_path / checkpoint.HISTORY).is_file()
+
+
+def test_heads_are_fitted_before_the_first_step_and_never_after(base, tmp_path, monkeypatch):
+    scores = {}
+    for probe in (True, False):
+        recipe = made_up(encoder={"probe": probe}, learning_rate=1e-12, evaluations=1)
+        told: list[str] = []
+        history = train_encoder(
+            recipe, base, ROWS, DEVELOPMENT, out=tmp_path / str(probe),
+            progress=lambda what, _done, _of, told=told: told.append(what),
+        )  # fmt: skip
+        scores[probe] = history.evaluations[0].tokens
+        assert set(told) == ({"embedding rows", "fitting heads"} if probe else set())
+    assert scores[True] > 0.9 > scores[False]
+    monkeypatch.setattr(encoder_train, "fit_head", lambda *_, **__: pytest.fail("fitted again"))
+    run(made_up(learning_rate=1e-12, evaluations=1), base, tmp_path / "True")
 
 
 # --- what is trained how much -------------------------------------------------
@@ -294,6 +330,11 @@ def test_padding_changes_no_logit(base):
 def test_what_a_recipe_asks_in_vain(base, tmp_path, changes, words):
     with pytest.raises(RecipeError, match=words):
         run(made_up(**changes), base, tmp_path)
+
+
+def test_rounded_training_is_of_whole_layers():
+    with pytest.raises(ValidationError, match=r"kind encoder with encoder\.method = 'full'"):
+        made_up(encoder={"method": "lora"}, quantization_aware=True)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(base, tmp_path, monkeypatch):

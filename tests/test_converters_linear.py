@@ -1,5 +1,7 @@
 """The linear specialist: what is trained, what its file answers, what does not fit is dropped"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -122,6 +124,15 @@ def test_the_regression_is_scikit_learns(model):
         row[ids[0]] = values[0]
     fitted = LogisticRegression(C=model.strength, max_iter=300, tol=1e-3).fit(table, truth)
     np.testing.assert_allclose(model.logits(texts), fitted.decision_function(table), atol=0.02)
+
+
+def test_rows_count_for_their_weights():
+    contradictory = [Row("one", "money", "refund", weight=0.1), Row("two", "money", "billing")]
+    labels = ("refund", "billing")
+    swapped = [replace(row, weight=1.1 - row.weight) for row in contradictory]
+    for pair, wanted in ((contradictory, 1), (swapped, 0)):
+        found = train_linear(recipe(labels), pair, rows(labels)).logits(["money"])
+        assert found.argmax() == wanted
 
 
 def test_a_file_that_would_be_too_large_keeps_the_heaviest_features(model, tmp_path):

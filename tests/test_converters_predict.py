@@ -19,3 +19,12 @@ def test_the_runtime_answers_under_the_card(tiny_model):
     assert found[2].confidence == expected.confidence
     assert found[1].answer is None
     assert "tokens" in found[1].error
+
+
+def test_a_text_is_asked_once_and_answers_all_its_copies(tiny_model):
+    texts = ["the bill", "a refund", "the bill"]
+    rows = [Row(id=str(i), input=text, answer="refund") for i, text in enumerate(texts)]
+    seen = []
+    found = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
+    assert seen == [(1, 0, 2), (2, 0, 2)]
+    assert found[0] == found[2] != found[1]

@@ -18,14 +18,15 @@ from recipes import classify
 from safetensors.torch import load_file, save_file
 from tiny_gguf import write_tiny_gguf
 
-from converters import checkpoint, train
+from converters import checkpoint, train, training_loop
 from converters.base import load_base
 from converters.curve import draw_curve
 from converters.encode import Encoded, encode_rows
 from converters.errors import DataError, RecipeError
 from converters.recipe import Recipe
 from converters.rows import Row
-from converters.train import Evaluation, History, schedule, with_adapter
+from converters.train import with_adapter
+from converters.training_loop import Evaluation, History, schedule
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
 
 STATE = "checkpoint.safetensors"
@@ -201,7 +202,7 @@ sys.path[:0] = {paths!r}
 import test_converters_train as tests
 from pathlib import Path
 tests.torch.set_num_threads(1)
-tests.train.CHECKPOINT_EVERY = 0.0
+tests.training_loop.CHECKPOINT_EVERY = 0.0
 def report(history):
     if history.losses[-1][0] == 5:
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -244,7 +245,7 @@ def test_a_run_that_stopped_again_and_again_ends_the_same(
     """Also with dropout; the first stop leaves no checkpoint, the others one of a step before."""
     recipe = made_up(lora={"dropout": 0.2}, evaluations=2, epochs=2, quantization_aware=aware)
     run(recipe, gguf, tokenizer, tmp_path / "whole")
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(training_loop, "CHECKPOINT_EVERY", 0.0)
     for at in (1, 3, 6, 9, 11):
 
         def stop(history: History, at: int = at) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ def device(monkeypatch):
     def become(logical, physical=None, *, fast=None, affinity=None, quota=None):
         cpus = frozenset(affinity if affinity is not None else range(logical))
         monkeypatch.setattr(machine.os, "cpu_count", lambda: logical)
-        monkeypatch.setattr(machine.psutil, "cpu_count", lambda logical: physical)
+        monkeypatch.setattr(psutil, "cpu_count", lambda logical: physical)
         monkeypatch.setattr(machine, "_affinity", lambda: cpus)
         monkeypatch.setattr(processor, "performance_cpus", lambda: fast and frozenset(fast))
         monkeypatch.setattr(cgroup, "cpu_quota", lambda: quota)

@@ -20,8 +20,10 @@ from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
 import edgeslm
+from edgeslm import onnx_model
 from edgeslm.card import Card
 from edgeslm.decide import sigmoid, softmax
+from edgeslm.engines.onnx import OnnxSession
 from edgeslm.errors import (
     CardError,
     DeadlineError,
@@ -237,6 +239,33 @@ def test_a_tokenizer_with_more_tokens_than_the_graph_is_refused(tmp_path: Path) 
     path = write(tmp_path / "x.onnx", graph_of(LABELS, np.eye(3, dtype=np.float32)), properties)
     with pytest.raises(ModelFileError, match="does not take what its tokenizer gives"):
         open_onnx(path)
+
+
+@pytest.mark.parametrize("graph_loads", [True, False])
+def test_a_graph_loaded_beside_a_damaged_tokenizer_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, graph_loads: bool
+) -> None:
+    sessions: list[OnnxSession] = []
+
+    def loaded(*given: Any, **more: Any) -> OnnxSession:
+        if not graph_loads:
+            raise ModelFileError("the graph")
+        sessions.append(OnnxSession(*given, **more))
+        return sessions[-1]
+
+    def damaged(*_: object, **__: object) -> None:
+        raise ModelFileError("the tokenizer")
+
+    monkeypatch.setattr(onnx_model, "OnnxSession", loaded)
+    monkeypatch.setattr(onnx_model, "EncoderTokens", damaged)
+    threads = threading.active_count()
+    with pytest.raises(ModelFileError, match="the tokenizer" if graph_loads else "the graph"):
+        open_onnx(path)
+    assert threading.active_count() == threads
+    assert len(sessions) == graph_loads
+    for session in sessions:
+        with pytest.raises(EngineError, match="closed"):
+            session.run({})
 
 
 def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:

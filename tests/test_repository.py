@@ -19,6 +19,7 @@ MAX_LINES = 400
 #: A module imports only those before it. Modules of one line may be read in any order.
 ORDER = """
 errors
+small_file
 texts
 result
 intervals
@@ -31,6 +32,8 @@ decide
 calibrate
 risk
 scoring
+gold
+scoring_tags
 gguf_format gguf_header
 gguf_file
 gguf_guard

@@ -14,10 +14,10 @@ from converters.rows import read_rows
 from edgeslm.adapter_file import read_adapter
 from edgeslm.card import Card
 from edgeslm.errors import EdgeslmError
-from edgeslm.evaluate import GoldRow, answer_rows, answerer, task_of
+from edgeslm.evaluate import answer_rows, answerer, score_answers, task_of
+from edgeslm.gold import GoldRow
 from edgeslm.onnx_file import read_onnx
 from edgeslm.registry import Entry, Registry
-from edgeslm.scoring import score
 from edgeslm.selftest import self_test
 from edgeslm.store import Store
 
@@ -87,9 +87,8 @@ def test_held_out_rows_are_read_as_well_as_the_card_says(entry, pulled, tmp_path
     if missing:
         pytest.skip(f"{DATA / missing[0]} is not there; set EDGESLM_DATA to the data's folder")
     prepare(recipe, DATA, tmp_path, lambda *_: None)
-    kind = task_of(pulled.card)
-    rows = read_rows(tmp_path / "gold.jsonl")[: SAMPLE[kind]]
+    rows = read_rows(tmp_path / "gold.jsonl")[: SAMPLE[task_of(pulled.card)]]
     said, _ = answer_rows([GoldRow(r.input, r.answer, r.id) for r in rows], answerer(pulled))
-    found = score(kind, [r.answer for r in rows], said)
+    found = score_answers(pulled.card, [r.answer for r in rows], said)
     # so few rows find a broken file, not a point of accuracy
     assert found.main.value > pulled.card.scores[0].interval[0] - 0.15

@@ -1,0 +1,191 @@
+"""An encoder's graph in ONNX: few fused operators, with three projections of attention as one"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.errors import BaseModelError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from converters.encoder_model import EncoderModel
+
+#: versions of operators that graphs are written in: ONNX's own, onnxruntime's fused ones
+OPSET: Final = 18
+_FUSED_OPSET: Final = 1
+FUSED: Final = "com.microsoft"
+_IR_VERSION: Final = 10
+#: ONNX's numbers of types of elements
+_FLOAT, _INT32, _INT64 = 1, 6, 7
+INPUTS: Final = ("input_ids", "attention_mask")
+OUTPUT: Final = "logits"
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def encoder_graph(model: EncoderModel, max_tokens: int) -> ModelProto:
+    """A BERT with heads over its mean as a graph with float32 weights; batch and length are free.
+
+    Embeddings of positions from ``max_tokens`` on are left out, for no text gets there.
+
+    Raises:
+        BaseModelError: an activation other than GELU.
+    """
+    config = model.backbone.config
+    if config.hidden_act != "gelu":
+        raise BaseModelError(
+            f"the model has the activation {config.hidden_act!r}, and only 'gelu' can be exported; "
+            "start from another encoder"
+        )
+    weights = {
+        name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()
+    }
+    graph = _Graph(config.num_attention_heads, config.layer_norm_eps)
+    states = _embedded(graph, weights, max_tokens)
+    mask = graph.node("Cast", ["attention_mask"], to=_INT32)
+    for layer in range(config.num_hidden_layers):
+        own = _under(weights, f"backbone.encoder.layer.{layer}.")
+        states = _attended(graph, f"layer.{layer}", own, states, mask)
+        states = _transformed(graph, f"layer.{layer}", own, states)
+    head = _under(weights, "head.")
+    pooled = _mean(graph, states)
+    graph.node(
+        "Gemm",
+        [
+            pooled,
+            graph.weight("head.weight", head["weight"]),
+            graph.weight("head.bias", head["bias"]),
+        ],
+        out=OUTPUT,
+        transB=1,
+    )
+    return graph.model(labels=len(head["bias"]))
+
+
+class _Graph:
+    """Nodes and weights as they come. What adds a node gives the name of its output."""
+
+    def __init__(self, heads: int, epsilon: float) -> None:
+        self._heads = heads
+        self._epsilon = epsilon
+        self._nodes: list[Any] = []
+        self._weights: dict[str, NDArray[Any]] = {}
+
+    def node(
+        self, kind: str, inputs: list[str], *, out: str = "", domain: str = "", **attributes: Any
+    ) -> str:
+        """An operator with one output."""
+        from onnx import helper
+
+        out = out or f"{kind}.{len(self._nodes)}"
+        self._nodes.append(
+            helper.make_node(kind, inputs, [out], name=out, domain=domain or None, **attributes)
+        )
+        return out
+
+    def parts(self, value: str, count: int) -> list[str]:
+        """Equal parts of a value along its last dimension."""
+        from onnx import helper
+
+        outs = [f"{value}.{i}" for i in range(count)]
+        self._nodes.append(
+            helper.make_node(
+                "Split", [value], outs, name=f"{value}.split", axis=-1, num_outputs=count
+            )
+        )
+        return outs
+
+    def weight(self, name: str, value: NDArray[Any]) -> str:
+        """A constant."""
+        self._weights[name] = value
+        return name
+
+    def linear(self, name: str, weight: NDArray[np.float32], states: str) -> str:
+        """A projection without its bias; the operator that follows adds it."""
+        return self.node("MatMul", [states, self.weight(name, np.ascontiguousarray(weight.T))])
+
+    def attention(self, projected: list[str], bias: str, mask: str) -> str:
+        """Attention of projected queries, keys and values, to what the mask has as 1."""
+        return self.node(
+            "MultiHeadAttention", [*projected, bias, mask], domain=FUSED, num_heads=self._heads
+        )
+
+    def normalised(self, name: str, own: Weights, states: str, skip: str, bias: str = "") -> str:
+        """LayerNorm of the sum of states, skip and bias."""
+        gamma = self.weight(f"{name}.gamma", own["LayerNorm.weight"])
+        beta = self.weight(f"{name}.beta", own["LayerNorm.bias"])
+        inputs = [states, skip, gamma, beta] + [bias] * bool(bias)
+        return self.node("SkipLayerNormalization", inputs, domain=FUSED, epsilon=self._epsilon)
+
+    def model(self, labels: int) -> ModelProto:
+        """All of it, with as many outputs as there are labels."""
+        from onnx import helper, numpy_helper
+
+        graph = helper.make_graph(
+            self._nodes,
+            "encoder",
+            [helper.make_tensor_value_info(name, _INT64, ["batch", "length"]) for name in INPUTS],
+            [helper.make_tensor_value_info(OUTPUT, _FLOAT, ["batch", labels])],
+            [numpy_helper.from_array(value, name) for name, value in self._weights.items()],
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, _FUSED_OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+
+
+def _under(weights: Weights, prefix: str) -> dict[str, NDArray[np.float32]]:
+    return {n.removeprefix(prefix): value for n, value in weights.items() if n.startswith(prefix)}
+
+
+def _embedded(graph: _Graph, weights: Weights, max_tokens: int) -> str:
+    """Word and position embeddings. All tokens are of type 0, so positions carry its embedding."""
+    own = _under(weights, "backbone.embeddings.")
+    positions = (
+        own["position_embeddings.weight"][:max_tokens] + own["token_type_embeddings.weight"][0]
+    )
+    words = graph.node(
+        "Gather", [graph.weight("words", own["word_embeddings.weight"]), "input_ids"]
+    )
+    length = graph.node("Shape", ["input_ids"], start=1, end=2)
+    start = graph.weight("start", np.zeros(1, np.int64))
+    first = graph.node("Slice", [graph.weight("positions", positions), start, length])
+    return graph.normalised("embeddings", own, words, first)
+
+
+def _attended(graph: _Graph, name: str, own: Weights, states: str, mask: str) -> str:
+    """Self-attention; query, key and value are one projection."""
+    three = [f"attention.self.{part}." for part in ("query", "key", "value")]
+    weight = np.concatenate([own[f"{part}weight"] for part in three])
+    bias = graph.weight(f"{name}.qkv.bias", np.concatenate([own[f"{part}bias"] for part in three]))
+    parts = graph.parts(graph.linear(f"{name}.qkv", weight, states), 3)
+    mixed = graph.attention(parts, bias, mask)
+    out = _under(own, "attention.output.")
+    projected = graph.linear(f"{name}.attention", out["dense.weight"], mixed)
+    bias = graph.weight(f"{name}.attention.bias", out["dense.bias"])
+    return graph.normalised(f"{name}.attention", out, projected, states, bias)
+
+
+def _transformed(graph: _Graph, name: str, own: Weights, states: str) -> str:
+    """The two layers after attention."""
+    inner, out = _under(own, "intermediate.dense."), _under(own, "output.")
+    widened = graph.linear(f"{name}.inner", inner["weight"], states)
+    bias = graph.weight(f"{name}.inner.bias", inner["bias"])
+    active = graph.node("BiasGelu", [widened, bias], domain=FUSED)
+    projected = graph.linear(f"{name}.outer", out["dense.weight"], active)
+    bias = graph.weight(f"{name}.outer.bias", out["dense.bias"])
+    return graph.normalised(f"{name}.outer", out, projected, states, bias)
+
+
+def _mean(graph: _Graph, states: str) -> str:
+    """The mean over the tokens of each text, [batch, hidden]."""
+    one = graph.weight("one", np.ones(1, np.int64))
+    mask = graph.node("Cast", ["attention_mask"], to=_FLOAT)
+    row = graph.node("Unsqueeze", [mask, one])
+    total = graph.node("Squeeze", [graph.node("MatMul", [row, states]), one])
+    tokens = graph.node("ReduceSum", [mask, one], keepdims=1)
+    least = graph.weight("least", np.ones(1, np.float32))
+    return graph.node("Div", [total, graph.node("Max", [tokens, least])])
