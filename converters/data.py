@@ -107,6 +107,7 @@ def _summary(
         "exact duplicate": divided.exact_duplicates,
         "over max_rows": divided.over_max_rows,
         "group not in training": divided.group_not_in_training,
+        "over per_group": divided.over_per_group,
     }
     rows = [row for part in divided.parts.values() for row in part]
     return DataSummary(

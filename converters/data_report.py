@@ -124,6 +124,8 @@ def _split_line(recipe: Recipe) -> str:
         f"Split by a hash of {by}: {split.gold:.0%} gold, {split.development:.0%} development. "
         f"Near-duplicates share {recipe.data.near_duplicate:.0%} of their runs of five characters."
     ]
+    if split.per_group is not None:
+        words.append(f"Of one {split.group}, gold and development have {split.per_group} at most.")
     if split.seen:
         words.append(
             f"Of the rows whose {split.group} is in training, {split.seen:.0%}, by a hash of the "

@@ -57,13 +57,15 @@ class Split(_Closed):
     """Which rows are held out: by a hash of the input, or of a field for whole groups.
 
     ``gold`` and ``development`` are fractions; what is left is for training. ``seen`` is the
-    fraction of the rows left that is held out from groups which stay in training.
+    fraction of the rows left that is held out from groups which stay in training. Of a group
+    gold and development have at most ``per_group`` rows, so that no large one decides a score.
     """
 
     gold: float = Field(default=0.15, ge=0.01, le=0.5)
     development: float = Field(default=0.05, ge=0.01, le=0.5)
     group: ShortText | None = None
     seen: float = Field(default=0.0, ge=0, le=0.5)
+    per_group: int | None = Field(default=None, ge=1)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -74,6 +76,8 @@ class Split(_Closed):
     def _seen_groups(self) -> Split:
         if self.seen and self.group is None:
             raise ValueError("seen holds out rows of groups in training; give group as well")
+        if self.per_group is not None and self.group is None:
+            raise ValueError("per_group counts rows of a group; give group as well")
         return self
 
 

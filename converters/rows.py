@@ -39,7 +39,7 @@ class Row:
 
 def part_of(key: str, *, gold: float, development: float) -> Part:
     """Where a row belongs, by a hash of its key folded in case and white space."""
-    at = _drawn(" ".join(key.casefold().split()))
+    at = drawn(" ".join(key.casefold().split()))
     if at < gold:
         return "gold"
     return "development" if at < gold + development else "train"
@@ -47,10 +47,10 @@ def part_of(key: str, *, gold: float, development: float) -> Part:
 
 def is_drawn(row_id: str, share: float) -> bool:
     """Whether a row is one of a share of all, by a hash of its own name."""
-    return _drawn(f"row {row_id}") < share
+    return drawn(f"row {row_id}") < share
 
 
-def _drawn(name: str) -> float:
+def drawn(name: str) -> float:
     """A number from 0 to 1 that only the name decides."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 

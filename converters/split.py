@@ -12,7 +12,7 @@ from typing import Literal
 from converters.filter import Example, Reviewed
 from converters.near import near_duplicates
 from converters.recipe import Data, Split
-from converters.rows import Part, Row, is_drawn, part_of
+from converters.rows import Part, Row, drawn, is_drawn, part_of
 from edgeslm.normal import fold
 from edgeslm.transfer import Progress
 
@@ -30,14 +30,15 @@ class Divided:
     exact_duplicates: int = 0
     over_max_rows: int = 0
     group_not_in_training: int = 0
+    over_per_group: int = 0
 
 
 def divide(examples: Sequence[Example], data: Data, progress: Progress) -> Divided:
     """Split examples by the recipe's rule, without copies.
 
     Without split.group, copies of an input (folded in case and white space) are taken out
-    everywhere. With it, held-out rows stay as they come, copies and all, so that scores speak
-    of the traffic as it is; copies are taken out of training alone, as data.copies says.
+    everywhere. With it, held-out rows stay as they come, copies and all, at most ``per_group``
+    of a group; copies are taken out of training alone, as data.copies says.
     Near-duplicates of a more precious row (gold, then development) are dropped, and with
     copies = "majority" those inside training; then training rows over ``max_rows``, drawn by
     hash. Rows drawn for ``seen`` are those whose group still has a row in training.
@@ -47,6 +48,12 @@ def divide(examples: Sequence[Example], data: Data, progress: Progress) -> Divid
     rows: dict[Part, list[Row]] = {part: [] for part in spec.parts}
     for part, example in zip(_parts_of(examples, spec), examples, strict=True):
         rows[part].append(example.row)
+    groups = {example.row.id: fold(example.key) for example in examples}
+    if spec.per_group is not None:
+        for part in ("gold", "development"):
+            few = _few_of_each(rows[part], groups, spec.per_group)
+            divided.over_per_group += len(rows[part]) - len(few)
+            rows[part] = few
     rows["train"] = _without_copies(rows["train"], data.copies, divided)
     if spec.group is None:
         for part in ("gold", "development"):
@@ -55,7 +62,6 @@ def divide(examples: Sequence[Example], data: Data, progress: Progress) -> Divid
     if data.copies == "all":
         divided.parts["train"] = _weighed(divided.parts["train"], data.weight_power)
     if spec.seen:
-        groups = {example.row.id: fold(example.key) for example in examples}
         trained = {groups[row.id] for row in divided.parts["train"]}
         divided.parts["seen"] = [row for row in rows["seen"] if groups[row.id] in trained]
         divided.group_not_in_training = len(rows["seen"]) - len(divided.parts["seen"])
@@ -94,6 +100,17 @@ def _parts_of(examples: Iterable[Example], spec: Split) -> Iterator[Part]:
                 part = "seen"
             known.add(group)
         yield part
+
+
+def _few_of_each(rows: Sequence[Row], groups: Mapping[str, str], most: int) -> list[Row]:
+    """At most so many rows of each group, drawn by hash, in the order that rows have."""
+    taken: Counter[str] = Counter()
+    kept = set()
+    for row in sorted(rows, key=lambda row: drawn(f"few {row.id}")):
+        taken[groups[row.id]] += 1
+        if taken[groups[row.id]] <= most:
+            kept.add(row.id)
+    return [row for row in rows if row.id in kept]
 
 
 def by_input(rows: Iterable[Row]) -> list[list[Row]]:

@@ -84,7 +84,10 @@ def test_a_run_has_its_parts_and_is_valid(sorter, parts):
     assert [test.test for test in report.raw] == ["pp512", "tg128"]
     assert (report.footprint.rss, report.load, report.sustained) == (1, (), ())
     assert report.notes == ("energy is not available: this machine tells nothing",)
-    assert (report.inputs, report.partial) == ("the card's examples", False)
+    assert (report.inputs, report.partial) == (
+        "the card's examples and invented messages",
+        False,
+    )
     assert (report.model.name, report.model.task) == ("sorter", "classify")
     assert parts == ["measure", "footprint"]
     assert ("requests, prefix cache on", 3, 3) in ticks
@@ -131,7 +134,7 @@ def test_an_encoder_has_no_prefix_and_no_engine_tests(parts, tmp_path, task, exp
     examples = [{"input": "refund angry", "expected": expected}]
     promise = tiny_onnx.card(task=task, examples=examples)
     words = ["refund", "billing", "angry", "urgent"]
-    path = tiny_onnx.write_tiny_onnx(tmp_path / "m.onnx", promise, words=words)
+    path = tiny_onnx.write_tiny_onnx(tmp_path / "m.onnx", promise, words=words, max_tokens=128)
     report = only(Target("m", path))
     assert [(task.prefix_cache, len(task.milliseconds)) for task in report.tasks] == [(False, 2)]
     assert report.tasks[0].between_tokens is None

@@ -12,7 +12,7 @@ from edgeslm.bench import invented
 from edgeslm.bench.correctness import judge
 from edgeslm.bench.inputs import Row, Workload, choose
 from edgeslm.bench.statistics import median, percentiles
-from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize
+from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswered
 from edgeslm.card import Card
 from edgeslm.errors import CancelledError, InputError
 from edgeslm.model import Model
@@ -107,8 +107,24 @@ def test_without_a_card_the_task_is_the_packages():
 
 def test_the_cards_examples_must_all_be_right():
     found = choose(card(SORT, examples=LABELLED, scores=[score()]), 9)
-    assert found.rows == (Row("a refund", "refund"),)
+    assert found.rows[0] == Row("a refund", "refund")
     assert (found.all_right, found.bar) == (True, None)
+
+
+def test_a_classifier_is_also_asked_for_longer_texts():
+    rows = choose(card(SORT, examples=LABELLED), 9).rows
+    assert len(rows) == 9
+    assert {row.expected for row in rows[1:]} == {None}
+    assert len({len(row.text) for row in rows}) > 5
+
+
+def test_a_reader_of_something_else_has_its_examples_alone():
+    weigh = {
+        "kind": "extract",
+        "json_schema": {"type": "object", "properties": {"weight": {"type": "string"}}},
+    }
+    examples = [{"input": "5 kg", "expected": {"weight": "5 kg"}}]
+    assert choose(card(weigh, examples=examples), 9).rows == (Row("5 kg", {"weight": "5 kg"}),)
 
 
 def test_a_reader_of_receipts_is_also_asked_for_longer_ones():
@@ -220,6 +236,8 @@ def test_a_text_that_cannot_be_asked_is_an_answer_with_an_error():
     bad = next(each for each in done if each.timing is None)
     assert "fit" in bad.prediction.error or "context" in bad.prediction.error
     assert bad.valid
+    assert list(unanswered(done)) == [f"1 of 2 requests had no answer, as: {bad.prediction.error}"]
+    assert not list(unanswered([each for each in done if each is not bad]))
     run = summarize(done, prefix_cache=True, threads=1)
     assert len(run.milliseconds) == len(run.input_tokens) == run.first_token.n == 1
 

@@ -45,6 +45,29 @@ def linear(*labels: str, **keys) -> Recipe:
     return Recipe.model_validate(values)
 
 
+# --- groups ---
+
+
+def test_a_large_group_has_few_held_out_rows():
+    rows = examples([(shop, "a") for shop in SHOPS for _ in range(40)])
+    spec = {"gold": 0.3, "development": 0.3, "group": "text"}
+    free = divide(rows, data(split=spec), silent).parts
+    divided = divide(rows, data(split={**spec, "per_group": 7}), silent)
+    for part in ("gold", "development"):
+        few = Counter(row.input for row in divided.parts[part])
+        assert set(few) == {row.input for row in free[part]}
+        assert set(few.values()) == {7}
+        assert {row.id for row in divided.parts[part]} < {row.id for row in free[part]}
+    held_out = len(free["gold"]) + len(free["development"])
+    assert divided.over_per_group == held_out * 33 // 40
+    assert divided.parts["train"] == free["train"]
+
+
+def test_rows_of_a_group_need_a_group():
+    with pytest.raises(ValidationError, match="give group as well"):
+        data(split={"per_group": 7})
+
+
 # --- copies -------------------------------------------------------------------
 
 

@@ -125,8 +125,8 @@ def _rows(
     examples = tuple(Row(example.input, example.expected) for example in card.examples)
     if not examples:
         return _invented(kind, count, answered=False), _OWN[kind]
-    if not _reads_receipts(card):
-        return examples, "the card's examples"
+    if isinstance(card.task, ExtractTask) and not _reads_receipts(card.task):
+        return examples, "the card's examples"  # what it reads cannot be invented here
     # a card has few examples, and of one length; these say nothing of its accuracy
     more = _invented(kind, max(1, count - len(examples)), answered=False)
     return (*examples, *more), f"the card's examples and {_OWN[kind]}"
@@ -140,10 +140,8 @@ _OWN = {
 }
 
 
-def _reads_receipts(card: Card) -> bool:
-    if not isinstance(card.task, ExtractTask):
-        return False
-    return bool(invented.RECEIPT_FIELDS & set(card.task.json_schema.get("properties", {})))
+def _reads_receipts(task: ExtractTask) -> bool:
+    return bool(invented.RECEIPT_FIELDS & set(task.json_schema.get("properties", {})))
 
 
 def _invented(kind: Kind, count: int, *, answered: bool) -> tuple[Row, ...]:

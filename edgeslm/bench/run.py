@@ -210,6 +210,7 @@ class _Run:
                 measured = tasks.summarize(done, prefix_cache=cached, threads=threads)
                 self._parts["tasks"] = (*self._parts.get("tasks", ()), measured)
                 answered += done
+                self._notes += tasks.unanswered(done)
                 if not self._target.synthetic:
                     self._parts["correctness"] = correctness.judge(answered, self._workload)
 

@@ -80,6 +80,13 @@ def ask(answer: Answer, row: Row) -> Answered:
     return Answered(row, *_read(result), ms, result.timing)
 
 
+def unanswered(done: Sequence[Answered]) -> Iterator[str]:
+    """A note about requests whose times are left out, since they have no answer."""
+    failed = [each.prediction.error for each in done if each.timing is None]
+    if failed:
+        yield f"{len(failed)} of {len(done)} requests had no answer, as: {failed[-1]}"
+
+
 def _keeps_form(error: EdgeslmError) -> bool:
     return not isinstance(error, OutputError)  # a text that is too long is no broken promise
 

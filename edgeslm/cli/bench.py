@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -185,8 +186,13 @@ def _check_usage(
     if baseline is not None and len(names) + len(synthetic) > 1:
         raise click.UsageError("--baseline is one run: name one model to compare with it")
     for path in outputs:
-        if path is not None and not path.absolute().parent.is_dir():
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if not folder.is_dir():
             raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"{path}: {path.parent} takes no files; choose another folder")
 
 
 def _targets(names: Sequence[str], synthetic: Sequence[str], progress: Progress) -> list[Target]:
