@@ -253,7 +253,8 @@ def _data_inputs(data: dict[str, Any]) -> dict[str, Any]:
     unused = {"references"}
     if data["copies"] == "majority":
         unused |= {"copies", "weight_power"}
-    split = {key: value for key, value in data["split"].items() if key != "seen" or value}
+    optional = {"seen", "per_group"}
+    split = {key: value for key, value in data["split"].items() if value or key not in optional}
     kept = {key: value for key, value in data.items() if key not in unused}
     return {**kept, "augment": None, "split": split}
 
