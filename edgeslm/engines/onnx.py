@@ -28,6 +28,9 @@ _PREFERRED: Final = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExe
 _CPU: Final = "CPUExecutionProvider"
 _SILENT: Final = 4  # its log; what is wrong comes as an exception
 _OUTPUT: Final = "logits"
+#: a run of more numbers gives its memory back; a smaller one's is kept for the next, for asking
+#: the system for it anew takes as long as the run itself
+_LARGE: Final = 512
 #: beside busy programs an encoder's run takes .6 to .9 of the time that it does without a bound
 _SPIN_MICROSECONDS: Final = "100"
 _REINSTALL: Final = "pip install --force-reinstall onnxruntime"
@@ -99,6 +102,8 @@ class OnnxSession:
             EngineError: closed, or onnxruntime failed. ResourceError: no memory is left.
         """
         options = self._new_options()
+        if self.provider == _CPU and sum(value.size for value in inputs.values()) > _LARGE:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         with self._lock:
             session = self._session
             if session is None:
@@ -139,10 +144,8 @@ def _options(runtime: Any, threads: int | None) -> Any:
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = default_threads() if threads is None else threads
     options.inter_op_num_threads = 1
-    # Texts differ in length, so memory laid out for one shape serves no other; and an arena keeps
-    # what the longest text took.
+    # Texts differ in length, so memory laid out for one shape serves no other.
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
     # Threads wait busily within a run, which is faster, but not for longer than between two of its
     # operators: beside busy programs that would take the core from who is waited for. Versions that
     # do not know the bound wait as long as they like. Between runs threads sleep.
