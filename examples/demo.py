@@ -1,4 +1,4 @@
-"""What edgeslm does: a specialist names requests, a general model reads receipts and sorts."""
+"""What edgeslm does: specialists name requests, a general model reads receipts and sorts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from edgeslm.machine import describe, show_bytes
 
 HERE = Path(__file__).resolve().parent
 RECEIPTS = ("receipt-1.txt", "receipt-2.txt")
-REQUESTS = "assistant.jsonl"
+REQUESTS = ("assistant.jsonl", "bank.jsonl")
+SPECIALISTS = ("intents-oos-mini", "support-intents-mini")
 SENTENCES = "support.jsonl"
 LABELS = ("return", "payment", "delivery")
 
@@ -43,13 +44,18 @@ class Receipt(BaseModel):
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    parser.add_argument("--specialist", default="intents-oos-mini", help="what names the requests")
+    parser.add_argument(
+        "--specialists",
+        nargs=len(REQUESTS),
+        default=SPECIALISTS,
+        help=f"what names the requests of {' and '.join(REQUESTS)}",
+    )
     parser.add_argument("--model", default="smollm2-135m", help="what reads and sorts the rest")
     options = parser.parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):  # a Windows console or pipe may not be UTF-8
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
-        show(options.specialist, options.model, Console(highlight=False))
+        show(options.specialists, options.model, Console(highlight=False))
     except edgeslm.EdgeslmError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -59,11 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def show(specialist: str, name: str, console: Console) -> None:
-    with edgeslm.load(specialist) as trained:
-        classify = trained.classifier()
-        title(console, f"{REQUESTS}: what is asked, says the specialist {specialist}")
-        console.print(indented(requests_table(classify, sentences(REQUESTS))))
+def show(specialists: Sequence[str], name: str, console: Console) -> None:
+    for specialist, file in zip(specialists, REQUESTS, strict=True):
+        with edgeslm.load(specialist) as trained:
+            title(console, f"{file}: what is asked, says the specialist {specialist}")
+            console.print(indented(requests_table(trained.classifier(), sentences(file))))
     start = time.perf_counter()
     with edgeslm.load(name) as model:
         loading = time.perf_counter() - start
@@ -92,7 +98,9 @@ def show(specialist: str, name: str, console: Console) -> None:
     title(console, "What you saw")
     console.print(indented(closing_words()))
     title(console, "Next, with a text of your own")
-    console.print(next_words(specialist, name), soft_wrap=True)  # a command is copied in one piece
+    console.print(
+        next_words(specialists[-1], name), soft_wrap=True
+    )  # a command is copied in one piece
 
 
 def requests_table(classify: Answer, texts: list[str]) -> Table:
@@ -160,8 +168,9 @@ def timing_table(timings: list[tuple[str, edgeslm.Timing]]) -> Table:
 
 def closing_words() -> str:
     return (
-        "The requests were named by a specialist: 22 million parameters, trained for 150 intents "
-        "and for saying `oos` where none fits; how often it is right is in docs/specialists.md. "
+        "The requests were named by specialists of 22 million parameters: one was trained for 150 "
+        "intents and for saying `oos` where none fits, one for 77 of a bank's customers; how often "
+        "they are right is in docs/specialists.md. "
         "The receipts and sentences went to a general model that was trained for no such thing. "
         "The form is right even so: the fields of the class Receipt in examples/demo.py, values "
         "that stand in the text, probabilities that add up to 1. They can still be the wrong "

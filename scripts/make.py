@@ -23,15 +23,15 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "edgeslm-installed"
 LOG = ROOT / ".cache" / "setup.log"
 MODEL = "smollm2-135m"
-#: a specialist that lies in edgeslm/specialists/
-SPECIALIST = "intents-oos-mini"
+#: those that lie in edgeslm/specialists/
+SPECIALISTS = ("intents-oos-mini", "support-intents-mini")
 TAIL_LINES = 30
 
 #: what each command runs in the virtual environment, one after the other
 COMMANDS: dict[str, list[list[str]]] = {
     "setup": [],
-    "demo": [["-m", "edgeslm", "pull", MODEL, SPECIALIST], ["-m", "examples.demo"]],
-    "test": [["-m", "edgeslm", "pull", MODEL, SPECIALIST], ["-m", "pytest"]],
+    "demo": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "examples.demo"]],
+    "test": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "pytest"]],
     "lint": [
         ["-m", "ruff", "check"],
         ["-m", "ruff", "format", "--check"],

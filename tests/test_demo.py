@@ -29,15 +29,24 @@ ANSWERS = {
 }
 INTENTS = {"alarm": "alarm", "left in": "balance", "move": "transfer", "umbrella": "weather",
            "painted": "oos"}  # fmt: skip
+BANK = {
+    "stolen": "lost_or_stolen_phone",
+    "too little": "wrong_amount_of_cash_received",
+    "never made": "card_payment_not_recognised",
+    "how long": "transfer_timing",
+    "home address": "edit_personal_details",
+}
 CARD = Card(
     name="s",
     licence="MIT",
-    task=ClassifyTask(labels=tuple(LabelSpec(name=n) for n in INTENTS.values())),
+    task=ClassifyTask(labels=tuple(LabelSpec(name=n) for n in [*INTENTS.values(), *BANK.values()])),
 )
 
 
 def script(prompt):
-    return next(answer for words, answer in {**ANSWERS, **INTENTS}.items() if words in prompt)
+    return next(
+        answer for words, answer in {**ANSWERS, **INTENTS, **BANK}.items() if words in prompt
+    )
 
 
 @pytest.fixture
@@ -48,13 +57,14 @@ def shown(monkeypatch, capsys):
         edgeslm, "load", lambda name: Model(ScriptedEngine(script, sharpness=40.0), cards[name])
     )
     monkeypatch.setenv("COLUMNS", "80")
-    assert demo.main(["--specialist", "s", "--model", "m"]) == 0
+    assert demo.main(["--specialists", "s", "s", "--model", "m"]) == 0
     return capsys.readouterr().out
 
 
-def test_the_specialist_comes_first_and_names_each_request(shown):
+def test_the_specialists_come_first_and_name_each_request(shown):
     first = shown.partition("This machine")[0]
-    for text, intent in zip(demo.sentences(demo.REQUESTS), INTENTS.values(), strict=True):
+    texts = [text for file in demo.REQUESTS for text in demo.sentences(file)]
+    for text, intent in zip(texts, [*INTENTS.values(), *BANK.values()], strict=True):
         start = " ".join(text.split()[:3])
         assert re.search(rf"^  {start}.* {intent} +\d+\.\d% +\d+\.\d\s*$", first, re.MULTILINE)
 
