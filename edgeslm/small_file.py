@@ -31,5 +31,5 @@ def read_all(stream: BinaryIO, limit: int) -> bytes:
     """
     data = stream.read(limit + 1)
     if len(data) > limit:
-        raise TooLargeError(errno.EFBIG, f"over the {limit:,} bytes it may have")
+        raise TooLargeError(errno.EFBIG, f"larger than the {limit:,} bytes it may have")
     return data

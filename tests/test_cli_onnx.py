@@ -92,8 +92,12 @@ def test_the_command_line_with_several_heads(tmp_path: Path) -> None:
     path = str(write_tiny_onnx(tmp_path / "t.onnx", card(task=HEADS)))
     answer = json.loads(said("classify", path, "--json", text="bug api"))
     assert answer["heads"]["type"]["label"] == "bug"
-    with pytest.raises(CardError, match="not scored"):
-        said("eval", path, path)
+    gold = tmp_path / "gold.jsonl"
+    expected = {"type": "bug", "areas": answer["heads"]["areas"]["labels"]}
+    row = {"input": "bug api", "answer": expected}
+    gold.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    scores = json.loads(said("eval", path, str(gold), "--json"))["scores"]
+    assert (scores["n"], scores["exact"]["value"]) == (1, 1.0), scores
 
 
 def test_what_people_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

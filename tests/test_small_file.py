@@ -13,7 +13,7 @@ def test_a_file_may_have_just_so_many_bytes(tmp_path):
     assert read_small(path, 5) == b"12345"
     with pytest.raises(TooLargeError) as refused:
         read_small(path, 4)
-    assert refused.value.strerror == "over the 4 bytes it may have"
+    assert refused.value.strerror == "larger than the 4 bytes it may have"
 
 
 def test_what_cannot_be_read_is_what_the_system_says(tmp_path):
