@@ -281,7 +281,11 @@ REFUSED = [
     (7, "at least 1 character", ["classify", "tiny.gguf", "a.txt", "--labels", "a,,b"]),
     (7, "gone.txt", ["classify", "tiny.gguf", "a.txt", "--labels", "@gone.txt"]),
     (7, "not UTF-8 at byte 0", ["classify", "tiny.gguf", "a.txt", "--labels", "@latin.txt"]),
-    (7, "larger than the 1,048,576 bytes", ["classify", "tiny.gguf", "a.txt", "--labels", "@large.txt"]),
+    (
+        7,
+        "larger than the 1,048,576",
+        ["classify", "tiny.gguf", "a.txt", "--labels", "@large.txt"],
+    ),
     (6, "no card", ["extract", "tiny.gguf", "a.txt"]),
     (6, "no card", ["classify", "tiny.gguf", "a.txt"]),
     (2, "--max-tokens", ["extract", "tiny.gguf", "a.txt", "--max-tokens", "0"]),
