@@ -7,7 +7,7 @@ import click
 from benchmarks import classify, contention, decode, run
 from benchmarks.console import parts_of
 
-PARTS = ("run", "decode", "classify")
+PARTS = ("run", "decode", "classify", "contention")
 
 
 @click.command()
@@ -20,14 +20,10 @@ PARTS = ("run", "decode", "classify")
     callback=parts_of(PARTS),
     help="Each has options of its own: python -m benchmarks.decode --help.",
 )
-@click.option("--contention", "busy", is_flag=True, help="Run benchmarks.contention instead.")
 @click.option("--model", default=run.MODEL, show_default=True, help="A pulled model, or a .gguf.")
 @click.option("--note", default="No change noted.", help="What this run is to show, for LOG.md.")
-def main(*, quick: bool, parts: tuple[str, ...], busy: bool, model: str, note: str) -> None:
+def main(*, quick: bool, parts: tuple[str, ...], model: str, note: str) -> None:
     """Measure edgeslm beside its peers; installs each in an environment of its own first."""
-    if busy:
-        _run(contention.main, "--model", model)
-        return
     shared = ["--model", model, *(["--quick"] if quick else [])]
     if "run" in parts:
         _run(run.main, *shared, "--note", note)
@@ -35,6 +31,8 @@ def main(*, quick: bool, parts: tuple[str, ...], busy: bool, model: str, note: s
         _run(decode.main, *shared)
     if "classify" in parts:
         _run(classify.main, *shared)
+    if "contention" in parts:
+        _run(contention.main, *shared)
 
 
 def _run(command: click.Command, *arguments: str) -> None:

@@ -1,4 +1,7 @@
-"""How long decodes and requests take while other programs keep the cores busy."""
+"""How long decodes and requests take while other programs keep the cores busy.
+
+python -m benchmarks.contention [--quick] [--seconds 150] [--fixed] [--model NAME]
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
-from benchmarks import contender
+from benchmarks import contender, page
+from benchmarks.contention_results import RESULTS, ContentionRun, Times, section, summary
 from benchmarks.models import requantized
 from benchmarks.receipts import ROOT
-from benchmarks.results import DEFAULTS, OWN
+from benchmarks.results import DEFAULTS, OWN, write
+from benchmarks.run import CACHE, KIND, MODEL, describe_setting
 from edgeslm import cli, machine
 from edgeslm.errors import EdgeslmError
-from edgeslm.intervals import percentile
 from edgeslm.store import Store
 
-MODEL = "smollm2-135m"
-KIND = "Q4_0"
 EXAMPLES = ROOT / "examples"
-CACHE = ROOT / ".cache" / "requantized"
 FIXED = "edgeslm, all threads always"
 BUSY = (0, 1, 3, 6)
 #: decodes of a contestant between two requests
@@ -39,16 +38,6 @@ DECODES = 20
 _LOOP = (
     "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: 0"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Milliseconds of one contestant beside ``busy`` processes."""
-
-    busy: int
-    contestant: str
-    decodes: list[float]
-    requests: list[float]
 
 
 def measure(
@@ -81,7 +70,7 @@ def _beside(
     n: int, workers: Mapping[str, Executor], texts: Sequence[str], seconds: float
 ) -> list[Times]:
     """Take turns until the time is up; the order turns around from one round to the next."""
-    all_times = {name: Times(n, name, [], []) for name in workers}
+    all_times = {name: Times(busy=n, contestant=name, decodes=[], requests=[]) for name in workers}
     with _busy_processes(n, lifetime_s=60 + 10 * seconds):
         end = time.monotonic() + seconds
         for i in itertools.count():
@@ -108,43 +97,34 @@ def _busy_processes(n: int, lifetime_s: float) -> Iterator[None]:
             loop.wait()
 
 
-def table(results: Sequence[Times]) -> Table:
-    """p50 / p95 / p99 / max of every contestant; a percentile of few requests is their maximum."""
-    shown = Table("busy", "contestant", "decode, ms", "request, ms", "requests")
-    for times in results:
-        shown.add_row(
-            str(times.busy),
-            times.contestant,
-            _summary(times.decodes, 1),
-            _summary(times.requests, 0),
-            str(len(times.requests)),
-        )
-    return shown
-
-
-def _summary(values: Sequence[float], digits: int) -> str:
-    numbers = [median(values), percentile(values, 95), percentile(values, 99), max(values)]
-    return " / ".join(f"{number:.{digits}f}" for number in numbers)
-
-
 @click.command()
+@click.option("--quick", is_flag=True, help="A second for each number; nothing is kept.")
 @click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
-@click.option("--seconds", default=40.0, show_default=True, help="For each number of processes.")
+@click.option("--seconds", default=150.0, show_default=True, help="For each number of processes.")
 @click.option("--fixed", is_flag=True, help="Also with a thread count that ignores the load.")
-def main(model: str, seconds: float, fixed: bool) -> None:
-    """Measure beside 0, 1, 3 and 6 busy processes. Takes some 4 minutes."""
+def main(*, quick: bool, model: str, seconds: float, fixed: bool) -> None:
+    """Measure beside 0, 1, 3 and 6 busy processes. Takes some 12 minutes."""
     progress = Console(stderr=True)
+    started = time.monotonic()
+    setting = describe_setting(f"{Path(model).name}, requantized to {KIND}")
     try:
         path = requantized(Store().resolve(model), KIND, CACHE)
         results = []
-        for times in measure(path, seconds, fixed=fixed):
+        for times in measure(path, 1.0 if quick else seconds, fixed=fixed):
             results.append(times)
             progress.print(
-                f"beside {times.busy}: {times.contestant}, {_summary(times.requests, 0)} ms"
+                f"beside {times.busy}: {times.contestant}, {summary(times.requests, 0)} ms"
             )
     except EdgeslmError as error:
         cli.fail(error)
-    Console().print(table(results))
+    run = ContentionRun(setting=setting, times=results, seconds=time.monotonic() - started)
+    Console().print(Markdown(section(run)))
+    if quick:
+        progress.print("not kept: a quick run says nothing of tails")
+        return
+    write(RESULTS, run.model_dump_json(indent=2) + "\n")
+    page.publish()
+    progress.print(f"written: {RESULTS.name}, {page.PAGE.name}")
 
 
 if __name__ == "__main__":

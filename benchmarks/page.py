@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks import classify_report, classify_results, decode_report, decode_results, report
+from benchmarks import (
+    classify_report,
+    classify_results,
+    contention_results,
+    decode_report,
+    decode_results,
+    report,
+)
 from benchmarks.plot import Group, drawn
 from benchmarks.receipts import ROOT
 from benchmarks.results import Run, write
@@ -25,6 +32,7 @@ def text() -> str:
         + f"\n![Median times of all contestants, by task]({PLOT.name})\n"
         + decode_report.section(decode_results.kept())
         + classify_report.section(classify_results.kept())
+        + contention_results.section(contention_results.kept())
     )
 
 

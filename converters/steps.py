@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -325,12 +326,15 @@ def loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
     from converters.calibration import calibrate, calibrate_fields
     from converters.predict import open_with_card
+    from edgeslm.model import Model
 
     progress("calibrating", 0, None)
     rows = work.rows("development")
     with open_with_card(candidate, draft_card(work, None)) as model:
         if isinstance(work.recipe.task, ClassifyTask):
-            return calibrate(model.classifier(), rows)
+            assert isinstance(model, Model)  # encoders have steps of their own
+            # also labels that hardly matter: at a higher temperature they may
+            return calibrate(partial(model.classifier(), exact=True), rows)
         return calibrate_fields(model.extractor(), rows)
 
 

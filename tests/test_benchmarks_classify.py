@@ -314,9 +314,8 @@ def test_the_plot_is_whole_and_the_fastest_stands_first():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["run", "decode", "classify"]),
+        ([], ["run", "decode", "classify", "contention"]),
         (["--only", "classify,run"], ["run", "classify"]),
-        (["--contention"], ["contention"]),
     ],
 )
 def test_all_parts_run_one_after_the_other(monkeypatch, arguments, expected):
@@ -329,4 +328,4 @@ def test_all_parts_run_one_after_the_other(monkeypatch, arguments, expected):
     )
     whole.main.main(args=["--quick", *arguments], standalone_mode=False)
     assert [name for name, _ in asked] == expected
-    assert all(("--quick" in options) == (name != "contention") for name, options in asked)
+    assert all("--quick" in options for _, options in asked)

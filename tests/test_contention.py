@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import current_thread
@@ -10,11 +10,12 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from rich.console import Console
+from click.testing import CliRunner
 
 from benchmarks import contender, contention
-from benchmarks.contention import Times, _beside, _busy_processes, table
-from benchmarks.results import DEFAULTS, OWN
+from benchmarks.contention import _beside, _busy_processes
+from benchmarks.contention_results import ContentionRun, Times, kept, section
+from benchmarks.results import DEFAULTS, OWN, Setting
 
 
 def test_contestants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,13 +50,51 @@ def test_busy_processes_end_with_the_block_and_by_themselves() -> None:
         assert loop.wait(timeout=30) == 0
 
 
-def test_the_table_shows_percentiles() -> None:
-    console = Console(width=200, file=io.StringIO(), record=True)
-    times = Times(3, OWN, [float(ms) for ms in range(101)], [10.0, 30.0])
-    console.print(table([times]))
-    text = console.export_text()
-    assert "50.0 / 95.0 / 99.0 / 100.0" in text
-    assert "20 / 29 / 30 / 30" in text
+def run_of(*times: Times) -> ContentionRun:
+    setting = Setting(
+        date="2026-11-24", commit="abc", processor="a processor", system="Linux", threads=2,
+        memory_gb=24.0, load_average=None, model="m", versions={}, peer_defaults="",
+    )  # fmt: skip
+    return ContentionRun(setting=setting, times=list(times), seconds=60.0)
+
+
+def times_of(busy: int, contestant: str, requests: list[float]) -> Times:
+    return Times(busy=busy, contestant=contestant, decodes=[1.0], requests=requests)
+
+
+def test_the_section_shows_percentiles_and_aims() -> None:
+    own = Times(
+        busy=3, contestant=OWN, decodes=[float(ms) for ms in range(101)], requests=[10.0, 30.0]
+    )
+    peer = times_of(3, DEFAULTS, [50.0, 150.0])
+    idle = [times_of(0, OWN, [10.4] * 3), times_of(0, DEFAULTS, [10.0] * 3)]
+    text = section(run_of(*idle, own, peer))
+    assert "| 3 | edgeslm | 50.0 / 95.0 / 99.0 / 100.0 | 20 / 29 / 30 / 30 | 2 |" in text
+    assert "takes 5.00 × [5.00, 5.00] edgeslm's. Aim: 4; reached." in text
+    assert "takes 0.96 × [0.96, 0.96] edgeslm's. Aim: edgeslm at most 3 % slower; missed." in text
+    assert section(None) == ""
+
+
+def test_no_aim_is_judged_that_was_not_measured() -> None:
+    text = section(run_of(times_of(1, OWN, [1.0]), times_of(1, DEFAULTS, [1.0])))
+    assert "Aim" not in text
+
+
+def test_a_quick_run_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*_: object, **__: object) -> Iterator[Times]:
+        yield times_of(0, OWN, [1.0, 2.0])
+
+    monkeypatch.setattr(contention, "measure", measured)
+    monkeypatch.setattr(contention, "requantized", lambda source, *_: source)
+    monkeypatch.setattr(contention, "RESULTS", tmp_path / "contention.json")
+    published: list[bool] = []
+    monkeypatch.setattr(contention.page, "publish", lambda: published.append(True))
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"GGUF")
+    for arguments, expected in ((["--quick"], []), ([], [True])):
+        result = CliRunner().invoke(contention.main, [*arguments, "--model", str(model)])
+        assert (result.exit_code, published) == (0, expected), result.output
+    assert kept(tmp_path / "contention.json") is not None
 
 
 @pytest.mark.slow

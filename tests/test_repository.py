@@ -82,6 +82,7 @@ batch
 closing
 decode
 labels
+label_search
 evidence
 alternatives
 grounding
