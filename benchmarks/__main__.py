@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import classify, contention, decode, run
+from benchmarks import batches, classify, contention, decode, run
 from benchmarks.console import parts_of
 
-PARTS = ("run", "decode", "classify", "contention")
+PARTS = ("run", "decode", "classify", "batches", "contention")
 
 
 @click.command()
@@ -31,6 +31,8 @@ def main(*, quick: bool, parts: tuple[str, ...], model: str, note: str) -> None:
         _run(decode.main, *shared)
     if "classify" in parts:
         _run(classify.main, *shared)
+    if "batches" in parts:
+        _run(batches.main, *shared)
     if "contention" in parts:
         _run(contention.main, *shared)
 

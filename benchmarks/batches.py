@@ -1,20 +1,26 @@
 """Requests per second of `map` by width, against the engine alone on the very same batches.
 
-python -m benchmarks.batches [--texts 24] [--width 1 --width 8]
+python -m benchmarks.batches [--quick] [--texts 24] [--width 1 --width 8]
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.markdown import Markdown
 
+from benchmarks import page, subjects
+from benchmarks.batches_results import RESULTS, BatchesRun, Curve, Point, table
 from benchmarks.models import requantized
-from benchmarks.receipts import ROOT, data_file, read_receipts
+from benchmarks.results import write
+from benchmarks.run import CACHE, KIND, MODEL, describe_setting
 from benchmarks.tasks import Receipt
+from edgeslm import cli
 from edgeslm.engine import Batch, Logits
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EdgeslmError
@@ -22,8 +28,6 @@ from edgeslm.model import Model
 from edgeslm.store import Store
 
 WIDTHS = (1, 2, 4, 8, 16)
-#: what `map` should reach of the engine's own speed
-TARGET = 0.9
 LABELS = (
     "grocery",
     "restaurant",
@@ -37,16 +41,6 @@ LABELS = (
 _MAX_TOKENS = 96
 
 Answers = Callable[[list[str], int], Iterator[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One width: requests and rows per second, and the share of the engine's own speed."""
-
-    width: int
-    requests: float
-    rows: float
-    share: float
 
 
 class Recorder:
@@ -90,7 +84,9 @@ def measure(recorder: Recorder, answers: Answers, texts: list[str], width: int) 
     for call, arguments in calls:
         call(*arguments)
     alone = time.perf_counter() - start
-    return Point(width, len(texts) / seconds, rows / seconds, alone / seconds)
+    return Point(
+        width=width, requests=len(texts) / seconds, rows=rows / seconds, share=alone / seconds
+    )
 
 
 def _check(answers: Iterable[object]) -> None:
@@ -99,30 +95,8 @@ def _check(answers: Iterable[object]) -> None:
             raise answer
 
 
-def table(title: str, points: list[Point]) -> str:
-    """The points as Markdown; the gain is over the first width."""
-    head = f"{title}\n\n| width | requests/s | gain | rows/s | of the engine alone |\n"
-    lines = [
-        f"| {p.width} | {p.requests:.2f} | {p.requests / points[0].requests:.2f} | {p.rows:,.0f} "
-        f"| {p.share:.0%} |"
-        for p in points
-    ]
-    return head + "|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
-
-
-@click.command()
-@click.option("--texts", "count", type=click.IntRange(1), default=24, show_default=True)
-@click.option("--width", "widths", type=click.IntRange(1), multiple=True, default=WIDTHS)
-@click.option("--gpu-layers", type=int, default=None, help="0: the processor alone.")
-def main(count: int, widths: tuple[int, ...], gpu_layers: int | None) -> None:
-    """Measure both tools at every width; exits with 1 where one is below the target."""
-    data = data_file()
-    if data is None:
-        raise click.ClickException("no receipts: name their folder in EDGESLM_DATA")
-    texts = [receipt.text for receipt in read_receipts(data)[:count]]
-    path = requantized(Store().resolve("smollm2-135m"), "Q4_0", ROOT / ".cache" / "requantized")
-    recorder = Recorder(LlamaEngine(path, gpu_layers=gpu_layers))
-    low = False
+def curves(recorder: Recorder, texts: list[str], widths: tuple[int, ...]) -> Iterator[Curve]:
+    """Both tools at every width."""
     with Model(recorder) as model:
         extract, classify = model.extractor(Receipt), model.classifier(LABELS)
         tools: dict[str, tuple[Answers, list[str]]] = {
@@ -135,11 +109,41 @@ def main(count: int, widths: tuple[int, ...], gpu_layers: int | None) -> None:
                 [text.partition("\n")[0] for text in texts],
             ),
         }
-        for title, (answers, inputs) in tools.items():
+        for task, (answers, inputs) in tools.items():
             points = [measure(recorder, answers, inputs, width) for width in widths]
-            click.echo(table(title, points))
-            low = low or any(point.share < TARGET for point in points)
-    raise SystemExit(int(low))
+            yield Curve(task=task, n=len(inputs), points=points)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Two texts, two widths; nothing is kept.")
+@click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
+@click.option("--texts", "count", type=click.IntRange(1), default=24, show_default=True)
+@click.option("--width", "widths", type=click.IntRange(1), multiple=True, default=WIDTHS)
+@click.option("--gpu-layers", type=int, default=None, help="0: the processor alone.")
+def main(
+    *, quick: bool, model: str, count: int, widths: tuple[int, ...], gpu_layers: int | None
+) -> None:
+    """Measure extraction and classification of many texts at every width."""
+    progress, started = Console(stderr=True), time.monotonic()
+    if quick:
+        count, widths = 2, (1, 2)
+    texts, _ = subjects.receipt_texts(count)
+    setting = describe_setting(f"{Path(model).name}, requantized to {KIND}")
+    found = []
+    try:
+        path = requantized(Store().resolve(model), KIND, CACHE)
+        for curve in curves(Recorder(LlamaEngine(path, gpu_layers=gpu_layers)), texts, widths):
+            found.append(curve)
+            progress.print(Markdown(table(curve)))
+    except EdgeslmError as error:
+        cli.fail(error)
+    run = BatchesRun(setting=setting, curves=found, seconds=time.monotonic() - started)
+    if quick:
+        progress.print("not kept: two texts say nothing of speed")
+        return
+    write(RESULTS, run.model_dump_json(indent=2) + "\n")
+    page.publish()
+    progress.print(f"written: {RESULTS.name}, {page.PAGE.name}")
 
 
 if __name__ == "__main__":

@@ -40,12 +40,16 @@ ENOUGH = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run measures: ``inputs`` of each task, and ``receipts`` for each quantization."""
+    """What a run measures: ``inputs`` of each task, and ``receipts`` for each quantization.
+
+    Peers ``without`` whom it goes are named as left out.
+    """
 
     parts: tuple[str, ...]
     inputs: int
     receipts: int
     kinds: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 QUICK = Plan(("receipts",), inputs=2, receipts=1, kinds=KINDS)
@@ -83,11 +87,13 @@ def measure(source: Path, path: Path, words: str, plan: Plan, progress: Progress
 
 
 def _compare(engine: LlamaEngine, path: Path, plan: Plan, progress: Progress) -> list[Comparison]:
-    tick = bar(progress, "installing and starting peers", len(PEERS))
+    peers = [peer for peer in PEERS if peer.name not in plan.without]
+    tick = bar(progress, "installing and starting peers", len(peers))
     with (
-        contestants(path, PEERS, tick) as (sides, missing),
+        contestants(path, peers, tick) as (sides, missing),
         closing(LlamaEngine(path)) as alone,
     ):
+        missing |= dict.fromkeys(plan.without, "left out of this run")
         found = []
         if "receipts" in plan.parts:
             task = subjects.receipts(engine, plan.inputs)
@@ -154,6 +160,9 @@ def _what(run: DecodeRun) -> tuple[object, ...]:
 @click.option("--kind", default=None, help="Requantize it first, such as Q4_0.")
 @click.option("--receipts", type=click.IntRange(1), default=100, show_default=True,
               help="For each quantization, with drafts and without.")  # fmt: skip
+@click.option("--without", multiple=True, metavar="PEER", default=(),
+              type=click.Choice([peer.name for peer in PEERS]),
+              help="Leave a peer out, such as a slow one; the page says so.")  # fmt: skip
 @click.option("--kinds", default=",".join(KINDS), show_default=True, callback=parts_of(KINDS))
 def main(
     *,
@@ -163,6 +172,7 @@ def main(
     model: str,
     kind: str | None,
     receipts: int,
+    without: tuple[str, ...],
     kinds: tuple[str, ...],
 ) -> None:
     """Measure edgeslm beside other libraries. The whole takes more than an hour on 2 cores."""
@@ -171,7 +181,7 @@ def main(
         source = Store().resolve(model)
         path = source if kind is None else requantized(source, kind, CACHE)
         words = Path(model).name + ("" if kind is None else f", requantized to {kind}")
-        plan = QUICK if quick else Plan(parts, inputs, receipts, kinds)
+        plan = QUICK if quick else Plan(parts, inputs, receipts, kinds, without)
         with bars(console) as progress:
             run = measure(source, path, words, plan, progress)
     except EdgeslmError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    batches_results,
     classify_report,
     classify_results,
     contention_results,
@@ -32,6 +33,7 @@ def text() -> str:
         + f"\n![Median times of all contestants, by task]({PLOT.name})\n"
         + decode_report.section(decode_results.kept())
         + classify_report.section(classify_results.kept())
+        + batches_results.section(batches_results.kept())
         + contention_results.section(contention_results.kept())
     )
 

@@ -314,15 +314,13 @@ def test_the_plot_is_whole_and_the_fastest_stands_first():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["run", "decode", "classify", "contention"]),
+        ([], ["run", "decode", "classify", "batches", "contention"]),
         (["--only", "classify,run"], ["run", "classify"]),
     ],
 )
 def test_all_parts_run_one_after_the_other(monkeypatch, arguments, expected):
     asked = []
-    commands = {
-        id(getattr(whole, name).main): name for name in ("run", "decode", "classify", "contention")
-    }
+    commands = {id(getattr(whole, name).main): name for name in whole.PARTS}
     monkeypatch.setattr(
         whole, "_run", lambda command, *options: asked.append((commands[id(command)], options))
     )

@@ -88,7 +88,7 @@ def test_a_quick_run_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(contention, "requantized", lambda source, *_: source)
     monkeypatch.setattr(contention, "RESULTS", tmp_path / "contention.json")
     published: list[bool] = []
-    monkeypatch.setattr(contention.page, "publish", lambda: published.append(True))
+    monkeypatch.setattr("benchmarks.page.publish", lambda: published.append(True))
     model = tmp_path / "m.gguf"
     model.write_bytes(b"GGUF")
     for arguments, expected in ((["--quick"], []), ([], [True])):
