@@ -93,7 +93,7 @@ def _compare(engine: LlamaEngine, path: Path, plan: Plan, progress: Progress) ->
         contestants(path, peers, tick) as (sides, missing),
         closing(LlamaEngine(path)) as alone,
     ):
-        missing |= dict.fromkeys(plan.without, "left out of this run")
+        missing.update(dict.fromkeys(plan.without, "left out of this run"))
         found = []
         if "receipts" in plan.parts:
             task = subjects.receipts(engine, plan.inputs)

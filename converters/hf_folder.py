@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import BaseModelError, require
+from edgeslm.small_file import read_small
 
 #: architectures whose training and export are tested
 ARCHITECTURES = (
@@ -91,11 +92,7 @@ def _check_tokenizer(path: Path) -> None:
 
 def _json(path: Path, limit: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
-        if len(raw) > limit:
-            raise BaseModelError(f"{path}: larger than the {limit} bytes allowed")
-        value = json.loads(raw)
+        value = json.loads(read_small(path, limit))
     except OSError as error:
         raise BaseModelError(
             f"{path}: cannot be read ({error.strerror or error}); give the folder of a whole model"

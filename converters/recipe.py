@@ -13,6 +13,7 @@ from converters.errors import RecipeError
 from converters.rows import PARTS, Part
 from edgeslm.adapter_file import Pattern, QuantType, TensorType
 from edgeslm.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
+from edgeslm.small_file import read_small
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024
@@ -350,11 +351,7 @@ def read_recipe(path: Path | str) -> Recipe:
 
 def _parsed(path: Path, parse: Any) -> Any:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_RECIPE_BYTES + 1)
-        if len(raw) > MAX_RECIPE_BYTES:
-            raise RecipeError(f"{path}: larger than the {MAX_RECIPE_BYTES} bytes allowed")
-        return parse(raw.decode())
+        return parse(read_small(path, MAX_RECIPE_BYTES).decode())
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from edgeslm.cascade_members import Member, MemberLike, as_fallback, as_members,
 from edgeslm.errors import CalibrationError, CancelledError, CardError, EdgeslmError, InputError
 from edgeslm.result import CascadeAnswer, Classification
 from edgeslm.risk import Bound, fit_thresholds
+from edgeslm.small_file import read_small
 from edgeslm.transfer import publish
 
 #: the version of the file that `Cascade.save` writes
@@ -284,12 +285,9 @@ def _judge(member: Member, rows: Sequence[tuple[str, str]]) -> tuple[list[float]
 
 def _read(path: Path) -> _File:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_CASCADE_BYTES + 1)
+        raw = read_small(path, MAX_CASCADE_BYTES)
     except OSError as error:
         raise CardError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(raw) > MAX_CASCADE_BYTES:
-        raise CardError(f"{path}: over the {MAX_CASCADE_BYTES:,} bytes a cascade may have")
     try:
         return _File.model_validate_json(raw)
     except ValidationError as error:
