@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     batches_results,
+    bench_runs,
     classify_report,
     classify_results,
     contention_results,
@@ -33,6 +34,7 @@ def text() -> str:
         + f"\n![Median times of all contestants, by task]({PLOT.name})\n"
         + decode_report.section(decode_results.kept())
         + classify_report.section(classify_results.kept())
+        + bench_runs.section(bench_runs.kept())
         + batches_results.section(batches_results.kept())
         + contention_results.section(contention_results.kept())
     )
