@@ -211,7 +211,7 @@ def test_calls_of_all_adapters_mix(tiny_model: Path, model: Model, adapters: lis
     # where cells lie changes the last digits, also without adapters
     for text in TEXTS * 2:
         for path in (adapters[0], None, adapters[1], None):
-            assert sorters[path](text).probabilities == pytest.approx(alone[path, text], rel=1e-3)
+            assert sorters[path](text).probabilities == pytest.approx(alone[path, text], rel=5e-3)
     with ThreadPoolExecutor(8) as pool:
         calls = {key: pool.submit(sorters[key[0]], key[1]) for key in alone}
         for key, call in calls.items():

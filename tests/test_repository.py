@@ -66,6 +66,7 @@ prompt
 testing
 grammar
 engines.__init__ engines.probe
+engines.llama_kernels
 engines.llama_library
 engines.llama_memory engines.llama_vocab
 engines.llama_tokenizer

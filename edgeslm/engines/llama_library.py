@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeslm import machine
 from edgeslm.engine import Batch
+from edgeslm.engines.llama_kernels import leave_out_amx
 from edgeslm.errors import CancelledError, DeadlineError
 
 machine.prepare_openmp()
@@ -53,6 +54,8 @@ class Log:
 log = Log()
 llama_cpp.llama_log_set(log.callback, ctypes.c_void_p(0))
 llama_cpp.llama_backend_init()
+if leave_out_amx(libggml):
+    logger.debug("this llama.cpp would use AMX; it uses AVX-512 instead")
 
 
 class StopFlag:
