@@ -1,13 +1,15 @@
-"""Changed copies of training rows: fields deleted, dates and amounts replaced, parts dropped."""
+"""Changed copies of training rows: fields deleted, replaced or swapped, and parts dropped."""
 
 from __future__ import annotations
 
 import calendar
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 from converters.recipe import Augment, Data
@@ -27,16 +29,77 @@ _EARLIEST, _LATEST = date(1972, 1, 1), date(2067, 12, 31)
 _KEEP_FORM = 0.5
 
 
+#: runs of letters and of digits: what is another word or number in a varied text
+_TOKEN = re.compile(r"[^\W\d_]+|\d+")
+#: words of at least so many letters are replaced, unless they stand in more than this share of
+#: the rows: those say what a field is ("JALAN", "ENTERPRISE")
+_LETTERS, _COMMON = 4, 0.02
+#: how often a word, and a number, of a varied text is another one
+_OTHER_WORD, _OTHER_NUMBER = 0.3, 0.5
+
+
 def augmented(rows: Sequence[Row], data: Data, *, seed: str) -> list[Row]:
-    """One epoch's rows: each as it is or changed, by a draw that ``seed`` and its id fix."""
-    return [_draw(row, data.augment, random.Random(f"{seed} {row.id}")) for row in rows]
+    """One epoch's rows: each as it is or changed, by a draw that ``seed`` and its id fix.
+
+    What a row takes from others, it takes from ``rows``.
+    """
+    pool = _Pool(rows)
+    return [_draw(row, data.augment, random.Random(f"{seed} {row.id}"), pool) for row in rows]
 
 
-def _draw(row: Row, augment: Augment, rng: random.Random) -> Row:
+class _Pool:
+    """What the texts among the answers of all rows offer to others; found when first asked for."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = [row for row in rows if isinstance(row.answer, dict)]
+
+    @cached_property
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        """By field: as each stands in its input, with its line breaks, and as its answer has it."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for row in self._rows:
+            for name, raw in _texts(row).items():
+                found.setdefault(name, []).append((raw, row.answer[name]))
+        return found
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words that may be replaced, each once; a replacement is one of them."""
+        rows = Counter(
+            word
+            for row in self._rows
+            for word in {w for raw in _texts(row).values() for w in _TOKEN.findall(raw)}
+        )
+        most = max(1.0, _COMMON * len(self._rows))
+        return sorted(
+            w for w, n in rows.items() if w.isalpha() and len(w) >= _LETTERS and n <= most
+        )
+
+    @cached_property
+    def replaceable(self) -> frozenset[str]:
+        return frozenset(self.words)
+
+
+def _texts(row: Row) -> dict[str, str]:
+    """The fields that are neither dates nor amounts, as they stand in the input."""
+    finder, found = SpanFinder(row.input), {}
+    for name, value in row.answer.items():
+        if isinstance(value, str) and not _AMOUNT.match(value) and not _is_date(value):
+            span = finder.find(value)
+            if span is not None:
+                found[name] = row.input[slice(*span)]
+    return found
+
+
+def _draw(row: Row, augment: Augment, rng: random.Random, pool: _Pool) -> Row:
     if len(row.parts) > 1 and rng.random() < augment.drop_part:
         parts = row.parts[:-1]
         row = replace(row, parts=parts, input="".join(parts))
     if isinstance(row.answer, dict):
+        if augment.swap_field and rng.random() < augment.swap_field:
+            row = _swap(row, pool, rng)
+        if augment.vary_text and rng.random() < augment.vary_text:
+            row = _vary_text(row, pool, rng)
         if rng.random() < augment.vary_field:
             row = _vary(row, rng)
         if rng.random() < augment.drop_field:
@@ -82,19 +145,62 @@ def _vary(row: Row, rng: random.Random) -> Row:
         if isinstance(value, str) and rng.random() < 0.7 and answer[name] == value:
             text, fresh = _varied(text, value, rng)
             answer = {field: fresh if old == value else old for field, old in answer.items()}
-    if not _readable(row.input, row.answer) <= _readable(text, answer):
+    return _if_readable(row, text, answer)
+
+
+def _if_readable(row: Row, text: str, answer: dict[str, Any]) -> Row:
+    """The row with another text and answer; as it was where that lost a field."""
+    if text == row.input or not _readable(row.input, row.answer) <= _readable(text, answer):
         return row
     return replace(row, input=text, parts=(text,), answer=answer)
+
+
+def _swap(row: Row, pool: _Pool, rng: random.Random) -> Row:
+    """The row with one of its texts taken from another row, wherever it stands."""
+    fields = _texts(row)
+    if not fields:
+        return row
+    name = rng.choice(sorted(fields))
+    raw, value = rng.choice(pool.texts[name])
+    return _if_readable(row, row.input.replace(fields[name], raw), {**row.answer, name: value})
+
+
+def _vary_text(row: Row, pool: _Pool, rng: random.Random) -> Row:
+    """The row with other words and numbers in its texts, the same in input and answer."""
+    text, answer = row.input, dict(row.answer)
+    for name, raw in _texts(row).items():
+        others = {token: _other(token, pool, rng) for token in sorted(set(_TOKEN.findall(raw)))}
+        fresh = _with_others(raw, others)
+        text = text.replace(raw, fresh)
+        answer[name] = _with_others(answer[name], others)
+    return _if_readable(row, text, answer)
+
+
+def _other(token: str, pool: _Pool, rng: random.Random) -> str:
+    if token.isdecimal():
+        digits = "".join(rng.choice("0123456789") for _ in token)
+        return digits if rng.random() < _OTHER_NUMBER else token
+    if token not in pool.replaceable or rng.random() >= _OTHER_WORD:
+        return token
+    return rng.choice(pool.words)
+
+
+def _with_others(text: str, others: dict[str, str]) -> str:
+    return _TOKEN.sub(lambda match: others.get(match[0], match[0]), text)
 
 
 def _varied(text: str, value: str, rng: random.Random) -> tuple[str, Any]:
     if _AMOUNT.match(value):
         return _vary_amount(text, value, rng)
+    return _vary_date(text, date.fromisoformat(value), rng) if _is_date(value) else (text, value)
+
+
+def _is_date(value: str) -> bool:
     try:
-        day = date.fromisoformat(value)
+        date.fromisoformat(value)
     except ValueError:
-        return text, value
-    return _vary_date(text, day, rng)
+        return False
+    return True
 
 
 def _vary_amount(text: str, value: str, rng: random.Random) -> tuple[str, str]:

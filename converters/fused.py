@@ -22,11 +22,13 @@ class _LoraLinear(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
+        factors = a.dtype
+        a, b = a.to(x.dtype), b.to(x.dtype)
         low = flat @ a.T
         out = flat @ weight.T
         out.addmm_(low, b.T, alpha=scale)
         ctx.save_for_backward(flat, weight, a, b, low)
-        ctx.scale = scale
+        ctx.scale, ctx.factors = scale, factors
         return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
@@ -37,13 +39,14 @@ class _LoraLinear(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = (g @ weight).addmm_(through_b, a).view(*gradient.shape[:-1], a.shape[1])
-        return grad_x, None, through_b.T @ flat, (g.T @ low).mul_(ctx.scale), None
+        grad_a, grad_b = through_b.T @ flat, (g.T @ low).mul_(ctx.scale)
+        return grad_x, None, grad_a.to(ctx.factors), grad_b.to(ctx.factors), None
 
 
 def fuse(model: Any) -> int:
     """Let every plain LoRA layer of a peft model use the fused form; returns how many do.
 
-    Layers with dropout, DoRA, a bias, or another dtype than their base keep peft's own.
+    Layers with dropout, DoRA, or a bias keep peft's own.
     """
     from peft.tuners.lora import Linear
 
@@ -64,7 +67,7 @@ def _is_plain(layer: Any) -> bool:
         and not layer.use_dora[name]
         and layer.base_layer.bias is None
         and not weight.requires_grad
-        and weight.dtype == layer.lora_A[name].weight.dtype
+        and weight.is_floating_point()
     )
 
 

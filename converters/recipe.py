@@ -87,11 +87,15 @@ class Augment(_Closed):
 
     ``drop_field`` is the share of rows that lose the lines of one field, whose answer becomes
     null; ``vary_field`` the share whose dates and amounts are replaced, in input and answer
-    alike; ``drop_part`` the share that goes without the last part of the input template.
+    alike; ``swap_field`` the share that gets one of its other texts from another row, and
+    ``vary_text`` the share in whose texts rare words and numbers are others; ``drop_part`` the
+    share that goes without the last part of the input template.
     """
 
     drop_field: float = Field(default=0.0, ge=0, le=1)
     vary_field: float = Field(default=0.0, ge=0, le=1)
+    swap_field: float = Field(default=0.0, ge=0, le=1)
+    vary_text: float = Field(default=0.0, ge=0, le=1)
     drop_part: float = Field(default=0.0, ge=0, le=1)
 
 

@@ -83,15 +83,18 @@ class _Run(TrainingRun[Encoded]):
         changed = augmented(development, recipe.data, seed="development")
         changed = [row for row in changed if row not in development]
         self._development = [*self._encode(development), *self._encode_fitting(changed)]
+        device, rounded = best_device(), recipe.train.quantization_aware
         if not recipe.train.qlora:  # a 4-bit base is where it has to be
-            device = best_device()
             move: Any = model.to  # transformers' decorator hides its types
-            model = move(device=device, dtype=best_dtype(device))
+            # what is rounded must be the base's own weights, not those of fewer bits
+            model = move(device=device, dtype=torch.float32 if rounded else best_dtype(device))
         adapted = with_adapter(model, recipe)
         if recipe.lora.start is not None:
             start_from(adapted, recipe.lora.start)
         fuse(adapted)
-        self._rounded = RoundedWeights(model) if recipe.train.quantization_aware else None
+        self._rounded = RoundedWeights(model) if rounded else None
+        if rounded:
+            _lower_frozen(model, best_dtype(device))
         self._trunk = Trunk(model, recipe.lora.layers)
         self._head = model.lm_head
         optimizer = torch.optim.AdamW(
@@ -214,6 +217,13 @@ def with_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:
         use_dora=lora.dora,
     )
     return get_peft_model(model, config)
+
+
+def _lower_frozen(model: Any, dtype: Any) -> None:
+    """Give the weights that are not trained another dtype; what is trained stays float32."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def start_from(model: Any, folder: Path) -> None:

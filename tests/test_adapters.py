@@ -215,7 +215,7 @@ def test_calls_of_all_adapters_mix(tiny_model: Path, model: Model, adapters: lis
     with ThreadPoolExecutor(8) as pool:
         calls = {key: pool.submit(sorters[key[0]], key[1]) for key in alone}
         for key, call in calls.items():
-            assert call.result().probabilities == pytest.approx(alone[key], rel=1e-3)
+            assert call.result().probabilities == pytest.approx(alone[key], rel=5e-3)
 
 
 def test_an_adapter_brings_its_card(model: Model, adapters: list[Path]) -> None:

@@ -140,7 +140,7 @@ def test_tests_of_prompt_and_answer_together_are_left_out(tmp_path):
         (json.dumps([{**THEIRS, "avg_ts": 0}]), "at avg_ts"),
         (json.dumps([{**THEIRS, "avg_ts": "fast"}]), "at avg_ts"),
         ("[" * 100_000, "not JSON"),
-        (b" " * (MAX_BYTES + 1), "over the 16,777,216 bytes"),
+        (b" " * (MAX_BYTES + 1), "larger than the 16,777,216 bytes"),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path, text, message):

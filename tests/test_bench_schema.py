@@ -94,7 +94,7 @@ def test_other_files_are_one_clear_error(tmp_path, content):
 
 def test_a_file_of_any_size_is_refused_before_it_is_parsed(file, monkeypatch):
     monkeypatch.setattr(saved, "MAX_BYTES", file.stat().st_size - 1)
-    with pytest.raises(InputError, match="over"):
+    with pytest.raises(InputError, match="larger than"):
         read(file)
 
 

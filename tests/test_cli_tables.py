@@ -55,5 +55,5 @@ def test_bars_show_the_likeliest_labels(sorter, table):
     assert code == 0
     first, second, *_ = out.splitlines()
     assert re.fullmatch(r"stdin, line 1 +a refund *", first)
-    assert re.fullmatch(r"  refund +█+ +(99\.\d|100\.0)% *", second)
+    assert re.fullmatch(r"  refund +█+[▉-▏]? +(99\.\d|100\.0)% *", second)
     assert "and 7 more" in out

@@ -122,6 +122,55 @@ def test_a_field_that_is_not_there_or_is_all_stays(answer):
     assert drop_field(row, "a") is row
 
 
+SHOPS = [
+    Row(
+        f"row {i}",
+        f"{name} SDN BHD\n{number} ROAD,\n{town}\nTOTAL {number}.50\nBY {name} SDN BHD",
+        {"shop": f"{name} SDN BHD", "place": f"{number} ROAD, {town}", "total": f"{number}.50"},
+    )
+    for i, (name, number, town) in enumerate(
+        [("Golden Leaf", 17, "KAJANG"), ("Kedai Murah", 301, "MASAI"), ("Best Denki", 42, "IPOH")]
+    )
+]
+
+
+@pytest.mark.parametrize("how", ["swap_field", "vary_text"])
+def test_other_texts_stand_in_input_and_answer_alike(how):
+    changed = 0
+    for seed in range(40):
+        for row, before in zip(augmented(SHOPS, data(**{how: 1}), seed=str(seed)), SHOPS,
+                               strict=True):  # fmt: skip
+            assert all(found(row, name) for name in row.answer)
+            assert row.answer["total"] == before.answer["total"]
+            assert row.input.count(row.answer["shop"]) == 2
+            assert row.parts == (row.input,) or row == before
+            changed += row.answer != before.answer
+    assert changed > 40
+
+
+def test_a_swapped_text_is_one_that_another_row_has():
+    known = {name: {row.answer[name] for row in SHOPS} for name in ("shop", "place")}
+    seen = set()
+    for seed in range(40):
+        for row in augmented(SHOPS, data(swap_field=1), seed=str(seed)):
+            seen |= {(row.id, name, row.answer[name]) for name in known}
+            assert all(row.answer[name] in known[name] for name in known)
+    assert len(seen) == 3 * 2 * 3
+
+
+def test_only_rare_words_and_numbers_are_others():
+    for seed in range(40):
+        for row in augmented(SHOPS * 50, data(vary_text=1), seed=str(seed))[:3]:
+            assert row.answer["shop"].endswith(" SDN BHD")
+            assert " ROAD, " in row.answer["place"]
+
+
+@pytest.mark.parametrize("answer", [{"a": "not there"}, {"a": None}, {"a": "12.50"}, "label"])
+def test_rows_without_texts_are_neither_swapped_nor_varied(answer):
+    row = Row("1", "TOTAL 12.50", answer)
+    assert augmented([row, *SHOPS], data(swap_field=1, vary_text=1), seed="s")[0] == row
+
+
 def test_the_last_part_is_dropped_where_there_are_several():
     row = Row("1", "tesco, 5.00", "food", "food", ("tesco", ", 5.00"))
     (changed,) = augmented([row], data(drop_part=1), seed="s")

@@ -188,11 +188,41 @@ def test_layers_with_a_bias_keep_pefts_own(bases):
     assert fuse(model) == 2 * (len(LINEAR) - 3)
 
 
-def test_a_layer_in_another_type_keeps_pefts_own(bases):
+def test_float_factors_beside_weights_of_fewer_bits():
+    """Multiplied as the weights are, their gradients are those of full precision, nearly."""
+    from converters.fused import _LoraLinear
+
+    torch.manual_seed(0)
+    x, w, a, b = (torch.randn(shape) for shape in ((20, 64), (48, 64), (8, 64), (48, 8)))
+    factors = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        pair = a.clone().requires_grad_(), b.clone().requires_grad_()
+        out = _LoraLinear.apply(x.to(dtype), w.to(dtype), *pair, 0.5)
+        assert out.dtype == dtype
+        out.float().square().mean().backward()
+        factors[dtype] = [factor.grad for factor in pair]
+        assert [grad.dtype for grad in factors[dtype]] == [torch.float32] * 2
+    for low, full in zip(factors[torch.bfloat16], factors[torch.float32], strict=True):
+        assert float((low - full).norm() / full.norm()) < 0.02
+
+
+def test_a_quantized_weight_keeps_pefts_own(bases):
     model = adapted(bases["llama"], range(2))
     layer = model.get_base_model().model.layers[0].mlp.up_proj
-    layer.base_layer.to(torch.bfloat16)
+    layer.base_layer.weight = nn.Parameter(torch.zeros(1, dtype=torch.uint8), requires_grad=False)
     assert fuse(model) == 2 * len(LINEAR) - 1
+
+
+@pytest.mark.parametrize("length", [40, 200])
+def test_short_and_long_rows_attend_alike(bases, monkeypatch, length):
+    """Whatever kind of attention a length takes."""
+    rows = [tuple(3 + (5 * i) % 300 for i in range(length))]
+    model = adapted(bases["llama"], range(2)).eval()
+    found = []
+    for limit in (0, 10**6):
+        monkeypatch.setattr("converters.trunk._SHORT", limit)
+        found.append(Trunk(model.get_base_model(), None).hidden(rows))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_saving_a_fused_model_leaves_what_peft_reads(bases, tmp_path: Path):

@@ -188,7 +188,7 @@ def test_a_hash_is_whole_or_said_to_be_unverified(sha256):
         (b"[model]\nname = 'a'\n", "[[model]]"),
         (b"model = [1]\n", "model 1"),
         ((ENTRY + ENTRY).encode(), "given twice: a"),
-        (b"#" * (registry.MAX_REGISTRY_BYTES + 1), "over the"),
+        (b"#" * (registry.MAX_REGISTRY_BYTES + 1), "larger than the"),
     ],
 )
 def test_a_broken_file_is_one_clear_error(tmp_path, content, words):

@@ -30,7 +30,7 @@ def leave_out_amx(libggml: Any) -> bool:
     kinds = _extra_kinds(libggml)
     libggml.ggml_backend_buft_name.argtypes = [ctypes.c_void_p]
     libggml.ggml_backend_buft_name.restype = ctypes.c_char_p
-    found = []
+    found: list[int] = []
     while kinds and kinds[len(found)]:
         found.append(kinds[len(found)])
     kept = [kind for kind in found if libggml.ggml_backend_buft_name(kind) != _AMX]
