@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from converters.encoder_graph import encoder_graph
 from converters.errors import BaseModelError, require
-from edgeslm.card import CARD_KEY, Card
+from edgeslm.card import Card
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.onnx_file import KIND_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY
 from edgeslm.transfer import publish
 

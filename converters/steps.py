@@ -38,6 +38,8 @@ def data(work: Work, progress: Progress) -> DataSummary:
 
 def train(work: Work, progress: Progress) -> History:
     """Train the adapter; what a killed run left for the same inputs is gone on from."""
+    import torch  # noqa: F401  before llama.cpp, whose short waits for threads are not for torch
+
     from converters.base import runtime_gguf
     from converters.curve import draw_curve
     from converters.train import train as run

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from converters.attention import FastAttention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 #: what is kept of rows that come again, in bytes
 CACHE_BYTES = 4 * 1024**3
-#: tokens up to which plain attention beats torch's flash attention in bfloat16 on a processor:
-#: there and back in 6 ms for 30 at 40 tokens, in 46 for 38 at 512
-_SHORT = 128
 
 
 class _Pass(nn.Module):
@@ -71,9 +68,8 @@ class Trunk:
 
     def _run(self, layers: nn.ModuleList, norm: nn.Module, **inputs: Tensor) -> Tensor:
         self._inner.layers, self._inner.norm = layers, norm
-        (given,) = inputs.values()
         try:
-            with _attention(given.device.type, given.shape[1]):
+            with FastAttention():
                 states: Tensor = self._inner(**inputs, use_cache=False).last_hidden_state
         finally:
             self._restore()
@@ -87,10 +83,3 @@ class Trunk:
         device = self._inner.embed_tokens.weight.device
         ids = [torch.tensor(row, device=device) for row in rows]
         return nn.utils.rnn.pad_sequence(ids, batch_first=True)
-
-
-def _attention(device: str, length: int) -> AbstractContextManager[None]:
-    """The kind of attention for rows of a length."""
-    if device == "cpu" and length <= _SHORT:
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeslm import gguf_format as fmt
-from edgeslm.card import CARD_KEY, Card, Sha256, ShortText
+from edgeslm.card import Card, Sha256, ShortText
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, ModelFileError
 from edgeslm.gguf_file import MAX_NAME
 from edgeslm.gguf_header import AGAIN, ArrayInfo, Header, HeaderReader, TensorInfo, shown

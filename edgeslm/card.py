@@ -8,17 +8,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from edgeslm.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
 from edgeslm.errors import CardError
 
-#: the version of this format; a loader refuses a higher one
-CARD_FORMAT: Final = 1
-#: the metadata key that holds the card
-CARD_KEY = "edgeslm.card"
-#: a card larger than this is refused before it is parsed
-MAX_CARD_BYTES = 4 * 1024 * 1024
-MAX_LABELS = 4096
-#: label sets that one pass of an encoder may answer
-MAX_HEADS: Final = 32
 #: steps that the calibration of one field may have
 MAX_STEPS: Final = 50
 #: fields that may have a calibration

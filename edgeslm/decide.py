@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.card import Calibration, ClassifyTask
+from edgeslm.card_facts import Bounds
+
+if TYPE_CHECKING:
+    from edgeslm.card import Calibration, ClassifyTask
 
 Scores = NDArray[Any]
 
@@ -38,15 +41,22 @@ class Rule:
     @classmethod
     def of(cls, task: ClassifyTask, calibration: Calibration | None) -> Rule:
         """The rule that a card promises."""
-        calibration = calibration or Calibration()
-        if task.out_of_scope is None:
-            return cls(calibration.temperature)
-        by_energy = calibration.reject == "energy"
+        labels = [label.name for label in task.labels]
+        return cls.within(calibration or Bounds(), labels, task.out_of_scope)
+
+    @classmethod
+    def within(
+        cls, bounds: Bounds | Calibration, labels: Sequence[str], out_of_scope: str | None
+    ) -> Rule:
+        """The rule of these bounds; ``out_of_scope`` is one of the labels."""
+        if out_of_scope is None:
+            return cls(bounds.temperature)
+        by_energy = bounds.reject == "energy"
         return cls(
-            calibration.temperature,
-            [label.name for label in task.labels].index(task.out_of_scope),
-            None if by_energy else calibration.threshold,
-            calibration.energy if by_energy else None,
+            bounds.temperature,
+            labels.index(out_of_scope),
+            None if by_energy else bounds.threshold,
+            bounds.energy if by_energy else None,
         )
 
     def __call__(self, logits: Scores) -> Decision:

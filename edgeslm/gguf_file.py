@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeslm import gguf_format as fmt
-from edgeslm.card import CARD_KEY, Card
+from edgeslm.card import Card
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, ModelFileError
 from edgeslm.gguf_header import AGAIN, ArrayInfo, HeaderReader, Layout, TensorInfo, shown
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeslm.errors import (
     EdgeslmError,
@@ -13,9 +14,11 @@ from edgeslm.errors import (
     PullError,
     ResourceError,
 )
-from edgeslm.registry import Entry, FileSource, parse_source
 from edgeslm.transfer import Progress, file_sha256, publish
 from edgeslm.versions import Parts, Version
+
+if TYPE_CHECKING:
+    from edgeslm.registry import Entry
 
 _INCOMING = "incoming"
 
@@ -93,6 +96,7 @@ def _fetch_verified(
 ) -> str:
     """Bring the entry's file to ``part``; returns its sha256, which is what it should be."""
     from edgeslm.fetch import discard, fetch
+    from edgeslm.registry import FileSource, parse_source
 
     source = parse_source(entry.source) if from_file is None else FileSource(from_file)
     if from_file is not None:

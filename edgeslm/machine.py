@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 import logging
 import os
 import platform
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +18,7 @@ from edgeslm import cgroup, processor
 from edgeslm.errors import MachineError, ResourceError
 
 # psutil is imported where it is asked: it takes as long as the rest of this file, and a machine
-# of two cores can load an encoder without it.
+# of two cores can load an encoder without it. What tries the llama library imports its own, too.
 
 _log = logging.getLogger(__name__)
 
@@ -120,28 +116,22 @@ def describe() -> Machine:
 
 def usable_cores() -> int:
     """How many logical cores this process may keep busy, at least 1."""
-    cpus = _affinity()
-    fast = processor.performance_cpus()
-    cores = len(cpus & fast) or len(cpus) if fast else len(cpus)
+    cores = len(_usable_cpus())
     quota = cgroup.cpu_quota()
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
 def default_threads() -> int:
-    """Threads for decoding: one per usable physical core, at most 8.
+    """The most threads worth having: one per usable physical core, at most 8.
 
     Two threads of one core share its arithmetic units, so the second gains nothing, unless
-    there is only one core to use.
+    there is only one core to use. Of a hybrid processor the fast cores alone count: all threads
+    would wait for one on a slow core.
     """
     usable = usable_cores()
     if usable <= 2:
         return usable
-    import psutil
-
-    logical = os.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or logical
-    per_core = max(1, logical // physical)
-    return min(_MAX_THREADS, max(2, usable // per_core))
+    return min(_MAX_THREADS, max(2, usable // _threads_per_core()))
 
 
 def prepare_openmp() -> None:
@@ -153,6 +143,23 @@ def prepare_openmp() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _GOMP_SPINCOUNT)
+
+
+def _usable_cpus() -> frozenset[int]:
+    """The CPUs this process may run on, of a hybrid processor the fast ones if it may use any."""
+    cpus = _affinity()
+    return cpus & (processor.performance_cpus() or cpus) or cpus
+
+
+def _threads_per_core() -> int:
+    """Of the usable cores: the fast ones of a hybrid may run two threads where the slow run one."""
+    told = processor.threads_of_core(min(_usable_cpus()))
+    if told is not None:
+        return told
+    import psutil
+
+    logical = os.cpu_count() or 1
+    return max(1, logical // (psutil.cpu_count(logical=False) or logical))
 
 
 def _affinity() -> frozenset[int]:
@@ -258,6 +265,8 @@ def probe_build(command: Sequence[str] | None = None) -> Build:
     Raises:
         MachineError: the child was killed, failed, or took more than 120 seconds.
     """
+    import subprocess
+
     probe = Path(__file__).parent / "engines" / "probe.py"
     try:
         child = subprocess.run(
@@ -304,6 +313,8 @@ def _read_build(data: dict[str, Any]) -> Build:
 
 
 def _explain_failure(status: int, errors: str) -> str:
+    import signal
+
     last = errors.strip().splitlines()[-1][:500] if errors.strip() else "it gave no message"
     # On Windows ctypes turns the fault into an exception if it happens in the calling thread.
     illegal = f"{_STATUS_ILLEGAL_INSTRUCTION:#x}" in errors.lower()
@@ -327,6 +338,8 @@ def _explain_failure(status: int, errors: str) -> str:
 
 
 def _signal_name(number: int) -> str:
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -335,6 +348,8 @@ def _signal_name(number: int) -> str:
 
 def library_files() -> list[Path]:
     """The files of the llama library, found without loading it; raises MachineError."""
+    import importlib.util
+
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.origin is None:
         raise MachineError(
@@ -347,6 +362,8 @@ def library_files() -> list[Path]:
 
 def build_id() -> str:
     """32 hexadecimal digits for this llama library on this processor; raises MachineError."""
+    import hashlib  # it loads OpenSSL, which no encoder needs
+
     stats = [(str(file), file.stat()) for file in library_files()]
     facts = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     key = json.dumps([facts, processor.model_name(), processor.instruction_sets()])

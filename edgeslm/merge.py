@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeslm import gguf_format as fmt
 from edgeslm.adapter_file import AdapterInfo, Floats, read_adapter
-from edgeslm.card import CARD_KEY
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import EdgeslmError, ModelFileError
 from edgeslm.gguf_file import GGUFInfo, read_gguf
 from edgeslm.gguf_header import TensorInfo

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
-
-from edgeslm.card import (
-    Card,
-    ClassifyTask,
-    ExtractTask,
-    GenerateTask,
-    LabelSpec,
-    PromptSpec,
-    Style,
-)
 from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError
 from edgeslm.store import Store
 
 # The two kinds of model share little, and what one needs takes the other a third of a second to
 # import: functions import what is theirs.
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from edgeslm.adapter_file import AdapterInfo
+    from edgeslm.card import Card, LabelSpec, PromptSpec
     from edgeslm.classify import Classifier
     from edgeslm.engine import Engine
     from edgeslm.extract import Extractor
@@ -34,7 +25,7 @@ if TYPE_CHECKING:
     from edgeslm.onnx_model import OnnxModel
     from edgeslm.prefix_cache import PrefixCache, Weights
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound="BaseModel")
 #: what ``load`` gives: for a .gguf file, and for an .onnx one
 AnyModel: TypeAlias = "Model | OnnxModel"
 
@@ -133,6 +124,8 @@ class Model:
             ResourceError: it does not fit into memory.
             EngineError: this model is closed.
         """
+        from hashlib import sha256
+
         from edgeslm.adapter_file import read_adapter
         from edgeslm.pack import check_template
         from edgeslm.prefix_cache import Weights
@@ -144,7 +137,7 @@ class Model:
         self._check_base(info)
         if info.card is not None:
             template = self._session.engine.chat_template
-            found = None if template is None else hashlib.sha256(template.encode()).hexdigest()
+            found = None if template is None else sha256(template.encode()).hexdigest()
             check_template(info.card, found, path)
         other = copy.copy(self)
         other.card = info.card
@@ -189,6 +182,7 @@ class Model:
             SchemaError: the schema cannot be enforced in full.
             CardError: no schema was given and the model has no card with one.
         """
+        from edgeslm.card import ExtractTask, GenerateTask, Style
         from edgeslm.extract import DEFAULT_MAX_TOKENS, Extractor
         from edgeslm.schema import compile_schema
         from edgeslm.schema_prompt import default_prompt
@@ -242,6 +236,7 @@ class Model:
             LabelError: fewer than two labels, doubled or empty ones.
             CardError: no labels were given and the model has no card with some.
         """
+        from edgeslm.card import ClassifyTask
         from edgeslm.classify import Classifier, default_prompt
         from edgeslm.decide import Rule
 
@@ -289,6 +284,10 @@ class Model:
 
 
 def _label_specs(labels: Sequence[str] | Mapping[str, str]) -> tuple[LabelSpec, ...]:
+    from pydantic import ValidationError
+
+    from edgeslm.card import ClassifyTask, LabelSpec
+
     if isinstance(labels, str):
         raise LabelError("labels are a list of names or a dict of name to description, not a str")
     named = labels.items() if isinstance(labels, Mapping) else ((name, None) for name in labels)

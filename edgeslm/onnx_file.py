@@ -9,13 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from edgeslm.card import CARD_KEY, Card, ClassifyTask, TagTask
+from edgeslm.card_facts import CARD_KEY, CardFacts, facts_of, read_facts
 from edgeslm.errors import CardError, ModelFileError
 from edgeslm.onnx_parts import Parts, Value, read_parts
 from edgeslm.onnx_wire import WireError
 from edgeslm.transfer import file_sha256
+
+# `Card` takes longer to import than onnxruntime: functions import it, where the card itself is
+# asked for or holds what only `Card` can judge.
+if TYPE_CHECKING:
+    from edgeslm.card import Card
 
 KIND_KEY: Final = "edgeslm.kind"
 TOKENIZER_KEY: Final = "edgeslm.tokenizer"
@@ -59,6 +64,7 @@ class _UnfitError(ValueError):
 class ONNXInfo:
     """An .onnx specialist's promise and shape. Sizes are in bytes.
 
+    ``facts`` are what answering needs of the card, ``card_json`` is all of it.
     ``tokenizer_json`` is an encoder's, ``features`` (JSON) a linear model's; the other is None.
     ``opset`` is that of ONNX's own operators.
     """
@@ -66,7 +72,8 @@ class ONNXInfo:
     path: Path
     size: int
     kind: Kind
-    card: Card
+    facts: CardFacts
+    card_json: str
     tokenizer_json: str | None
     max_tokens: int
     features: str | None
@@ -75,6 +82,11 @@ class ONNXInfo:
     opset: int
     domains: tuple[str, ...]
     weight_bytes: int
+
+    @cached_property
+    def card(self) -> Card:
+        """The card; it was valid when the file was read."""
+        return _card(self.path, self.card_json)
 
     @cached_property
     def sha256(self) -> str:
@@ -89,20 +101,17 @@ class ONNXInfo:
     @property
     def label_count(self) -> int:
         """Labels of all heads, which is the width of the output."""
-        return sum(map(len, label_sets(self.card)))
+        return sum(map(len, label_sets(self.facts)))
 
 
-def label_sets(card: Card) -> tuple[tuple[str, ...], ...]:
+def label_sets(facts: CardFacts) -> tuple[tuple[str, ...], ...]:
     """The names of the labels, head by head; one set for a classifier; raises CardError."""
-    task = card.task
-    if isinstance(task, ClassifyTask):
-        return (tuple(label.name for label in task.labels),)
-    if isinstance(task, TagTask):
-        return tuple(tuple(label.name for label in head.labels) for head in task.heads)
-    raise CardError(
-        f"card {card.name}: an .onnx specialist classifies or tags, it cannot {task.kind}; "
-        "give it a card whose task.kind is classify or tag"
-    )
+    if not facts.heads:
+        raise CardError(
+            f"card {facts.name}: an .onnx specialist classifies or tags, it cannot {facts.kind}; "
+            "give it a card whose task.kind is classify or tag"
+        )
+    return tuple(head.labels for head in facts.heads)
 
 
 def read_onnx(path: Path | str) -> ONNXInfo:
@@ -161,7 +170,8 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         path=path,
         size=size,
         kind=kind,
-        card=Card.from_json(parts.metadata[CARD_KEY], where=str(path)),
+        facts=_facts(path, parts.metadata[CARD_KEY]),
+        card_json=parts.metadata[CARD_KEY],
         tokenizer_json=parts.metadata[TOKENIZER_KEY] if kind == "encoder" else None,
         max_tokens=_max_tokens(parts.metadata),
         features=parts.metadata[FEATURES_KEY] if kind == "linear" else None,
@@ -173,6 +183,17 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
     )
     _check_labels(info)
     return info
+
+
+def _facts(path: Path, card_json: str) -> CardFacts:
+    facts = read_facts(card_json)
+    return facts_of(_card(path, card_json).model_dump(mode="json")) if facts is None else facts
+
+
+def _card(path: Path, card_json: str) -> Card:
+    from edgeslm.card import Card
+
+    return Card.from_json(card_json, where=str(path))
 
 
 def _kind(metadata: Mapping[str, str]) -> Kind:

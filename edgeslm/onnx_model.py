@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.card import Card, ClassifyTask, Head, TagTask
+from edgeslm.card_facts import LabelSet
 from edgeslm.decide import Rule, picked, sigmoid
 from edgeslm.encoder import EncoderTokens, Row, stack
 from edgeslm.engines.onnx import OnnxSession, load_library
@@ -27,10 +27,12 @@ from edgeslm.errors import (
     LabelError,
     ModelFileError,
 )
-from edgeslm.linear import FeatureSpec, LinearFeatures
 from edgeslm.onnx_file import ONNXInfo, label_sets, read_onnx
 from edgeslm.result import Classification, Labels, Tags, Timing
 from edgeslm.texts import Truncate, check_text
+
+if TYPE_CHECKING:
+    from edgeslm.card import Card
 
 R = TypeVar("R")
 Reader = Callable[[str, Truncate], Row]
@@ -54,10 +56,14 @@ class OnnxModel:
             CardError: its card has more or fewer labels than the graph.
         """
         self.info = info
-        self.card: Card = info.card
         self._session = session
         self._read = read
         self._try(trial)
+
+    @property
+    def card(self) -> Card:
+        """What the model promises."""
+        return self.info.card
 
     @property
     def provider(self) -> str:
@@ -73,32 +79,32 @@ class OnnxModel:
             LabelError: other labels than the card's.
             CardError: the card is for tagging, or a prompt was given.
         """
+        facts = self.info.facts
         if prompt is not None:
-            raise CardError(f"{self.card.name} reads the text alone; give it no prompt")
-        if not isinstance(self.card.task, ClassifyTask):
-            raise CardError(f"{self.card.name} answers with several label sets; use tagger()")
-        known = label_sets(self.card)[0]
+            raise CardError(f"{facts.name} reads the text alone; give it no prompt")
+        if facts.kind != "classify":
+            raise CardError(f"{facts.name} answers with several label sets; use tagger()")
+        known = label_sets(facts)[0]
         if labels is not None and (isinstance(labels, str) or set(labels) != set(known)):
             raise LabelError(
-                f"{self.card.name} knows only the labels it was trained for; leave labels out, or "
+                f"{facts.name} knows only the labels it was trained for; leave labels out, or "
                 "use a language model such as smollm2-135m for others"
             )
-        rule = Rule.of(self.card.task, self.card.calibration)
+        rule = Rule.within(facts.bounds, known, facts.out_of_scope)
         return OnnxClassifier(self._session, self._read, known, rule)
 
     def tagger(self) -> Tagger:
         """A tagger into the label sets of the card; raises CardError where it has but one."""
-        if not isinstance(self.card.task, TagTask):
-            raise CardError(f"{self.card.name} answers with one label; use classifier()")
-        calibration = self.card.calibration
-        temperature = 1.0 if calibration is None else calibration.temperature
-        return Tagger(self._session, self._read, self.card.task.heads, temperature)
+        facts = self.info.facts
+        if facts.kind != "tag":
+            raise CardError(f"{facts.name} answers with one label; use classifier()")
+        return Tagger(self._session, self._read, facts.heads, facts.bounds.temperature)
 
     def extractor(self, schema: object = None, *, prompt: object = None) -> NoReturn:
         """Raises CardError: an encoder writes nothing."""
         raise CardError(
-            f"{self.card.name} is an encoder specialist: it classifies, it cannot extract; use a "
-            "language model such as smollm2-135m"
+            f"{self.info.facts.name} is an encoder specialist: it classifies, it cannot extract; "
+            "use a language model such as smollm2-135m"
         )
 
     def adapter(self, path: str | Path) -> NoReturn:
@@ -174,6 +180,8 @@ def _reader(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row]:
         tokens = EncoderTokens(info.tokenizer_json, max_tokens, where=str(info.path))
         return tokens, tokens.row([tokens.highest] * min(_TRIAL, max_tokens))
     assert info.features is not None
+    from edgeslm.linear import FeatureSpec, LinearFeatures  # an encoder starts without it
+
     features = LinearFeatures(FeatureSpec.from_json(info.features, where=str(info.path)))
 
     def read(text: str, _truncate: Truncate) -> Row:
@@ -337,10 +345,10 @@ class Tagger(_Answering[Tags]):
     """Answers with several label sets from one pass. Safe to call from many threads."""
 
     def __init__(
-        self, session: OnnxSession, read: Reader, heads: Sequence[Head], temperature: float
+        self, session: OnnxSession, read: Reader, heads: Sequence[LabelSet], temperature: float
     ) -> None:
         super().__init__(session, read)
-        self.heads = {head.name: tuple(label.name for label in head.labels) for head in heads}
+        self.heads = {head.name: head.labels for head in heads}
         self._heads = tuple(heads)
         self._temperature = temperature
 
@@ -348,7 +356,7 @@ class Tagger(_Answering[Tags]):
         found: dict[str, Classification | Labels] = {}
         start = 0
         for head in self._heads:
-            labels = self.heads[head.name]
+            labels = head.labels
             own = logits[start : start + len(labels)]
             start += len(labels)
             if head.multi_label:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable
 from statistics import median
 
-#: Batches of more rows always get all threads: with their long products waiting for the slowest
-#: thread costs little, and more threads win more of a busy machine (benchmarks/LOG.md).
+#: Batches of more rows always get the same count, as a rule all threads: with their long products
+#: waiting for the slowest costs little, and more threads win more of a busy machine
+#: (benchmarks/LOG.md).
 LARGE_BATCH = 32
 #: evaluations before the first trial, from a change to the next one, and between the rarest
 _FIRST_TRIAL = 4
@@ -28,6 +29,14 @@ _CLOCK_MS = 0.001
 _FORGET = 1.01
 
 
+def thread_counts(threads: int) -> list[int]:
+    """The counts worth a try, the most first: ``threads``, its half, and so on down to 1."""
+    counts = [threads]
+    while counts[-1] > 1:
+        counts.append(counts[-1] // 2)
+    return counts
+
+
 class Pace:
     """Chooses a thread count by trying its neighbours and keeping the fastest.
 
@@ -37,20 +46,21 @@ class Pace:
     ever more rarely, and at once when evaluations become slower or faster.
 
     Args:
-        threads: the most threads; the counts tried are this, its half, and so on down to 1.
+        threads: the most threads; the counts tried are those of ``thread_counts``.
+        start: the count of them to begin with, None for the most.
+        large: the count of them for large batches, None for the most.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._counts = [threads]
-        while self._counts[-1] > 1:
-            self._counts.append(self._counts[-1] // 2)
+    def __init__(self, threads: int, *, start: int | None = None, large: int | None = None) -> None:
+        self._counts = thread_counts(threads)
+        self._large = large or threads
         #: size and milliseconds of the latest evaluations with each count
         self._recent: list[deque[tuple[int, float]]] = [deque(maxlen=_RECENT) for _ in self._counts]
         #: the same as they were when the level was last decided on
         self._settled: list[tuple[int, float]] = []
         #: the least milliseconds by the bits of the number of rows, whatever the thread count
         self._least: dict[int, float] = {}
-        self._level = 0
+        self._level = self._counts.index(start or threads)
         self._trial: int | None = None
         self._down = True
         self._evaluations = 0
@@ -59,7 +69,7 @@ class Pace:
     def threads(self, rows: int) -> int:
         """The thread count for a batch of ``rows``."""
         if rows > LARGE_BATCH:
-            return self._counts[0]
+            return self._large
         return self._counts[self._level if self._trial is None else self._trial]
 
     def record(self, rows: int, ms: float, threads: int) -> None:

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from edgeslm.card import CARD_KEY, MAX_CARD_BYTES, Card, ClassifyTask, TagTask
+from edgeslm.card import Card, ClassifyTask, TagTask
+from edgeslm.card_facts import CARD_KEY, MAX_CARD_BYTES
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.gguf_file import GGUFInfo, read_gguf
 from edgeslm.gguf_format import MAGIC, STRING

@@ -7,7 +7,7 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 #: the instruction sets that llama.cpp has kernels for, by the names Linux gives them
@@ -87,6 +87,15 @@ def performance_cpus() -> frozenset[int] | None:
     return None
 
 
+def threads_of_core(cpu: int) -> int | None:
+    """How many logical CPUs the core of ``cpu`` runs, None where the system does not tell."""
+    if sys.platform == "linux":
+        return linux_threads_of_core(Path("/sys/devices"), cpu)
+    if sys.platform == "win32":
+        return parse_threads_of_core(_windows_cpu_sets(), cpu)
+    return None
+
+
 def relevant(names: Iterable[str]) -> tuple[str, ...]:
     """Those of ``names`` that llama.cpp has kernels for, in a fixed order."""
     known = {_OTHER_NAMES.get(name, name) for name in names}
@@ -106,6 +115,15 @@ def linux_performance_cpus(devices: Path) -> frozenset[int] | None:
         return None
     enough = max(capacities.values()) / 2
     return frozenset(cpu for cpu, capacity in capacities.items() if capacity >= enough)
+
+
+def linux_threads_of_core(devices: Path, cpu: int) -> int | None:
+    """The CPUs that ``/sys/devices`` lists as siblings of one, and that one, counted."""
+    topology = devices / "system" / "cpu" / f"cpu{cpu}" / "topology"
+    try:
+        return len(parse_cpu_list((topology / "thread_siblings_list").read_text()))
+    except (OSError, ValueError):
+        return None
 
 
 def _capacities(folder: Path) -> dict[int, int]:
@@ -132,20 +150,30 @@ def parse_cpu_sets(buffer: bytes) -> frozenset[int] | None:
 
     Numbers are the index within group 0; None where there is one class only.
     """
-    classes: dict[int, int] = {}
-    at = 0
-    while at + 20 <= len(buffer):
-        size, kind = struct.unpack_from("<II", buffer, at)
-        group, index = struct.unpack_from("<HB", buffer, at + 12)
-        if kind == 0 and group == 0:
-            classes[index] = buffer[at + 18]
-        if size == 0:
-            break
-        at += size
+    classes = {index: efficiency for index, _, efficiency in _cpu_sets(buffer)}
     if len(set(classes.values())) < 2:
         return None
     best = max(classes.values())
     return frozenset(cpu for cpu, efficiency in classes.items() if efficiency == best)
+
+
+def parse_threads_of_core(buffer: bytes, cpu: int) -> int | None:
+    """The CPUs of the same core in an array of SYSTEM_CPU_SET_INFORMATION; None if not there."""
+    cores = {index: core for index, core, _ in _cpu_sets(buffer)}
+    return list(cores.values()).count(cores[cpu]) if cpu in cores else None
+
+
+def _cpu_sets(buffer: bytes) -> Iterator[tuple[int, int, int]]:
+    """Index, core and efficiency class of each CPU of group 0."""
+    at = 0
+    while at + 20 <= len(buffer):
+        size, kind = struct.unpack_from("<II", buffer, at)
+        group, index, core = struct.unpack_from("<HBB", buffer, at + 12)
+        if kind == 0 and group == 0:
+            yield index, core, buffer[at + 18]
+        if size == 0:
+            break
+        at += size
 
 
 def parse_cpuinfo(text: str) -> dict[str, str]:

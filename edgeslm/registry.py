@@ -16,14 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edgeslm.errors import ModelNotFoundError, RegistryError
 from edgeslm.small_file import read_small
+from edgeslm.transfer import SUFFIXES, Suffix
 
 #: further models.toml files, separated as in PATH; the last one that has a name wins
 REGISTRY_VARIABLE = "EDGESLM_MODELS"
 #: the sha256 of an entry whose first download is trusted and pinned
 UNVERIFIED = "unverified"
-#: kinds of model file, by their ending
-Suffix = Literal[".gguf", ".onnx"]
-SUFFIXES: tuple[Suffix, ...] = (".gguf", ".onnx")
 #: a models.toml larger than this is refused before it is parsed
 MAX_REGISTRY_BYTES = 1024 * 1024
 #: no file for a device is larger; bounds what an entry without a size can make a pull write

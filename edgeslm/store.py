@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
-from pydantic import ValidationError
 
 from edgeslm.errors import ModelNotFoundError, ModelNotPulledError, PullError
 from edgeslm.incoming import Assembler, bring
-from edgeslm.registry import SUFFIXES, Entry, Registry
-from edgeslm.transfer import Progress, file_sha256, megabytes, silent
+from edgeslm.transfer import SUFFIXES, Progress, file_sha256, megabytes, silent
 from edgeslm.versions import (
     LOCK,
     STATE,
@@ -34,6 +33,10 @@ from edgeslm.versions import (
     sweep,
     write_state,
 )
+
+# the registry's pydantic classes take longer to import than a pulled name to resolve
+if TYPE_CHECKING:
+    from edgeslm.registry import Entry, Registry
 
 #: the folder that holds everything edgeslm keeps on a device
 HOME_VARIABLE = "EDGESLM_HOME"
@@ -78,6 +81,8 @@ class Store:
         name = name_or_path
         state = self._read(name) if _NAME.match(name) else None
         if state is None:
+            from edgeslm.registry import Registry
+
             (registry or Registry.load()).get(name)
             raise ModelNotPulledError(
                 f"{name} is not on this device yet; run `edgeslm pull {name}`"
@@ -180,7 +185,7 @@ class Store:
         folder = self._folder(name)
         try:
             return read_state(folder)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise ModelNotPulledError(
                 f"{folder / STATE} cannot be read or is damaged; run `edgeslm pull {name}`"
             ) from error

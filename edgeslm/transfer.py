@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from edgeslm.errors import PullError
+
+#: kinds of model file, by their ending
+Suffix = Literal[".gguf", ".onnx"]
+SUFFIXES: tuple[Suffix, ...] = (".gguf", ".onnx")
 
 #: called with what is being done, the bytes done, and the bytes in all (None: unknown)
 Progress = Callable[[str, int, int | None], None]
@@ -108,6 +111,8 @@ def copy_file(source: Path, target: Path, *, limit: int, progress: Progress) -> 
 
 def file_sha256(path: Path, progress: Progress = silent) -> str:
     """The sha256 of a file, 64 hexadecimal digits."""
+    import hashlib  # it loads OpenSSL, which a load that hashes nothing does without
+
     total = path.stat().st_size
     digest = hashlib.sha256()
     done = 0

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from edgeslm.registry import Suffix
-from edgeslm.transfer import Progress, file_sha256, publish
+from edgeslm.transfer import SUFFIXES, Progress, Suffix, file_sha256, publish
 
 STATE = "state.json"
 LOCK = "lock"
 _MAX_STATE_BYTES = 64 * 1024
+#: the version of the record's format; another is taken for damage
+_FORMAT: Final = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Dataclasses and not pydantic ones, since each load of a pulled name reads a record.
 
 
-class Parts(BaseModel):
+@dataclass(frozen=True)
+class Parts:
     """What an assembled file was made from: an adapter and a base, by their hashes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    adapter_sha256: str
+    base_sha256: str
 
-    adapter_sha256: _Sha256
-    base_sha256: _Sha256
+    def __post_init__(self) -> None:
+        _require_sha256(self.adapter_sha256)
+        _require_sha256(self.base_sha256)
 
 
-class Version(BaseModel):
+@dataclass(frozen=True)
+class Version:
     """One verified file: its hash, bytes, ending, and the source it came from.
 
     An assembled one also has its ``parts``; ``source`` is then that of the adapter.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    sha256: _Sha256
-    size: Annotated[int, Field(ge=1)]
+    sha256: str
+    size: int
     suffix: Suffix
     source: str
     parts: Parts | None = None
+
+    def __post_init__(self) -> None:
+        _require_sha256(self.sha256)
+        if type(self.size) is not int or self.size < 1:
+            raise ValueError(f"no size of a file: {self.size!r}")
+        if self.suffix not in SUFFIXES or not isinstance(self.source, str):
+            raise ValueError("no ending, or no source, of a model file")
 
     @property
     def file_name(self) -> str:
@@ -53,12 +65,10 @@ class Version(BaseModel):
         return has_size(path, self.size) and file_sha256(path, progress) == self.sha256
 
 
-class State(BaseModel):
+@dataclass(frozen=True)
+class State:
     """Which version is current, and which one a rollback brings back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    format: Literal[1] = 1
     current: Version
     previous: Version | None = None
 
@@ -72,20 +82,45 @@ def read_state(folder: Path) -> State | None:
     """The record of a folder, None where there is none.
 
     Raises:
-        OSError, ValidationError: it cannot be read, or is damaged.
+        OSError, ValueError: it cannot be read, or is damaged.
     """
     try:
         with (folder / STATE).open("rb") as file:
-            return State.model_validate_json(file.read(_MAX_STATE_BYTES))
+            text = file.read(_MAX_STATE_BYTES).decode()
     except FileNotFoundError:
         return None
+    try:
+        return _state(**json.loads(text))
+    except (TypeError, RecursionError) as error:  # no table, or one of other keys
+        raise ValueError(f"no record: {error}") from error
 
 
 def write_state(folder: Path, state: State) -> None:
     """Make this the record of the folder, in one step."""
     aside = folder / f"{STATE}.new"
-    aside.write_text(state.model_dump_json(exclude_none=True), encoding="utf-8")
+    record = {"format": _FORMAT, **asdict(state, dict_factory=_without_none)}
+    aside.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
     publish(aside, folder / STATE)
+
+
+def _state(*, current: Any, previous: Any = None, format: Any = _FORMAT) -> State:
+    """The record of these parts of its JSON; raises TypeError, ValueError."""
+    if type(format) is not int or format != _FORMAT:
+        raise ValueError(f"a record of the format {format!r}")
+    return State(_version(**current), None if previous is None else _version(**previous))
+
+
+def _version(*, parts: Any = None, **fields: Any) -> Version:
+    return Version(**fields, parts=None if parts is None else Parts(**parts))
+
+
+def _without_none(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in items if value is not None}
+
+
+def _require_sha256(found: object) -> None:
+    if not isinstance(found, str) or _SHA256.fullmatch(found) is None:
+        raise ValueError(f"no sha256: {found!r}")
 
 
 def kept(folder: Path, state: State | None, version: Version) -> Version | None:

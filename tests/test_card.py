@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgeslm.card import MAX_CARD_BYTES, Card, ClassifyTask, ExtractTask, TagTask
+from edgeslm.card import Card, ClassifyTask, ExtractTask, TagTask
+from edgeslm.card_facts import MAX_CARD_BYTES
 from edgeslm.errors import CardError
 
 BASE: dict[str, Any] = {

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tiny_adapter import write_tiny_adapter
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.card import CARD_KEY, Card
+from edgeslm.card import Card
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.cli import inputs, main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.model import Model

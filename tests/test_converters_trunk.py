@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from tiny_hf import write_tiny_hf
 from torch import nn
 
+from converters.attention import FastAttention
 from converters.fused import fuse
 from converters.trunk import Trunk
 
@@ -154,6 +155,44 @@ def test_padding_changes_no_row(bases, layers):
         torch.testing.assert_close(together[i, : len(row)], alone, rtol=1e-5, atol=1e-5)
 
 
+# --- attention ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [1, 3])
+@pytest.mark.parametrize("length", [2, 40, 150])
+def test_attention_and_its_gradients_are_those_of_full_precision(length, shared):
+    torch.manual_seed(0)
+    shapes = [(2, heads, length, 16) for heads in (6, 6 // shared, 6 // shared)]
+    parts = [torch.randn(shape).bfloat16() for shape in shapes]
+    weight = torch.randn(shapes[0])
+
+    def attended(dtype: torch.dtype) -> list[torch.Tensor]:
+        given = [part.to(dtype, copy=True).requires_grad_() for part in parts]
+        with FastAttention():
+            out = nn.functional.scaled_dot_product_attention(
+                *given, is_causal=True, enable_gqa=shared > 1
+            )
+        (out.float() * weight).sum().backward()
+        assert out.dtype == dtype
+        return [out.detach().float(), *(part.grad.float() for part in given)]
+
+    for low, full in zip(attended(torch.bfloat16), attended(torch.float32), strict=True):
+        assert float((low - full).norm() / full.norm()) < 0.02
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"is_causal": False}, {"is_causal": False, "attn_mask": torch.ones(9, 9).tril() > 0}],
+)
+def test_other_attention_is_left_to_torch(changes):
+    query = torch.randn(1, 2, 9, 16).bfloat16()
+    settings = {"is_causal": True, **changes}
+    wanted = nn.functional.scaled_dot_product_attention(query, query, query, **settings)
+    with FastAttention():
+        found = nn.functional.scaled_dot_product_attention(query, query, query, **settings)
+    assert torch.equal(found, wanted)
+
+
 # --- fused --------------------------------------------------------------------
 
 
@@ -211,18 +250,6 @@ def test_a_quantized_weight_keeps_pefts_own(bases):
     layer = model.get_base_model().model.layers[0].mlp.up_proj
     layer.base_layer.weight = nn.Parameter(torch.zeros(1, dtype=torch.uint8), requires_grad=False)
     assert fuse(model) == 2 * len(LINEAR) - 1
-
-
-@pytest.mark.parametrize("length", [40, 200])
-def test_short_and_long_rows_attend_alike(bases, monkeypatch, length):
-    """Whatever kind of attention a length takes."""
-    rows = [tuple(3 + (5 * i) % 300 for i in range(length))]
-    model = adapted(bases["llama"], range(2)).eval()
-    found = []
-    for limit in (0, 10**6):
-        monkeypatch.setattr("converters.trunk._SHORT", limit)
-        found.append(Trunk(model.get_base_model(), None).hidden(rows))
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_saving_a_fused_model_leaves_what_peft_reads(bases, tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 from engine_help import feed, tokens_of
 
 from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama import MAX_OUTPUTS, LlamaEngine
 from edgeslm.pace import Pace
 
 ROWS = (1, 2, 8, 48)
@@ -42,7 +42,8 @@ def rows_by_threads(engine: LlamaEngine, cells: int) -> Callable[[int, int], Log
     def evaluate(rows: int, threads: int) -> Logits:
         pace.now = threads
         engine.truncate(0, cells)
-        return engine.evaluate(Batch.run(tokens_of(rows, 5), cells, 0, wanted=rows)).copy()
+        batch = Batch.run(tokens_of(rows, 5), cells, 0, wanted=min(rows, MAX_OUTPUTS))
+        return engine.evaluate(batch).copy()
 
     return evaluate
 
@@ -77,6 +78,23 @@ def test_logits_do_not_depend_on_the_thread_count(tiny: LlamaEngine, cells: int)
 @pytest.mark.parametrize("cells", [100, 300, 700])
 def test_real_logits_do_not_depend_on_the_thread_count(real: LlamaEngine, cells: int) -> None:
     check(real, cells)
+
+
+def check_large(engine: LlamaEngine) -> None:
+    evaluate = rows_by_threads(engine, 100)
+    for rows in (64, 200, 500):
+        all_threads = evaluate(rows, 2)
+        for threads in (1, 3, 8):
+            assert np.array_equal(all_threads, evaluate(rows, threads)), f"{rows}, {threads}"
+
+
+def test_large_batches_do_not_depend_on_it_either(tiny: LlamaEngine) -> None:
+    check_large(tiny)
+
+
+@pytest.mark.real
+def test_large_batches_of_the_real_model_do_not_either(real: LlamaEngine) -> None:
+    check_large(real)
 
 
 def test_the_pace_hears_of_every_evaluation(tiny_model: Path) -> None:

@@ -8,7 +8,8 @@ import onnx
 import pytest
 
 from converters.linear_train import LinearModel, write_linear
-from edgeslm.card import CARD_KEY, Card, CategoryScore, Score
+from edgeslm.card import Card, CategoryScore, Score
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, InputError
 from edgeslm.evaluate import evaluate, task_of
 from edgeslm.gold import read_gold

@@ -35,7 +35,7 @@ from raw_gguf import (
 )
 from tiny_gguf import CHATML, write_tiny_gguf
 
-from edgeslm.card import CARD_KEY
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, ModelFileError
 from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
 from edgeslm.gguf_format import FILE_TYPES, TENSOR_TYPES

@@ -27,15 +27,24 @@ def child(code: str) -> list[str]:
 def device(monkeypatch):
     """Returns a function that makes this machine appear to have the given cores."""
 
-    def become(logical, physical=None, *, fast=None, affinity=None, quota=None):
+    def become(logical, physical=None, *, fast=None, affinity=None, quota=None, twice=None):
         cpus = frozenset(affinity if affinity is not None else range(logical))
         monkeypatch.setattr(machine.os, "cpu_count", lambda: logical)
         monkeypatch.setattr(psutil, "cpu_count", lambda logical: physical)
         monkeypatch.setattr(machine, "_affinity", lambda: cpus)
         monkeypatch.setattr(processor, "performance_cpus", lambda: fast and frozenset(fast))
+        monkeypatch.setattr(processor, "threads_of_core", told_of(twice))
         monkeypatch.setattr(cgroup, "cpu_quota", lambda: quota)
 
+    def told_of(twice):
+        """Nothing is told of cores, or ``twice`` are the CPUs of those that run two threads."""
+        return lambda cpu: None if twice is None else 2 if cpu in twice else 1
+
     return become
+
+
+#: 4 fast cores of two threads each, and 8 slow ones of one
+HYBRID = {"logical": 16, "physical": 12, "fast": range(8), "twice": range(8)}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +61,10 @@ def device(monkeypatch):
         ({"logical": 8, "physical": 8, "quota": 0.2}, 1, 1),
         ({"logical": 8, "physical": 8, "fast": range(4)}, 4, 4),
         ({"logical": 8, "physical": 8, "fast": range(4), "affinity": [6, 7]}, 2, 2),
+        (HYBRID, 8, 4),
+        ({**HYBRID, "affinity": range(8, 16)}, 8, 8),
+        ({**HYBRID, "affinity": range(4, 16)}, 4, 2),
+        ({**HYBRID, "quota": 3.0}, 3, 2),
     ],
 )
 def test_usable_cores_and_threads(device, cores, usable, threads):
@@ -150,7 +163,7 @@ def test_an_old_processor_is_told_what_it_has_and_what_to_install(monkeypatch):
 
 def test_the_exit_status_of_windows_for_an_illegal_instruction(monkeypatch):
     done = subprocess.CompletedProcess([], 0xC000001D, b"", b"")
-    monkeypatch.setattr(machine.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(MachineError, match="newer processor"):
         machine.probe_build()
 
@@ -180,7 +193,7 @@ def test_an_interpreter_that_is_not_there():
 
 
 def test_no_library_installed(monkeypatch):
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MachineError, match="not installed"):
         machine.check_build()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tiny_onnx import LABELS, card, encoder_model, metadata, write_model, write_tiny_onnx
 
-from edgeslm.card import CARD_KEY
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.onnx_file import KIND_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY, read_onnx
 from edgeslm.onnx_parts import read_parts

@@ -22,6 +22,7 @@ from tiny_onnx import write_model as write
 import edgeslm
 from edgeslm import onnx_model
 from edgeslm.card import Card
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.decide import sigmoid, softmax
 from edgeslm.engines.onnx import OnnxSession
 from edgeslm.errors import (
@@ -36,7 +37,9 @@ from edgeslm.errors import (
 )
 from edgeslm.evaluate import task_of
 from edgeslm.onnx_model import OnnxModel, open_onnx
+from edgeslm.registry import Entry
 from edgeslm.result import Classification, Labels
+from edgeslm.store import Store
 
 HEADS = {
     "kind": "tag",
@@ -288,12 +291,13 @@ CHILD = """
 import sys, edgeslm
 with edgeslm.load(sys.argv[1]) as model:
     print(model.classifier()("refund").label)
-print(*sorted({"llama_cpp", "llguidance", "gguf", "jinja2", "transformers", "torch", "onnx"}
-    & set(sys.modules)))
+print(*sorted({"llama_cpp", "llguidance", "gguf", "jinja2", "transformers", "torch", "onnx",
+    "pydantic", "pydantic_core", "jsonschema_rs", "huggingface_hub", "httpx2", "filelock", "rich",
+    "edgeslm.card", "edgeslm.registry", "edgeslm.linear", "_hashlib"} & set(sys.modules)))
 """
 
 
-def child(code: str, path: Path) -> subprocess.CompletedProcess[str]:
+def child(code: str, path: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, str(path)],
         capture_output=True,
@@ -309,6 +313,27 @@ def test_it_opens_no_socket_and_loads_nothing_of_language_models(path: Path) -> 
     done = child(GUARD + CHILD, path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split("\n")[:2] == ["refund", ""]
+
+
+def test_a_pulled_name_loads_as_little(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
+    entry = Entry(name="mini", source=str(path), sha256="unverified", licence="mit")
+    Store().pull(entry)
+    done = child(CHILD, "mini")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n")[:2] == ["refund", ""]
+
+
+def test_a_card_that_only_pydantic_can_judge_is_loaded_with_it(path: Path, tmp_path: Path) -> None:
+    properties = metadata(card(), LABELS)
+    escaped = properties[CARD_KEY].replace("refund", "\\u0072efund")
+    graph = graph_of(LABELS, np.eye(3, dtype=np.float32))
+    write(tmp_path / "x.onnx", graph, {**properties, CARD_KEY: escaped})
+    with edgeslm.load(path) as plain, edgeslm.load(tmp_path / "x.onnx") as judged:
+        assert judged.card == plain.card
+        assert judged.classifier()("refund").label == "refund"
 
 
 def test_cancel_from_another_thread_leaves_the_model_usable(model: OnnxModel) -> None:

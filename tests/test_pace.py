@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm.pace import LARGE_BATCH, Pace
+from edgeslm.pace import LARGE_BATCH, Pace, thread_counts
 
 #: milliseconds by thread count of one row, as measured with two cores (benchmarks/LOG.md)
 IDLE = {2: 6.4, 1: 10.7}
@@ -22,8 +22,10 @@ ONE_NEIGHBOUR = {2: 50.0, 1: 17.0}
 class Device:
     """Takes as long as its table says, by rows and thread count, give or take ``noise``."""
 
-    def __init__(self, threads: int, noise: float = 0.0, seed: int = 0) -> None:
-        self.pace = Pace(threads)
+    def __init__(
+        self, threads: int, noise: float = 0.0, seed: int = 0, start: int | None = None
+    ) -> None:
+        self.pace = Pace(threads, start=start)
         self.random = random.Random(seed)
         self.noise = noise
 
@@ -94,6 +96,26 @@ def test_one_interruption_changes_nothing() -> None:
 def test_the_best_of_many_counts_is_found() -> None:
     one_row = {8: 30.0, 4: 12.0, 2: 16.0, 1: 28.0}
     assert share(Device(8, noise=0.1).run(1000, one_row), 4) > 0.9
+
+
+def test_the_counts_are_halves() -> None:
+    assert [thread_counts(n) for n in (1, 2, 6, 8)] == [[1], [2, 1], [6, 3, 1], [8, 4, 2, 1]]
+
+
+@pytest.mark.parametrize("start", [8, 4, 2, 1])
+def test_a_start_with_any_count_ends_with_the_best(start: int) -> None:
+    device = Device(8, noise=0.1, start=start)
+    one_row = {8: 30.0, 4: 12.0, 2: 16.0, 1: 28.0}
+    assert set(device.run(4, one_row)) == {start}
+    assert share(device.run(1000, one_row), 4) > 0.9
+
+
+def test_a_measured_count_of_large_batches_is_kept() -> None:
+    pace = Pace(8, start=2, large=4)
+    assert [pace.threads(rows) for rows in (1, LARGE_BATCH, LARGE_BATCH + 1, 512)] == [2, 2, 4, 4]
+    for _ in range(50):
+        pace.record(512, 1000.0, 4)
+    assert [pace.threads(rows) for rows in (1, 512)] == [2, 4]
 
 
 def test_batches_of_many_sizes_share_what_is_learned() -> None:

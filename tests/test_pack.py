@@ -20,7 +20,8 @@ from raw_gguf import ENTRIES, raw_gguf, text_entry
 from tiny_gguf import CHATML, write_tiny_gguf
 
 import edgeslm.pack
-from edgeslm.card import CARD_KEY, Card
+from edgeslm.card import Card
+from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError, SchemaError
 from edgeslm.gguf_file import GGUFInfo, read_gguf
 from edgeslm.pack import check_card, read_card, write_card

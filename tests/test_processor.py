@@ -70,10 +70,19 @@ def test_all_alike_is_none(tmp_path: Path):
     assert processor.linux_performance_cpus(tmp_path / "absent") is None
 
 
-def cpu_set(index: int, efficiency: int, group: int = 0) -> bytes:
+def test_threads_of_a_core(tmp_path: Path):
+    for cpu, siblings in {0: "0-1\n", 4: "4\n", 5: "odd\n"}.items():
+        topology = tmp_path / "system" / "cpu" / f"cpu{cpu}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(siblings)
+    told = [processor.linux_threads_of_core(tmp_path, cpu) for cpu in (0, 4, 5, 6)]
+    assert told == [2, 1, None, None]
+
+
+def cpu_set(index: int, efficiency: int, group: int = 0, core: int | None = None) -> bytes:
     """One SYSTEM_CPU_SET_INFORMATION of 32 bytes."""
     head = struct.pack("<IIIH", 32, 0, 256 + index, group)
-    return head + bytes([index, index, 0, 0, efficiency, 0]) + bytes(12)
+    return head + bytes([index, index if core is None else core, 0, 0, efficiency, 0]) + bytes(12)
 
 
 def test_windows_cpu_sets():
@@ -84,6 +93,13 @@ def test_windows_cpu_sets():
     assert processor.parse_cpu_sets(b"") is None
     assert processor.parse_cpu_sets(bytes(64)) is None  # a size of zero must not loop
     assert processor.parse_cpu_sets(hybrid[:45]) is None  # cut within the second
+
+
+def test_windows_threads_of_a_core():
+    sets = b"".join(cpu_set(i, efficiency=1, core=i - i % 2) for i in range(4)) + cpu_set(4, 0)
+    sets += cpu_set(4, 0, group=1)
+    assert [processor.parse_threads_of_core(sets, cpu) for cpu in (0, 3, 4, 5)] == [2, 2, 1, None]
+    assert processor.parse_threads_of_core(b"", 0) is None
 
 
 def test_this_machine_names_nothing_unknown():

@@ -27,6 +27,7 @@ normal
 answers
 cgroup processor
 machine
+card_facts
 card
 decide
 calibrate
@@ -62,6 +63,7 @@ engine
 steps
 leases
 pace
+thread_choice
 prompt
 testing
 grammar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,26 @@ def test_a_pull_finds_a_flipped_byte_of_an_installed_file(store, old):
     assert store.pull(entry_for(old)).read_bytes() == OLD
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": 2}', "[]", '{"format": 1, "x": 2}'])
+GOOD = f'"sha256": "{sha256(OLD)}", "size": {len(OLD)}, "suffix": ".gguf", "source": "s"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "[" * 60_000, "\x00", '{"format": 2}', '{"format": 1, "x": 2}'),
+        *('{"current": null}', '{"current": {}}', '{"current": [1]}', '{"current": "sha256"}'),
+        f'{{"format": 2, "current": {{{GOOD}}}}}',
+        f'{{"format": true, "current": {{{GOOD}}}}}',
+        f'{{"x": 1, "current": {{{GOOD}}}}}',
+        f'{{"current": {{{GOOD}, "x": 1}}}}',
+        f'{{"current": {{{GOOD}, "parts": {{}}}}}}',
+        f'{{"current": {{{GOOD}, "parts": {{"adapter_sha256": "0", "base_sha256": "0"}}}}}}',
+        f'{{"current": {{{GOOD}}}, "previous": {{}}}}',
+        f'{{"current": {{{GOOD.replace(".gguf", "/../x")}}}}}',
+        f'{{"current": {{{GOOD.replace(str(len(OLD)), "true")}}}}}',
+        f'{{"current": {{{GOOD.replace(str(len(OLD)), "0")}}}}}',
+    ],
+)
 def test_a_damaged_record_is_said_and_healed_where_the_hash_is_known(store, old, text):
     path = store.pull(entry_for(old))
     path.with_name("state.json").write_text(text)
@@ -127,6 +147,18 @@ def test_a_damaged_record_is_said_and_healed_where_the_hash_is_known(store, old,
         store.resolve("m")
     assert store.installed() == ()
     assert store.pull(entry_for(old)) == path
+    assert store.resolve("m") == path
+
+
+def test_a_record_is_kept_in_this_form(store, old, new):
+    path = store.pull(entry_for(old))
+    state = path.with_name("state.json")
+    first = json.loads(state.read_bytes())
+    version = {"sha256": sha256(OLD), "size": len(OLD), "suffix": ".gguf", "source": f"file:{old}"}
+    assert first == {"format": 1, "current": version}
+    store.pull(entry_for(new))
+    assert json.loads(state.read_bytes())["previous"] == version
+    state.write_text(f'{{"current": {{{GOOD}}}}}')
     assert store.resolve("m") == path
 
 

@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from edgeslm.card import CARD_KEY, Card
+from edgeslm.card import Card
+from edgeslm.card_facts import CARD_KEY
 
 LABELS = ("refund", "shipping", "billing")
 #: tokens with a fixed id, before the words

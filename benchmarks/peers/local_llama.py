@@ -9,13 +9,14 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from benchmarks.peers.counting import Decodes
+from edgeslm.engines.llama_kernels import leave_out_amx
 
 
 class Llama:
     """``Llama`` with ``LlamaGrammar``."""
 
     def __init__(self, model: str, threads: int, context: int) -> None:
-        self._library: Any = import_module("llama_cpp")
+        self._library = _llama_cpp()
         self._llama = _open_llama(self._library, model, threads, context)
         self._grammar: Any = None
         self.about = f"llama-cpp-python {version('llama-cpp-python')}"
@@ -43,7 +44,7 @@ class Outlines:
         self._outlines: Any = import_module("outlines")
         self._kind = kind
         self._decodes = Decodes()
-        llama = _open_llama(import_module("llama_cpp"), model, threads, context)
+        llama = _open_llama(_llama_cpp(), model, threads, context)
         # chat mode would put the prompt, which is rendered already, into the template again
         self._model = self._outlines.from_llamacpp(llama, chat_mode=False)
         self._generator: Any = None
@@ -70,6 +71,7 @@ class Guidance:
     """guidance's ``LlamaCpp``, which evaluates forced tokens together."""
 
     def __init__(self, model: str, threads: int, context: int) -> None:
+        _llama_cpp()
         self._guidance: Any = import_module("guidance")
         self._decodes = Decodes()
         self._model = self._guidance.models.LlamaCpp(
@@ -118,6 +120,14 @@ def output_type(wanted: dict[str, Any], backend: str) -> Any:
     types = import_module("outlines.types.dsl")
     spaces = {"whitespace_pattern": ""} if backend == "outlines_core" else {}
     return types.JsonSchema(json.dumps(wanted["schema"]), **spaces)
+
+
+def _llama_cpp() -> Any:
+    """The library, with the kernels that edgeslm lets it use, so that both sides compute alike."""
+    library = import_module("llama_cpp")
+    library.llama_backend_init()
+    leave_out_amx(import_module("llama_cpp._ggml").libggml)
+    return library
 
 
 def _open_llama(library: Any, model: str, threads: int, context: int) -> Any:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeslm import machine
+from edgeslm import machine, thread_choice
 from edgeslm.engine import Batch, Logits, Vocab
 from edgeslm.engines.llama_adapter import Adapters
 from edgeslm.engines.llama_context import CELL_BLOCK, Context
-from edgeslm.engines.llama_library import StopFlag, llama_cpp, log
+from edgeslm.engines.llama_library import StopFlag, llama_cpp, log, logger
 from edgeslm.engines.llama_memory import (
     BATCH_SIZE,
     DEFAULT_CONTEXT,
@@ -27,10 +27,10 @@ from edgeslm.engines.llama_memory import (
 )
 from edgeslm.engines.llama_tokenizer import no_space_prefix, tokenize
 from edgeslm.engines.llama_vocab import read_vocab
-from edgeslm.errors import EngineError, ModelFileError
+from edgeslm.errors import EdgeslmError, EngineError, ModelFileError
 from edgeslm.gguf_file import read_gguf
 from edgeslm.gguf_guard import refuse_fatal
-from edgeslm.pace import Pace
+from edgeslm.pace import Pace, thread_counts
 
 #: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the
 #: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and
@@ -52,7 +52,8 @@ class LlamaEngine:
         context_size: cells to begin with; grows to ``max_context`` by ``resize``.
         max_context: default is what the model was trained for.
         gpu_layers: None puts all on a GPU that this build supports, as far as its memory goes.
-        threads: None takes up to ``machine.default_threads()``, fewer on a busy machine.
+        threads: None takes up to ``machine.default_threads()``: as many as are fastest, by a
+            measurement at the first load here, and fewer on a busy machine.
 
     Raises:
         ModelFileError: not a model that llama.cpp can load.
@@ -80,7 +81,7 @@ class LlamaEngine:
         self._adapter: int | None = None
         self._stop = StopFlag()
         self._threads = threads or machine.default_threads()
-        self._pace = Pace(self._threads) if threads is None else None
+        self._pace: Pace | None = None
         limit = self.info.context_length
         self._max_context = min(max_context or limit, limit)
         machine.check_fit(need(self.info, context_size), machine.available_memory(), path.name)
@@ -89,6 +90,8 @@ class LlamaEngine:
         self._refuse_recurrent()
         self._adapters = Adapters(self._model, self.info)
         self._open_context(context_size)
+        if threads is None:
+            self._pace = self._measured_pace()
 
     # --- loading ---------------------------------------------------------------
 
@@ -134,6 +137,39 @@ class LlamaEngine:
         if self._adapter is not None:
             self._open.set_adapter(self._adapters.pointer(self._adapter))
 
+    def _measured_pace(self) -> Pace:
+        """A pace that begins with what is fastest here, as far as that is known."""
+        counts = thread_counts(self._threads)
+        choice = None
+        if len(counts) > 1 and not self._on_gpu:
+            try:
+                choice = thread_choice.kept_or_measured(self._decisive(), counts, self._measure)
+            except (EdgeslmError, OSError) as error:  # a request meets it too
+                logger.debug("%s: the threads were not measured: %s", self._path, error)
+        if choice is None:
+            return Pace(self._threads)
+        return Pace(self._threads, start=choice.decode, large=choice.prefill)
+
+    def _decisive(self) -> dict[str, Any]:
+        """What decides which thread count is the fastest."""
+        stat = self._path.stat()
+        model = [self._path.name, stat.st_size, stat.st_mtime_ns]
+        cores = [machine.usable_cores(), self._threads]
+        return {**self.identity, "model": model, "cores": cores}
+
+    def _measure(self, rows: int, threads: int) -> float:
+        """Milliseconds of a batch in a sequence that is empty before and after."""
+        context = self._context
+        context.set_threads(threads)
+        batch = Batch.run(range(rows), 0, 0)  # any tokens
+        start = time.perf_counter()
+        code = context.decode(batch, in_company=False)
+        ms = (time.perf_counter() - start) * 1000
+        context.truncate(0, 0)
+        if code != 0:
+            self._explain(code, batch)
+        return ms
+
     # --- facts -----------------------------------------------------------------
 
     @property
@@ -156,24 +192,27 @@ class LlamaEngine:
     def max_outputs(self) -> int:
         return MAX_OUTPUTS
 
+    @property
+    def _on_gpu(self) -> bool:
+        """Whether weights are not on the processor."""
+        return bool(llama_cpp.llama_supports_gpu_offload()) and self._gpu_layers != 0
+
     @cached_property
     def steady(self) -> bool:
-        on_gpu = llama_cpp.llama_supports_gpu_offload() and self._gpu_layers != 0
         types = {tensor.type_name for tensor in self.info.tensors if len(tensor.shape) > 1}
-        return not on_gpu and types <= _STEADY_TYPES
+        return not self._on_gpu and types <= _STEADY_TYPES
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the bits of a saved state, beside the weights and the tokens.
 
         The number of threads does not: states were bit-equal for one and two.
         """
-        on_gpu = llama_cpp.llama_supports_gpu_offload() and self._gpu_layers != 0
         return {
             "engine": f"llama-cpp-python {llama_cpp.__version__}",
             "system": llama_cpp.llama_print_system_info().decode("utf-8", "replace"),
             "build": machine.build_id(),
-            "gpu": [self._gpu_layers, *gpu_names()] if on_gpu else [],
+            "gpu": [self._gpu_layers, *gpu_names()] if self._on_gpu else [],
             "cells": "f16",
             "flash_attention": "auto",
             "batch": BATCH_SIZE,
