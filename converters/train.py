@@ -190,7 +190,7 @@ class _Run(TrainingRun[Encoded]):
             for row in batch:
                 answers += all(right[: len(row.answer)])
                 right = right[len(row.answer) :]
-        return Evaluation(step, loss / count, tokens / count, answers / len(rows))
+        return Evaluation(step, loss / count, tokens / count, answers / len(rows), int(count))
 
 
 def with_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:

@@ -43,7 +43,7 @@ def test_every_step_has_help_with_an_example():
 
 def test_each_step_tells_its_result_as_one_json_line(tmp_path, capsys):
     work = Work(classify("a.jsonl", labels=["a", "b"]), tmp_path, tmp_path, tmp_path)
-    history = History(9, [(1, 2.0)], [Evaluation(1, 2.0, 0.5, 0.25)], tokens=100, seconds=4.0)
+    history = History(9, [(1, 2.0)], [Evaluation(1, 2.0, 0.5, 0.25, 8)], tokens=100, seconds=4.0)
     tell = command._teller(work, as_json=True)
     tell("train", None)
     tell("train", history)
@@ -52,5 +52,6 @@ def test_each_step_tells_its_result_as_one_json_line(tmp_path, capsys):
     assert err == "made-up: train\n"
     train, pack = map(json.loads, out.splitlines())
     assert (train["steps"], train["tokens_per_second"]) == (9, 25.0)
-    assert train["best"] == {"step": 1, "loss": 2.0, "tokens": 0.5, "answers": 0.25}
+    best = {"step": 1, "loss": 2.0, "tokens": 0.5, "answers": 0.25, "count": 8}
+    assert train["best"] == best
     assert pack == {"step": "pack", "files": [str(work.model)]}

@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 
 import edgeslm
-from edgeslm.card import Card, ClassifyTask, LabelSpec
+from edgeslm.card import Card, ClassifyTask, ExtractTask, LabelSpec
 from edgeslm.cli import main as edgeslm_main
 from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 from examples import demo
 
 ROOT = Path(__file__).resolve().parent.parent
+TILL = {
+    "SERI BAYU": '{"company":"SERI BAYU MINI MARKET SDN BHD","address":"NO. 27",'
+    '"date":"2018-06-09","total":"35.85"}',
+    "KOPI HARBOUR": '{"company":"KEDAI KOPI HARBOUR VIEW","address":null,"date":"2018-03-21",'
+    '"total":"15.80"}',
+}
 ANSWERS = {
     "HARBOUR LANE BAKERY LTD": '{"company":"HARBOUR LANE BAKERY LTD","date":"2025-03-14",'
     '"address":"14 HARBOUR LANE","total":23.65}',
@@ -36,6 +42,18 @@ BANK = {
     "how long": "transfer_timing",
     "home address": "edit_personal_details",
 }
+FIELDS = ("company", "address", "date", "total")
+READER = Card(
+    name="r",
+    licence="MIT",
+    task=ExtractTask(
+        json_schema={
+            "type": "object",
+            "properties": {name: {"type": ["string", "null"]} for name in FIELDS},
+            "required": list(FIELDS),
+        }
+    ),
+)
 CARD = Card(
     name="s",
     licence="MIT",
@@ -45,19 +63,21 @@ CARD = Card(
 
 def script(prompt):
     return next(
-        answer for words, answer in {**ANSWERS, **INTENTS, **BANK}.items() if words in prompt
+        answer
+        for words, answer in {**TILL, **ANSWERS, **INTENTS, **BANK}.items()
+        if words in prompt
     )
 
 
 @pytest.fixture
 def shown(monkeypatch, capsys):
     """What the demo prints on 80 columns with a model that answers as one should."""
-    cards = {"s": CARD, "m": None}
+    cards = {"r": READER, "s": CARD, "m": None}
     monkeypatch.setattr(
         edgeslm, "load", lambda name: Model(ScriptedEngine(script, sharpness=40.0), cards[name])
     )
     monkeypatch.setenv("COLUMNS", "80")
-    assert demo.main(["--specialists", "s", "s", "--model", "m"]) == 0
+    assert demo.main(["--reader", "r", "--specialists", "s", "s", "--model", "m"]) == 0
     return capsys.readouterr().out
 
 
@@ -72,6 +92,8 @@ def test_the_specialists_come_first_and_name_each_request(shown):
 def test_values_stand_beside_confidence_and_evidence(shown):
     for field, value, evidence in (
         ("company", "HARBOUR LANE BAKERY LTD", "HARBOUR LANE BAKERY LTD"),
+        ("date", "2018-06-09", "09/06/2018"),
+        ("address", "none", "not in the text"),
         ("date", "2025-03-14", "14/03/2025"),
         ("total", "23.65", "23.65"),
         ("date", "2024-11-29", "11/29/2024"),
@@ -94,6 +116,7 @@ def test_it_fits_80_columns_but_for_the_commands_to_copy(shown):
     commands = [line for line in lines if "YOUR.txt" in line]
     assert max(len(line) for line in lines if line not in commands) <= 80
     assert [re.sub(r"^.*edgeslm ", "", line) for line in commands] == [
+        "extract r YOUR.txt",
         "classify s YOUR.txt",
         "extract m YOUR.txt --grounded --schema examples/receipt.schema.json",
         "classify m YOUR.txt --labels return,payment,delivery",
@@ -118,5 +141,5 @@ def test_without_the_model_it_names_the_command_that_pulls_it(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout) == (12, "")
-    assert "edgeslm pull intents-oos-mini" in done.stderr
+    assert "edgeslm pull receipt-fields" in done.stderr
     assert "Traceback" not in done.stderr
