@@ -51,7 +51,7 @@ development = 0.15
 rank = 4
 layers = 1
 [train]
-epochs = 3
+epochs = 12
 learning_rate = 1e-2
 evaluations = 2
 [quantize]
