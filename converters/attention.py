@@ -11,11 +11,13 @@ from torch.overrides import TorchFunctionMode
 
 
 class FastAttention(TorchFunctionMode):
-    """Within this context causal attention takes the fastest way that gives the same numbers.
+    """Within this context causal attention of bfloat16 takes a faster way back on a processor.
 
     torch's flash attention for processors is quick on its way there, and slow on its way back: 4
     rows of 540 tokens (9 heads of 64) take 71 ms there and back, 8 of 300 take 49, and 32 of 40
-    take 36; with whole matrices on the way back they take 59, 30 and 8 (2 cores with AMX).
+    take 36; with whole matrices on the way back they take 59, 30 and 8 (2 cores with AMX). The
+    way there is the same bit for bit; gradients are within 1.1 % of float32's in norm, those of
+    flash attention within 0.5 %.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

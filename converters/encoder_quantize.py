@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 #: "int8" uses 7 of its bits: with 8, processors without VNNI overflow 16-bit sums and answer
 #: otherwise than those with it, and a file is made for all of them. So 8 bits are no candidate to
 #: be measured: a processor with VNNI, where they are exact, would find nothing wrong with them.
-#: The other two are summed in wider numbers everywhere.
 Scheme = Literal["int8", "uint8", "int8 blocks"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 #: a float table of more values than this is looked up in 8 bits, with a scale for each row
