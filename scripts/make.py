@@ -43,6 +43,16 @@ COMMANDS: dict[str, list[list[str]]] = {
 #: the extras of pyproject.toml that a command needs; most need those of inference and tests alone
 EXTRAS = {"test": "dev,train", "lint": "dev,train", "train": "dev,train"}
 
+#: What llama.cpp is not to be compiled for although the processor has it. Its attention over
+#: AVX512-FP16 takes heads of fewer than 128 numbers one number at a time, which made a decode 1.6
+#: times slower behind 300 tokens and 1.9 times behind 1,000 (benchmarks/LOG.md). GCC 12.2 sets AMX
+#: up with an illegal instruction (its bug 114098).
+AVOIDED = {
+    "avx512_fp16": "-mno-avx512fp16",
+    "amx_tile": "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16",
+}
+CPU_FACTS = Path("/proc/cpuinfo")
+
 NO_COMPILER = """\
 llama-cpp-python has to be compiled, and no C++ compiler was found. Install one:
   Debian, Ubuntu:  sudo apt-get install build-essential
@@ -177,6 +187,7 @@ def _install(command: list[str]) -> None:
         subprocess.Popen(
             command,
             cwd=ROOT,
+            env=os.environ | compiler_settings(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -203,6 +214,24 @@ def _install(command: list[str]) -> None:
 def _explain_pip_failure(tail: deque[str]) -> str:
     hint = "" if _has_compiler() else "\n\n" + NO_COMPILER.format(python=PYTHON)
     return f"{''.join(tail)}\nthe installation failed; all of its output is in {LOG}{hint}"
+
+
+def compiler_settings() -> dict[str, str]:
+    """CFLAGS and CXXFLAGS without AVOIDED, where the processor has it and the compiler knows it."""
+    facts = CPU_FACTS.read_text() if CPU_FACTS.exists() else ""
+    has = set(facts.partition("\nflags")[2].partition("\n")[0].split())
+    settings = {}
+    for variable, compiler in (("CFLAGS", ["CC", "cc"]), ("CXXFLAGS", ["CXX", "c++"])):
+        command = os.environ.get(compiler[0], "").split() or compiler[1:]
+        flags = [
+            flag
+            for feature in AVOIDED.keys() & has
+            for flag in AVOIDED[feature]
+            if shutil.which(command[0]) and _quiet([*command, flag, "-E", "-xc", os.devnull]) == 0
+        ]
+        if flags:
+            settings[variable] = " ".join([*os.environ.get(variable, "").split(), *sorted(flags)])
+    return settings
 
 
 def _has_compiler() -> bool:

@@ -136,3 +136,45 @@ def test_wrong_usage(arguments, capsys):
 def test_the_makefile_has_every_command():
     targets = (ROOT / "Makefile").read_text().partition("TARGETS = ")[2].splitlines()[0]
     assert targets.split() == list(make.COMMANDS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the compiler stand-in is a shell script")
+@pytest.mark.parametrize(
+    ("features", "known", "flags"),
+    [
+        ("fpu avx512_fp16 amx_tile", "-mno-", "-march=x -mno-amx-bf16 -mno-amx-int8 -mno-amx-tile"),
+        ("fpu avx512_fp16", "-mno-avx512fp16", "-march=x -mno-avx512fp16"),
+        ("fpu avx512_fp16", "nothing", None),  # an older compiler, which refuses the flag
+        ("fpu avx512f", "-mno-", None),
+    ],
+)
+def test_llama_is_compiled_without_what_slows_or_breaks_it(
+    monkeypatch, tmp_path, features, known, flags
+):
+    facts, compiler = tmp_path / "cpuinfo", tmp_path / "cc"
+    facts.write_text(f"processor\t: 0\nflags\t\t: {features}\nbugs\t\t: amx_tile\n")
+    compiler.write_text(f'#!/bin/sh\ncase "$1" in {known}*) exit 0;; esac\nexit 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setattr(make, "CPU_FACTS", facts)
+    for variable in ("CC", "CXX"):
+        monkeypatch.setenv(variable, str(compiler))
+    monkeypatch.setenv("CXXFLAGS", "-march=x")
+    monkeypatch.setenv("CFLAGS", "-O1")
+    settings = make.compiler_settings()
+    if flags is None:
+        assert settings == {}
+    else:
+        assert settings["CXXFLAGS"].startswith(flags)
+        assert settings["CFLAGS"] == settings["CXXFLAGS"].replace("-march=x", "-O1")
+        assert ("-mno-avx512fp16" in settings["CXXFLAGS"]) == ("avx512_fp16" in features)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the compiler is another there")
+def test_without_a_compiler_or_its_facts_nothing_is_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(make, "CPU_FACTS", tmp_path / "none")
+    assert make.compiler_settings() == {}
+    (tmp_path / "facts").write_text("flags : avx512_fp16\n")
+    monkeypatch.setattr(make, "CPU_FACTS", tmp_path / "facts")
+    for variable in ("CC", "CXX"):
+        monkeypatch.setenv(variable, str(tmp_path / "no compiler"))
+    assert make.compiler_settings() == {}
