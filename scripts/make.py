@@ -48,8 +48,8 @@ EXTRAS = {"test": "dev,train", "lint": "dev,train", "train": "dev,train"}
 #: times slower behind 300 tokens and 1.9 times behind 1,000 (benchmarks/LOG.md). GCC 12.2 sets AMX
 #: up with an illegal instruction (its bug 114098).
 AVOIDED = {
-    "avx512_fp16": "-mno-avx512fp16",
-    "amx_tile": "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16",
+    "avx512_fp16": ["-mno-avx512fp16"],
+    "amx_tile": ["-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"],
 }
 CPU_FACTS = Path("/proc/cpuinfo")
 
