@@ -313,3 +313,22 @@ def test_decodes_of_an_answer_are_those_behind_the_prompt(monkeypatch):
     assert decodes.behind(len(prompt)) == 0
     assert decodes.saw([5, 6, 8])
     assert not decodes.saw(prompt)
+
+
+def test_a_peer_gets_the_very_library_of_edgeslm(tmp_path):
+    own, lib = tmp_path / "own", tmp_path / "e" / "lib" / "python3" / "llama_cpp" / "lib"
+    for folder, files in (
+        (own, {"libggml.so": b"fast", "libllama.so": b"same"}),
+        (lib, {"libggml.so": b"slow", "libllama.so": b"same", "libold.so": b"x"}),
+    ):
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    environments.share_build(sorted(own.iterdir()), tmp_path / "e")
+    assert {file.name: file.read_bytes() for file in lib.iterdir()} == {
+        "libggml.so": b"fast",
+        "libllama.so": b"same",
+    }
+    before = (lib / "libllama.so").stat().st_ino
+    environments.share_build(sorted(own.iterdir()), tmp_path / "e")
+    assert (lib / "libllama.so").stat().st_ino == before, "the same files are left alone"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.receipts import ROOT
 from benchmarks.results import TUNED
+from edgeslm import machine
 from edgeslm.errors import EdgeslmError
 
 ENVIRONMENTS = ROOT / ".cache" / "peers"
@@ -30,7 +33,8 @@ class Peer:
 
     ``environment`` is a folder's name; where it is empty, edgeslm's own has all that is needed.
     ``module`` and ``kind`` name the class in worker.py and its variant. ``same_llama`` peers
-    get the llama-cpp-python that edgeslm uses; the others bring a library of their own.
+    get the llama-cpp-python that edgeslm uses, compiled as that is; the others bring a library
+    of their own.
     ``classifies`` is False for variants that differ for a schema alone.
     """
 
@@ -84,14 +88,30 @@ def ensure(peer: Peer, folder: Path = ENVIRONMENTS) -> Path:
     home, wanted = folder / peer.environment, "\n".join(peer.installed_from())
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = home / _STAMP
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return python
-    shutil.rmtree(home, ignore_errors=True)  # half of an environment, or one of other versions
-    _run([sys.executable, "-m", "venv", str(home)], peer)
-    pip = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    _run([*pip, *peer.installed_from()], peer)
-    stamp.write_text(wanted, encoding="utf-8")
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(home, ignore_errors=True)  # half of an environment, or one of other versions
+        _run([sys.executable, "-m", "venv", str(home)], peer)
+        pip = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+        _run([*pip, *peer.installed_from()], peer)
+        stamp.write_text(wanted, encoding="utf-8")
+    if peer.same_llama:
+        share_build(machine.library_files(), home)
     return python
+
+
+def share_build(own: Sequence[Path], home: Path) -> None:
+    """Give the environment at ``home`` these files of llama.cpp in place of those compiled for it.
+
+    The same version compiled with other flags, or found in pip's cache, can be half as fast.
+    """
+    for theirs in home.glob("**/llama_cpp/lib"):
+        names = [file.name for file in own]
+        same, _, _ = filecmp.cmpfiles(own[0].parent, theirs, names, shallow=False)
+        if len(same) < len(names):
+            shutil.rmtree(theirs)
+            theirs.mkdir()
+            for file in own:
+                shutil.copy2(file, theirs)
 
 
 def _run(command: list[str], peer: Peer) -> None:
