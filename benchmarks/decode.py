@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -182,18 +182,24 @@ def main(
         path = source if kind is None else requantized(source, kind, CACHE)
         words = Path(model).name + ("" if kind is None else f", requantized to {kind}")
         plan = QUICK if quick else Plan(parts, inputs, receipts, kinds, without)
-        with bars(console) as progress:
-            run = measure(source, path, words, plan, progress)
+        for part in plan.parts:  # each is kept before the next one begins
+            with bars(console) as progress:
+                run = measure(source, path, words, replace(plan, parts=(part,)), progress)
+            _keep(run, part, console, enough=plan.inputs >= ENOUGH)
     except EdgeslmError as error:
         cli.fail(error)
+
+
+def _keep(run: DecodeRun, part: str, console: Console, *, enough: bool) -> None:
+    """Show a part of the run, and publish it beside the others if it is one to rely on."""
     Console().print(Markdown(decode_report.section(run)))
     if not run.sound:
         console.print("an answer of edgeslm was not valid, or not the same with drafts: not kept")
         sys.exit(UNSOUND)
-    if plan.inputs < ENOUGH:
+    if not enough:
         console.print(f"not kept: that takes {ENOUGH} inputs")
         return
-    write(RESULTS, completed(run, kept(), parts).model_dump_json(indent=2) + "\n")
+    write(RESULTS, completed(run, kept(), (part,)).model_dump_json(indent=2) + "\n")
     page.publish()
     console.print(f"written: {RESULTS.name}, {page.PAGE.name}")
 
