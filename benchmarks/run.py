@@ -129,12 +129,19 @@ def describe_setting(model: str) -> Setting:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    """The commit checked out, "-dirty" where anything but what runs write has been changed."""
+    git = ["git", "-C", str(ROOT)]
+    written = [":(exclude)benchmarks/results", ":(exclude)benchmarks/LOG.md", ":(exclude)docs"]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, "diff", "--quiet", "HEAD", "--", ".", *written], check=False
+        )
     except (OSError, subprocess.CalledProcessError):  # an unpacked archive, or no git here
         return "unknown commit"
-    return done.stdout.strip()
+    return done.stdout.strip() + ("-dirty" if changed.returncode else "")
 
 
 def _keep(run: Run, note: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import drafts, subjects
+from benchmarks import run as bench_run
 from benchmarks.invoices import make_invoice
 from benchmarks.peers import environments, worker
 from benchmarks.peers.counting import Decodes
@@ -332,3 +333,25 @@ def test_a_peer_gets_the_very_library_of_edgeslm(tmp_path):
     before = (lib / "libllama.so").stat().st_ino
     environments.share_build(sorted(own.iterdir()), tmp_path / "e")
     assert (lib / "libllama.so").stat().st_ino == before, "the same files are left alone"
+
+
+def test_what_runs_write_does_not_make_the_next_run_another_code(tmp_path, monkeypatch):
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    for name in ("docs/benchmarks.md", "benchmarks/results/decode.json", "edgeslm/a.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "all")
+    monkeypatch.setattr(bench_run, "ROOT", tmp_path)
+    clean = bench_run._commit()
+    (tmp_path / "docs/benchmarks.md").write_text("after")
+    (tmp_path / "benchmarks/results/decode.json").write_text("after")
+    assert bench_run._commit() == clean
+    (tmp_path / "edgeslm/a.py").write_text("after")
+    assert bench_run._commit() == f"{clean}-dirty"
+    monkeypatch.setattr(bench_run, "ROOT", tmp_path / "none")
+    assert bench_run._commit() == "unknown commit"
