@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import jsonschema_rs
 
@@ -97,16 +96,6 @@ class Question(ABC):
         return b"".join(pieces).decode()
 
 
-_models: WeakKeyDictionary[LlamaEngine, Model] = WeakKeyDictionary()
-
-
-def _model(engine: LlamaEngine) -> Model:
-    """The one model over an engine: two would not know of each other's sequences and cells."""
-    if engine not in _models:
-        _models[engine] = Model(engine)
-    return _models[engine]
-
-
 class Subject(Question):
     """One schema on one loaded model.
 
@@ -125,7 +114,7 @@ class Subject(Question):
         schema = closed(schema)
         spec = prompt or default_prompt(schema)
         super().__init__(engine, spec, max_tokens)
-        self.extractor: Extractor[Any] = _model(engine).extractor(schema, prompt=spec)
+        self.extractor: Extractor[Any] = Model(engine).extractor(schema, prompt=spec)
         self.schema, self.form = schema, {"schema": schema}
         self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
 
@@ -159,7 +148,7 @@ class LabelQuestion(Question):
         longest = max(len(engine.tokenize(label)) for label in labels)
         super().__init__(engine, classify_prompt(specs), longest + 1)
         self.labels, self.form = tuple(labels), {"labels": list(labels)}
-        self._classifier = _model(engine).classifier(self.labels)
+        self._classifier = Model(engine).classifier(self.labels)
 
     def own(self, text: str, max_tokens: int) -> Own:
         result = self._classifier(text)

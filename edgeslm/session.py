@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -82,6 +83,28 @@ class _Shared:
         return tuple(sorted(found, key=lambda token: -len(pieces[token])))
 
 
+_known: WeakKeyDictionary[Engine, ReferenceType[_Shared]] = WeakKeyDictionary()
+_known_lock = threading.Lock()
+
+
+def _shared(engine: Engine, saved: PrefixCache | None) -> _Shared:
+    """What the engine's other sessions use, or a new one; ``saved`` is that of the first.
+
+    Sessions that did not know of each other would overwrite each other's prompts, and answer
+    from those of another task.
+    """
+    with _known_lock:
+        before = _known.get(engine)
+        shared = None if before is None else before()
+        if shared is None or shared.closed:
+            if before is not None and shared is None:  # all are gone, their prompts are not
+                for sequence in range(engine.max_sequences):
+                    engine.truncate(sequence, 0)
+            shared = _Shared(engine, saved)
+            _known[engine] = ref(shared)
+        return shared
+
+
 @dataclass(frozen=True, slots=True)
 class _Adapter:
     """An adapter that was loaded: its number in the engine, its file's sha256."""
@@ -93,12 +116,13 @@ class _Adapter:
 class Session:
     """An engine and what requests share. Safe for many threads; requests take turns.
 
-    ``saved`` keeps fixed prompts for later processes; None keeps them in this one alone.
+    ``saved`` keeps fixed prompts for later processes; None keeps them in this one alone. All
+    sessions of an engine are one queue, and closing one closes all.
     """
 
     def __init__(self, engine: Engine, saved: PrefixCache | None = None) -> None:
         self.engine = engine
-        self._shared = _Shared(engine, saved)
+        self._shared = _shared(engine, saved)
         self._adapter: _Adapter | None = None
         self._removed = False
         self._reuses = True

@@ -45,7 +45,7 @@ EXTRAS = {"test": "dev,train", "lint": "dev,train", "train": "dev,train"}
 
 #: What llama.cpp is not to be compiled for although the processor has it. Its attention over
 #: AVX512-FP16 takes heads of fewer than 128 numbers one number at a time, which made a decode 1.6
-#: times slower behind 300 tokens and 1.9 times behind 1,000 (benchmarks/LOG.md). GCC 12.2 sets AMX
+#: times slower behind 300 tokens and 1.85 times behind 1,000 (benchmarks/LOG.md). GCC 12.2 sets AMX
 #: up with an illegal instruction (its bug 114098).
 AVOIDED = {
     "avx512_fp16": ["-mno-avx512fp16"],

@@ -103,6 +103,44 @@ def test_the_context_grows_and_then_prefixes_make_room(
         session.close()
 
 
+def test_sessions_of_one_engine_keep_each_others_prefixes() -> None:
+    """Unaware of each other they would use the same sequences, and answer other prompts."""
+    engine = ScriptedEngine()
+    prompts = [Prompt(tuple(engine.tokenize(f"{n} is asked ")), ()) for n in "AB"]
+    text = engine.tokenize("this")
+    wanted = [alone(engine, [*p.prefix, *text]) for p in prompts]
+    sessions = [Session(engine) for _ in prompts]
+    cached = []
+    for n in (0, 1, 0, 1):
+        with sessions[n].request(None):
+            filled = sessions[n].prefill(prompts[n], text, 1)
+            assert same(filled.row, wanted[n])
+            cached.append(filled.cached)
+    lengths = [len(p.prefix) for p in prompts]
+    assert cached == [0, 0, *lengths]
+
+
+def test_what_a_session_left_in_an_engine_takes_no_room_from_the_next(tiny_model: Path) -> None:
+    engine = LlamaEngine(tiny_model, context_size=256, max_context=256, threads=1)
+    session = Session(engine)
+    for number in range(PREFIX_SLOTS):
+        with session.request(None):
+            session.prefill(prompt(number), tokens_of(3), 1)
+    del session
+    last = Session(engine)
+    with last.request(None):
+        last.prefill(prompt(0), tokens_of(200), 10)
+    last.close()
+
+
+def test_closing_one_session_closes_all_of_the_engine() -> None:
+    engine = ScriptedEngine()
+    first, second = Session(engine), Session(engine)
+    first.close()
+    with pytest.raises(EngineError, match="closed"), second.request(None):
+        pass
+
+
 def test_a_prompt_of_nothing_but_its_prefix_is_read(session: Session, engine: LlamaEngine) -> None:
     bare = Prompt(tuple(tokens_of(12)), ())
     expected = alone(engine, tokens_of(12))
