@@ -19,7 +19,7 @@ from rich.progress import Progress
 from benchmarks import decode_report, page, subjects
 from benchmarks.console import bar, bars, parts_of
 from benchmarks.contestants import contestants
-from benchmarks.decode_results import RESULTS, Comparison, DecodeRun, Drafts, Overhead, kept
+from benchmarks.decode_results import Comparison, DecodeRun, Drafts, Overhead, file_of, kept_in
 from benchmarks.drafts import drafts, overhead
 from benchmarks.models import requantized
 from benchmarks.peers.environments import PEERS
@@ -33,7 +33,7 @@ from edgeslm.errors import EdgeslmError
 from edgeslm.store import Store
 
 PARTS = ("receipts", "invoices", "drafts", "overhead")
-KINDS = ("Q4_0", "Q8_0", "Q4_K_M", "F16")
+KINDS = ("Q4_0", "Q8_0", "Q4_K_M", "IQ4_NL", "F16")
 #: a run of fewer inputs shows that all works; its numbers are not kept
 ENOUGH = 20
 
@@ -135,11 +135,17 @@ def completed(run: DecodeRun, before: DecodeRun | None, parts: tuple[str, ...]) 
     return run.model_copy(
         update={
             "comparisons": sorted(comparisons, key=lambda c: order.index(c.task)),
-            "drafts": run.drafts if "drafts" in parts else before.drafts,
+            "drafts": _by_kind([*before.drafts, *run.drafts]),
             "overheads": run.overheads if "overhead" in parts else before.overheads,
             "seconds": run.seconds + before.seconds,
         }
     )
+
+
+def _by_kind(found: list[Drafts]) -> list[Drafts]:
+    """The last of each quantization, in the order of KINDS."""
+    last = {drafts.kind: drafts for drafts in found}
+    return [last[kind] for kind in KINDS if kind in last]
 
 
 _TASKS = {subjects.RECEIPTS: "receipts", subjects.INVOICES: "invoices"}
@@ -199,9 +205,11 @@ def _keep(run: DecodeRun, part: str, console: Console, *, enough: bool) -> None:
     if not enough:
         console.print(f"not kept: that takes {ENOUGH} inputs")
         return
-    write(RESULTS, completed(run, kept(), (part,)).model_dump_json(indent=2) + "\n")
+    path = file_of(run)
+    before = kept_in(path) if path.is_file() else None
+    write(path, completed(run, before, (part,)).model_dump_json(indent=2) + "\n")
     page.publish()
-    console.print(f"written: {RESULTS.name}, {page.PAGE.name}")
+    console.print(f"written: {path.name}, {page.PAGE.name}")
 
 
 if __name__ == "__main__":

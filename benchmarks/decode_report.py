@@ -1,6 +1,8 @@
-"""A run of benchmarks.decode in words and tables: the last section of docs/benchmarks.md."""
+"""Runs of benchmarks.decode in words and tables: a section of docs/benchmarks.md."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from benchmarks.decode_results import Comparison, Contestant, DecodeRun, Drafts, Overhead
 from benchmarks.results import TUNED, Setting
@@ -21,54 +23,64 @@ PREFILL_AIM = 1.35
 OVERHEAD_AIM = 1.03
 
 
-def section(run: DecodeRun | None) -> str:
-    """The section, to be put behind report.page; nothing without a run."""
-    if run is None:
+def section(runs: Sequence[DecodeRun]) -> str:
+    """The section, to be put behind report.page; nothing without runs."""
+    if not runs:
         return ""
-    parts = [_head(run.setting, run.seconds)]
+    return "\n" + "\n\n".join([_HEAD, *(part for run in runs for part in _parts(run))]) + "\n"
+
+
+def _parts(run: DecodeRun) -> list[str]:
+    parts = [_setting(run.setting, run.seconds)]
     parts += [_comparison(comparison) for comparison in run.comparisons]
     parts += [_drafts(run.drafts)] if run.drafts else []
     parts += [_overheads(run.overheads)] if run.overheads else []
-    return "\n" + "\n\n".join(parts) + "\n"
+    return parts
 
 
-def _head(s: Setting, seconds: float) -> str:
+def _setting(s: Setting, seconds: float) -> str:
     load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
     versions = ", ".join(f"{name} {version}" for name, version in s.versions.items())
-    return "\n".join(
-        [
-            "## Decoding beside other libraries",
-            "",
-            "Written by `python -m benchmarks.decode`, a run of its own: "
-            f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it "
-            f"{load}, {seconds / 60:.0f} minutes. Model: {s.model}. {versions}.",
-            "",
-            "The same file, JSON Schema, prompt, threads and token budget, greedy, flash attention",
-            "on; contestants take turns, and their order turns around from input to input. Before",
-            "each timed call every contestant answers another text, so that it may hold the fixed",
-            "part of the prompt (outlines clears its model after every call and so does not).",
-            "All but edgeslm and `Llama` run in processes and environments of their own, and are",
-            "timed there; compiling the schema is not counted in “median time”.",
-            "Tokens are those of the answer's text, by the model's tokenizer; where contestants",
-            "write answers of other lengths, the time for each says more than that of the whole.",
-            "“Same prompt” counts the inputs at which the model was given the very tokens that",
-            "edgeslm gave it, “agreement” is the share of all leaves with edgeslm's value.",
-            "All write JSON without spaces, but for outlines on llguidance and llama-server's",
-            "`json_schema`, which have no setting for it: there the model chooses. “No spaces” is",
-            "the same server with the grammar of llama.cpp's own converter, its spaces taken out.",
-            "transformers runs the same weights dequantized to float32, its prompt cached; alone",
-            "it has nothing that holds a schema, so its valid answers are those of the prompt.",
-            "The server's wheel brings a llama.cpp of its own, compiled for any processor of its",
-            "kind; what it uses of this one stands below its table.",
-        ]
+    return (
+        f"### {s.model}\n\n{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average "
+        f"before it {load}, {seconds / 60:.0f} minutes. {versions}."
     )
+
+
+_HEAD = "\n".join(
+    [
+        "## Decoding beside other libraries",
+        "",
+        "Written by `python -m benchmarks.decode`, a run of its own for each model.",
+        "",
+        "The same file, JSON Schema, prompt, threads and token budget, greedy, flash attention",
+        "on; contestants take turns, and their order turns around from input to input. Before",
+        "each timed call every contestant answers another text, so that it may hold the fixed",
+        "part of the prompt (outlines clears its model after every call and so does not).",
+        "All but edgeslm and `Llama` run in processes and environments of their own, and are",
+        "timed there; compiling the schema is not counted in “median time”.",
+        "Tokens are those of the answer's text, by the model's tokenizer; where contestants",
+        "write answers of other lengths, the time for each says more than that of the whole.",
+        "“Same prompt” counts the inputs at which the model was given the very tokens that",
+        "edgeslm gave it, “agreement” is the share of all leaves with edgeslm's value.",
+        "All write JSON without spaces, but for outlines on llguidance and llama-server's",
+        "`json_schema`, which have no setting for it: there the model chooses. “No spaces” is",
+        "the same server with the grammar of llama.cpp's own converter, its spaces taken out.",
+        "transformers runs the same weights dequantized to float32, its prompt cached; alone",
+        "it has nothing that holds a schema, so its valid answers are those of the prompt.",
+        "The server's wheel brings a llama.cpp of its own, compiled for any processor of its",
+        "kind; what it uses of this one stands below its table.",
+        "A trained model answers with its card's schema and prompt, but without its grounding,",
+        "which no peer has.",
+    ]
+)
 
 
 def _comparison(c: Comparison) -> str:
     is_long = c.prefill is None
     rows = [_row(side, c.n, is_long) for side in c.contestants]
     lines = [
-        f"### {c.task}",
+        f"#### {c.task}",
         "",
         f"Inputs: {c.inputs}.",
         "",
@@ -110,23 +122,25 @@ def _row(side: Contestant, n: int, is_long: bool) -> str:
 
 
 def _drafts(found: list[Drafts]) -> str:
+    longest = max(found, key=lambda d: d.identical.n)
     rows = [
-        f"| {d.kind} | {'yes' if d.steady else 'no'} | {_estimate(d.identical)} | "
-        f"{_ratio(d.ratio)} | {d.decodes:.0f} | {d.decodes_exact:.0f} | "
+        f"| {d.kind} | {d.identical.n} | {'yes' if d.steady else 'no'} | "
+        f"{_estimate(d.identical)} | {_ratio(d.ratio)} | {d.decodes:.0f} | {d.decodes_exact:.0f} | "
         f"{'' if d.scores is None else _estimate(d.scores.overall)} | "
         f"{'' if d.scores_exact is None else _estimate(d.scores_exact.overall)} |"
         for d in found
     ]
     return "\n".join(
         [
-            "### Copy drafts: the same answers?",
+            "#### Copy drafts: the same answers?",
             "",
-            f"{found[0].inputs}, each with drafts and with `exact=True`. Where llama.cpp gives",
-            "the same bits whatever the batch (“steady”), every answer has to be the same bytes.",
+            f"{longest.inputs}, or the first n of them, each with drafts and with `exact=True`.",
+            "Where llama.cpp gives the same bits whatever the batch (“steady”), every answer has",
+            "to be the same bytes.",
             "",
-            "| | steady | identical | time without / with | decodes with | without | F1 with "
+            "| | n | steady | identical | time without / with | decodes with | without | F1 with "
             "| without |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| --- " * 9 + "|",
             *rows,
         ]
     )
@@ -140,7 +154,7 @@ def _overheads(found: list[Overhead]) -> str:
     ]
     return "\n".join(
         [
-            "### Copy drafts: what they cost where nothing is copied",
+            "#### Copy drafts: what they cost where nothing is copied",
             "",
             f"Aim: at most {OVERHEAD_AIM:g} times the time without them.",
             "",

@@ -1,4 +1,4 @@
-"""What a run of benchmarks.decode found, as plain data that is kept as JSON."""
+"""What runs of benchmarks.decode found, as plain data; one of each model is kept as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.receipts import ROOT, Scores
 from benchmarks.results import Setting
 from edgeslm.intervals import Estimate
 
-RESULTS = ROOT / "benchmarks" / "results" / "decode.json"
+FOLDER = ROOT / "benchmarks" / "results" / "decode"
 
 
 class _Frozen(BaseModel):
@@ -106,8 +106,17 @@ class DecodeRun(_Frozen):
         return valid and all(d.identical.value == 1 for d in self.drafts if d.steady)
 
 
-def kept(path: Path = RESULTS) -> DecodeRun | None:
-    """The run that the repository keeps, if there is one."""
-    if not path.is_file():
-        return None
+def file_of(run: DecodeRun, folder: Path = FOLDER) -> Path:
+    """Where the run of a model is kept, however it was requantized."""
+    name, _, _ = run.setting.model.partition(",")
+    return folder / f"{name}.json"
+
+
+def kept(folder: Path = FOLDER) -> list[DecodeRun]:
+    """The runs that the repository keeps, in the order of their models' names."""
+    return [kept_in(path) for path in sorted(folder.glob("*.json"))]
+
+
+def kept_in(path: Path) -> DecodeRun:
+    """The run that is kept in a file."""
     return DecodeRun.model_validate_json(path.read_text(encoding="utf-8"))

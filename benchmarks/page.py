@@ -51,11 +51,14 @@ def plot() -> str:
         for c in _spine().comparisons
     ]
     decode, classify = decode_results.kept(), classify_results.kept()
-    if decode is not None:
-        groups += [
-            (f"{c.task} (n = {c.n})", [(side.name, side.ms) for side in c.contestants])
-            for c in decode.comparisons
-        ]
+    groups += [
+        (
+            f"{c.task} (n = {c.n}, {run.setting.model})",
+            [(side.name, side.ms) for side in c.contestants],
+        )
+        for run in decode
+        for c in run.comparisons
+    ]
     if classify is not None:
         groups += classify_report.groups(classify)
     return drawn(groups)

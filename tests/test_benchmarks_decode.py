@@ -340,7 +340,7 @@ def test_what_runs_write_does_not_make_the_next_run_another_code(tmp_path, monke
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
 
-    for name in ("docs/benchmarks.md", "benchmarks/results/decode.json", "edgeslm/a.py"):
+    for name in ("docs/benchmarks.md", "benchmarks/results/decode/a.json", "edgeslm/a.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("before")
     git("init", "-q")
@@ -349,7 +349,7 @@ def test_what_runs_write_does_not_make_the_next_run_another_code(tmp_path, monke
     monkeypatch.setattr(bench_run, "ROOT", tmp_path)
     clean = bench_run._commit()
     (tmp_path / "docs/benchmarks.md").write_text("after")
-    (tmp_path / "benchmarks/results/decode.json").write_text("after")
+    (tmp_path / "benchmarks/results/decode/a.json").write_text("after")
     assert bench_run._commit() == clean
     (tmp_path / "edgeslm/a.py").write_text("after")
     assert bench_run._commit() == f"{clean}-dirty"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import decode, decode_report, subjects
+from benchmarks import decode, decode_report, decode_results, subjects
 from benchmarks.decode_results import Comparison, Contestant, DecodeRun, Drafts, Overhead
 from benchmarks.results import OWN, TUNED, Setting
 from edgeslm.intervals import Estimate, share
@@ -87,7 +87,7 @@ def made_up_run(*, valid=20, identical=100, model="a model"):
 
 
 def test_the_section_says_what_was_found():
-    section = decode_report.section(made_up_run())
+    section = decode_report.section([made_up_run()])
     assert "takes 1.40 × [1.30, 1.50] the bare evaluation" in section
     assert "Aim: at most 1.35; missed." in section
     assert "- guidance: not available: no wheel" in section
@@ -96,12 +96,12 @@ def test_the_section_says_what_was_found():
     )
     assert "| 12 ms | 5: reached |" in section
     assert "| 25.0 ms | not told | 20 of 20 | 50% | 20 of 20 | 12 ms | 2: missed |" in section
-    assert "| Q4_0 | yes | 1.000 [0.964, 1.000] | 1.30 × [1.20, 1.40] | 40 | 80 |" in section
+    assert "| Q4_0 | 100 | yes | 1.000 [0.964, 1.000] | 1.30 × [1.20, 1.40] | 40 | 80 |" in section
     assert section.count("| reached |") == section.count("| missed |") == 1
 
 
 def test_tables_of_the_section_have_even_rows():
-    section = decode_report.section(made_up_run())
+    section = decode_report.section([made_up_run()])
     tables = [part for part in section.split("\n\n") if part.startswith("|")]
     assert len(tables) == 4
     for table in tables:
@@ -109,7 +109,7 @@ def test_tables_of_the_section_have_even_rows():
 
 
 def test_without_a_run_there_is_no_section():
-    assert decode_report.section(None) == ""
+    assert decode_report.section([]) == ""
 
 
 def test_a_run_is_sound_where_edgeslm_kept_its_promises():
@@ -130,6 +130,32 @@ def test_a_part_that_was_left_out_comes_from_the_run_before():
     assert merged.seconds == 601
     assert decode.completed(receipts, made_up_run(model="another"), ("receipts",)) == receipts
     assert decode.completed(receipts, None, ("receipts",)) == receipts
+
+
+def test_quantizations_that_were_measured_apart_add_up():
+    before = made_up_run()
+    later = before.drafts[1].model_copy(update={"identical": share(30, 40)})
+    more = later.model_copy(update={"kind": "Q8_0"})
+    run = before.model_copy(update={"comparisons": [], "overheads": [], "drafts": [later, more]})
+    merged = decode.completed(run, before, ("drafts",))
+    assert [(d.kind, d.identical.n) for d in merged.drafts] == [
+        ("Q4_0", 100),
+        ("Q8_0", 40),
+        ("F16", 40),
+    ]
+
+
+def test_each_model_has_a_file_of_its_own(tmp_path):
+    runs = [made_up_run(model="b-model, requantized to Q4_0"), made_up_run(model="a-model")]
+    for run in runs:
+        path = decode_results.file_of(run, tmp_path)
+        path.write_text(run.model_dump_json())
+        assert path.stem in {"a-model", "b-model"}
+    assert decode_results.kept(tmp_path) == runs[::-1]
+    section = decode_report.section(runs)
+    assert section.count("### b-model, requantized to Q4_0") == 1
+    assert section.count("#### Receipts: long text, short answer") == 2
+    assert decode_results.kept(tmp_path / "none") == []
 
 
 def test_an_unknown_part_is_refused(capsys):
