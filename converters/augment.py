@@ -14,7 +14,7 @@ from typing import Any
 
 from converters.recipe import Augment, Data
 from converters.rows import Row
-from edgeslm.evidence import SpanFinder, dates
+from edgeslm.evidence import SpanFinder, dates, is_date
 
 _AMOUNT = re.compile(r"-?\d{1,7}\.\d{2}\Z", re.ASCII)
 _MONTHS = [name.upper() for name in calendar.month_abbr]
@@ -84,7 +84,7 @@ def _texts(row: Row) -> dict[str, str]:
     """The fields that are neither dates nor amounts, as they stand in the input."""
     finder, found = SpanFinder(row.input), {}
     for name, value in row.answer.items():
-        if isinstance(value, str) and not _AMOUNT.match(value) and not _is_date(value):
+        if isinstance(value, str) and not _AMOUNT.match(value) and not is_date(value):
             span = finder.find(value)
             if span is not None:
                 found[name] = row.input[slice(*span)]
@@ -162,7 +162,7 @@ def _swap(row: Row, pool: _Pool, rng: random.Random) -> Row:
         return row
     name = rng.choice(sorted(fields))
     raw, value = rng.choice(pool.texts[name])
-    return _if_readable(row, row.input.replace(fields[name], raw), {**row.answer, name: value})
+    return _if_readable(row, _replaced(row.input, fields[name], raw), {**row.answer, name: value})
 
 
 def _vary_text(row: Row, pool: _Pool, rng: random.Random) -> Row:
@@ -171,7 +171,7 @@ def _vary_text(row: Row, pool: _Pool, rng: random.Random) -> Row:
     for name, raw in _texts(row).items():
         others = {token: _other(token, pool, rng) for token in sorted(set(_TOKEN.findall(raw)))}
         fresh = _with_others(raw, others)
-        text = text.replace(raw, fresh)
+        text = _replaced(text, raw, fresh)
         answer[name] = _with_others(answer[name], others)
     return _if_readable(row, text, answer)
 
@@ -185,6 +185,13 @@ def _other(token: str, pool: _Pool, rng: random.Random) -> str:
     return rng.choice(pool.words)
 
 
+def _replaced(text: str, old: str, new: str) -> str:
+    """``text`` with another text for an old one, but not for a part of a word or number."""
+    before = r"(?<!\w)" if re.match(r"\w", old) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", old) else ""
+    return re.sub(before + re.escape(old) + after, lambda _: new, text)
+
+
 def _with_others(text: str, others: dict[str, str]) -> str:
     return _TOKEN.sub(lambda match: others.get(match[0], match[0]), text)
 
@@ -192,15 +199,7 @@ def _with_others(text: str, others: dict[str, str]) -> str:
 def _varied(text: str, value: str, rng: random.Random) -> tuple[str, Any]:
     if _AMOUNT.match(value):
         return _vary_amount(text, value, rng)
-    return _vary_date(text, date.fromisoformat(value), rng) if _is_date(value) else (text, value)
-
-
-def _is_date(value: str) -> bool:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
+    return _vary_date(text, date.fromisoformat(value), rng) if is_date(value) else (text, value)
 
 
 def _vary_amount(text: str, value: str, rng: random.Random) -> tuple[str, str]:

@@ -218,7 +218,7 @@ class SpanFinder:
         return None
 
     def _find_date(self, value: str) -> tuple[int, int] | None:
-        wanted = date.fromisoformat(value) if _is_date(value) else None
+        wanted = date.fromisoformat(value) if is_date(value) else None
         for span, readings in dates(self._text):
             if wanted in readings:
                 return span
@@ -267,7 +267,8 @@ def _readings(written: str) -> Iterator[Decimal]:
         yield Decimal(f"{re.sub(r'[.,]', '', whole)}.{decimals}")
 
 
-def _is_date(value: str) -> bool:
+def is_date(value: str) -> bool:
+    """Whether a value is an ISO 8601 date, as the readings of a date are compared."""
     try:
         date.fromisoformat(value)
     except ValueError:

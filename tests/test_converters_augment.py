@@ -158,6 +158,19 @@ def test_a_swapped_text_is_one_that_another_row_has():
     assert len(seen) == 3 * 2 * 3
 
 
+@pytest.mark.parametrize("how", ["swap_field", "vary_text"])
+def test_a_text_is_no_other_inside_longer_words_and_numbers(how):
+    row = Row("1", "LEAF\nCLOVERLEAF STREET\nLEAFLET 3\n(LEAF)", {"shop": "LEAF"})
+    others = [Row(name, f"{name}\nSTREET", {"shop": name}) for name in ("MELATI", "KENARI")]
+    changed = set()
+    for seed in range(40):
+        after = augmented([row, *others], data(**{how: 1}), seed=str(seed))[0]
+        shop = after.answer["shop"]
+        assert after.input == f"{shop}\nCLOVERLEAF STREET\nLEAFLET 3\n({shop})"
+        changed.add(shop)
+    assert len(changed) > 1
+
+
 def test_only_rare_words_and_numbers_are_others():
     for seed in range(40):
         for row in augmented(SHOPS * 50, data(vary_text=1), seed=str(seed))[:3]:
