@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgeslm.draft import BatchCost, CopyDrafter, DraftLength
+from edgeslm.draft import CopyDrafter
+from edgeslm.draft_length import BatchCost, DraftLength
 from edgeslm.engine import Batch, Engine, Logits
 from edgeslm.errors import DeadlineError
 from edgeslm.grammar import Matcher
@@ -96,6 +97,7 @@ class Decoder:
         self._drafter = drafter
         self._draft_length = DraftLength(cost or BatchCost(measured=False))
         self._company = company
+        self._kind = ""
         self._end = frozenset(engine.vocab.end)
         self.out = Decoded()
         self._length = 0
@@ -212,7 +214,7 @@ class Decoder:
         self._position += accepted
         if accepted < len(draft):
             self._engine.truncate(self._sequence, self._position)
-        self._draft_length.judge(len(draft), accepted)
+        self._draft_length.judge(self._kind, len(draft), accepted)
         draft.clear()
 
     def _draft(self, pending: int) -> list[int]:
@@ -220,11 +222,13 @@ class Decoder:
             return []
         company = self._company() if self._company is not None else 0
         room = min(
-            self._draft_length.best(pending, company),
             self._max_tokens - len(self.out.tokens),
             self._engine.max_outputs // (1 + company) - pending,
         )
-        return self._drafter.propose(self.out.tokens, self._matcher, room)
+        self._draft_length.begin(pending, company=company, room=room)
+        draft = self._drafter.propose(self.out.tokens, self._matcher, self._draft_length)
+        self._kind = draft.kind
+        return draft.tokens
 
     def _take_forced(self) -> list[int]:
         forced = self._matcher.forced()

@@ -2,55 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Callable, Sequence
 
+from edgeslm.draft_length import MAX_DRAFT, DraftLength
+from edgeslm.draft_values import BORDER, Copied, ValueDrafter
 from edgeslm.grammar import Matcher
 
-#: the most tokens drafted at once
-MAX_DRAFT = 24
-#: the share of right drafts that is expected before the first one
-_FIRST_GUESS = 0.8
 #: tokens of the longest match that is looked for
 _LONGEST_MATCH = 4
 #: a single token that stands in more places of the text than this says too little
 _MAX_PLACES = 3
+#: tokens at the end of an answer among which the key of an open value is looked for
+_TAIL = 48
+#: a key that may have ended, without the marks behind it
+_KEY = re.compile(rb'[{,]\s?"[^"\\]+\Z')
+
+
+class Marks:
+    """Tokens that end JSON's keys and values, out of a vocabulary's ``pieces``."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+        found = [
+            token
+            for token, piece in enumerate(pieces)
+            if piece[:1] in {b'"', b",", b"}", b"]"} and not piece.strip(b'",:{}[]')
+        ]
+        #: the likeliest first: what begins with a quotation mark ends a string, while the others
+        #: may be part of it; of these the longest, as tokenizers prefer them
+        self.closers = sorted(found, key=lambda t: (pieces[t][:1] != b'"', -len(pieces[t])))
+        #: what every open string may hold, but nothing else does
+        self.letter = next((token for token, piece in enumerate(pieces) if piece.isalpha()), None)
+
+
+class Draft:
+    """Tokens that may follow an answer, all of them allowed by the grammar.
+
+    ``kind`` says where the first ones are from; no more than ``most`` are kept.
+    """
+
+    def __init__(self, output: Sequence[int], matcher: Matcher, pieces: Sequence[bytes]) -> None:
+        self.kind = ""
+        self.tokens: list[int] = []
+        self.most = MAX_DRAFT
+        self._pieces = pieces
+        self._before = list(output[-_TAIL:])
+        self._ahead = matcher.copy()
+
+    @property
+    def recent(self) -> list[int]:
+        """The last tokens of the answer with the draft."""
+        return [*self._before, *self.tokens]
+
+    @property
+    def tail(self) -> bytes:
+        """``recent`` as bytes."""
+        return b"".join(self._pieces[token] for token in self.recent[-_TAIL:])
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.tokens) >= self.most
+
+    def limit(self, kind: str, most: int) -> None:
+        self.kind, self.most = kind, most
+        del self.tokens[most:]
+
+    def add(self, tokens: Sequence[int]) -> int:
+        """Add what the grammar allows of these tokens, and as many as there is room for."""
+        tokens = tokens[: self.most - len(self.tokens)]
+        tokens = tokens[: self._ahead.valid_prefix(tokens)]
+        self._ahead.consume(tokens)
+        self.tokens += tokens
+        return len(tokens)
+
+    def accepts(self, token: int) -> bool:
+        return self._ahead.accepts(token)
+
+    def add_forced(self) -> None:
+        if not self.is_full:
+            self.add(self._ahead.forced())
 
 
 class CopyDrafter:
     """Drafts what followed the longest match of the last tokens, in the text or in the answer.
 
     Prompt lookup decoding (Saxena 2023; Yang et al., arXiv:2304.04487), trimmed by the grammar.
+    Where a value begins, there is nothing to match yet: then a ValueDrafter says what may come.
 
     Args:
         text: the tokens that an answer copies from.
-        closers: tokens that end a JSON string, the longest first.
+        marks: those of the vocabulary.
+        tokenize: tokens of a text that begins there.
     """
 
-    def __init__(self, text: Sequence[int], closers: Sequence[int]) -> None:
-        self._closers = closers
+    def __init__(
+        self,
+        text: Sequence[int],
+        marks: Marks,
+        tokenize: Callable[[str], list[int]],
+    ) -> None:
+        pieces = marks.pieces
+        self._marks, self._pieces = marks, pieces
         self._text_length = len(text)
         self._tokens: list[int] = []
         #: the places behind each run of up to _LONGEST_MATCH tokens
         self._places: dict[tuple[int, ...], list[int]] = {}
         self._last = 0
+        #: offsets of the text's tokens in its bytes, and its end
+        self._offsets = [0, *itertools.accumulate(len(pieces[token]) for token in text)]
+        self._values = ValueDrafter(b"".join(pieces[token] for token in text), pieces, tokenize)
         self._learn(text)
 
-    def propose(self, output: Sequence[int], matcher: Matcher, limit: int) -> list[int]:
-        """Up to ``limit`` tokens that may follow ``output``; the matcher stands behind it.
+    def propose(self, output: Sequence[int], matcher: Matcher, length: DraftLength) -> Draft:
+        """What may follow ``output``; the matcher stands behind it, and stays there.
 
-        Where the copy ends because the grammar forbids what follows (a line break, say),
-        the string is closed and what the grammar forces then is drafted, too.
+        Where the copy ends, because the grammar forbids what follows (a line break, say) or a
+        cell of a table ends, the value is closed; what the grammar forces then is drafted,
+        too, and after that the next value.
         """
         self._follow(output)
-        limit = min(limit, MAX_DRAFT)
-        start = self._match(output) if limit > 0 else None
-        if start is None:
-            return []
-        copied = self._tokens[start : start + limit]
-        draft = copied[: matcher.valid_prefix(copied)]
-        if draft and len(draft) < limit:
-            draft += self._close(draft, matcher)[: limit - len(draft)]
+        draft, cursor = Draft(output, matcher, self._pieces), None
+        self._cross(draft)
+        while not draft.is_full:
+            found = self._next(draft, cursor, length)
+            if not draft.kind:
+                kind = "marks" if found is None else found.kind
+                draft.limit(kind, length.best(kind))
+            n = 0 if found is None else draft.add(found.tokens)
+            if found is None or draft.is_full:
+                break
+            cursor = found.ends[n - 1] if n <= len(found.ends) else None
+            if not self._close(draft, found.key):
+                break
+            self._cross(draft)
         return draft
+
+    def _next(self, draft: Draft, cursor: int | None, length: DraftLength) -> Copied | None:
+        """The surer of what the text has for an open value, and what followed a match."""
+        value = self._values.propose(draft.tail, cursor, draft.accepts)
+        match = self._match(draft.recent)
+        found = [copied for copied in (value, match) if copied is not None]
+        allowed = [copied for copied in found if draft.accepts(copied.tokens[0])]
+        return max(allowed, key=lambda copied: length.right(copied.kind), default=None)
+
+    def _cross(self, draft: Draft) -> None:
+        """Draft the marks between a key and its value, where their tokens are a choice."""
+        letter = self._marks.letter
+        if draft.is_full or letter is None or not _KEY.search(draft.tail):
+            return
+        if not draft.accepts(letter):
+            self._close(draft, None)
+
+    def _close(self, draft: Draft, key: bytes | None) -> bool:
+        """Draft what ends a value or key, the usual token if it is known, and what is forced."""
+        usual = None if key is None else self._values.closers.get(key)
+        closers = self._marks.closers
+        for mark in closers if usual is None else (usual, *closers):
+            if draft.add([mark]):
+                draft.add_forced()
+                return True
+        return False
 
     def _follow(self, output: Sequence[int]) -> None:
         """Learn what the answer has grown by; forget what was taken back."""
@@ -59,7 +172,9 @@ class CopyDrafter:
             text = self._tokens[: self._text_length]
             self._tokens, self._places, known = [], {}, 0
             self._learn(text)
+            self._values.forget()
         self._learn(output[known:])
+        self._values.follow(output)
 
     def _learn(self, tokens: Sequence[int]) -> None:
         for token in tokens:
@@ -69,13 +184,14 @@ class CopyDrafter:
             for size in range(1, min(_LONGEST_MATCH, end) + 1):
                 self._places.setdefault(tuple(self._tokens[end - size : end]), []).append(end)
 
-    def _match(self, output: Sequence[int]) -> int | None:
-        for size in range(min(_LONGEST_MATCH, len(output)), 0, -1):
-            places = self._places.get(tuple(output[-size:]), [])
+    def _match(self, recent: Sequence[int]) -> Copied | None:
+        for size in range(min(_LONGEST_MATCH, len(recent)), 0, -1):
+            places = self._places.get(tuple(recent[-size:]), [])
             if size == 1:
                 places = [place for place in places if place < self._text_length]
             if places and (size > 1 or len(places) <= _MAX_PLACES):
-                return self._choose(places)
+                found = self._from(self._choose(places), f"match {size}")
+                return found if found.tokens else None
         return None
 
     def _choose(self, places: list[int]) -> int:
@@ -86,85 +202,14 @@ class CopyDrafter:
         self._last = place
         return place
 
-    def _close(self, draft: Sequence[int], matcher: Matcher) -> list[int]:
-        ahead = matcher.copy()
-        ahead.consume(draft)
-        for closer in self._closers:
-            if ahead.accepts(closer):
-                ahead.consume([closer])
-                return [closer, *ahead.forced()]
-        return []
-
-
-class BatchCost:
-    """What a batch of n rows costs, in any unit: measured, or else as on a common CPU.
-
-    CPU kernels take rows by fours, so a batch is as dear as its last four. ``measured``
-    is False where logits depend on the shape of a batch: there the same text must be
-    drafted the same way each time, whatever the clock says.
-    """
-
-    def __init__(self, measured: bool) -> None:
-        self._measured = measured
-        self._seen: dict[int, float] = {}
-
-    def record(self, rows: int, ms: float) -> None:
-        """A batch of ``rows`` took ``ms``; what is remembered is a running minimum."""
-        if self._measured:
-            fours = _fours(rows)
-            # neighbours on the machine only ever add to a time; the minimum forgets slowly
-            self._seen[fours] = min(ms, 1.02 * self._seen.get(fours, ms))
-
-    def of(self, rows: int) -> float:
-        """The cost of a batch of ``rows``, relative to one row."""
-        fours = _fours(rows)
-        usual = _usual(fours)
-        if 0 not in self._seen:
-            return usual
-        if fours in self._seen:
-            return self._seen[fours] / self._seen[0]
-        known = max(self._seen)
-        return usual * self._seen[known] / self._seen[0] / _usual(known)
-
-
-def _fours(rows: int) -> int:
-    return 0 if rows == 1 else -(-rows // 4)
-
-
-def _usual(fours: int) -> float:
-    return 1.0 if fours == 0 else 2.2 + 1.55 * (fours - 1)
-
-
-class DraftLength:
-    """How many tokens to draft: the most expected tokens for the cost.
-
-    The share of right drafts is a running average over one answer.
-    """
-
-    def __init__(self, cost: BatchCost) -> None:
-        self.cost = cost
-        self._right = _FIRST_GUESS
-
-    def judge(self, drafted: int, accepted: int) -> None:
-        """Of ``drafted`` tokens so many were what the model said."""
-        if drafted:
-            # what came after the first wrong one was never compared
-            compared = min(drafted, accepted + 1)
-            self._right += 0.3 * (accepted / compared - self._right)
-
-    def best(self, pending: int, company: int = 0) -> int:
-        """The best number of tokens to draft behind ``pending`` ones; may be 0.
-
-        ``company`` other answers are decoded in the same batch, a row and a token each.
-        """
-        self._right += 0.01 * (_FIRST_GUESS - self._right)  # is tried again after a while
-        pending += company
-        expected, chance = 1.0 + company, 1.0
-        best, best_rate = 0, expected / self.cost.of(pending)
-        for n in range(1, MAX_DRAFT + 1):
-            chance *= min(self._right, 0.98)
-            expected += chance
-            rate = expected / self.cost.of(pending + n)
-            if rate > best_rate:
-                best, best_rate = n, rate
-        return best
+    def _from(self, start: int, kind: str) -> Copied:
+        """What stands from a place of text or answer on; of the text no more than a cell."""
+        end = start + MAX_DRAFT
+        if start >= self._text_length:
+            return Copied(None, self._tokens[start:end], [], kind)
+        tokens = itertools.takewhile(
+            lambda token: not BORDER.search(self._pieces[token]),
+            self._tokens[start : min(end, self._text_length)],
+        )
+        cell = list(tokens)
+        return Copied(None, cell, self._offsets[start + 1 : start + 1 + len(cell)], kind)

@@ -14,7 +14,6 @@ from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.card import FieldCalibration, PromptSpec, Style
 from edgeslm.closing import close_validly
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
-from edgeslm.draft import CopyDrafter
 from edgeslm.errors import (
     DeadlineError,
     EdgeslmError,
@@ -289,7 +288,7 @@ class _Job(Generic[T]):
             max_tokens=options.budget,
             sampler=seeded_sampler(options.temperature, options.seed) if sampling else None,
             measure=options.evidence,
-            drafter=None if options.exact else CopyDrafter(tokens, session.string_closers),
+            drafter=None if options.exact else session.drafter(tokens),
             cost=session.batch_cost,
             company=company,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,8 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
-from edgeslm.draft import BatchCost
+from edgeslm.draft import CopyDrafter, Marks
+from edgeslm.draft_length import BatchCost
 from edgeslm.engine import Engine, Logits
 from edgeslm.errors import DeadlineError, EngineError
 from edgeslm.grammar import GrammarTokenizer
@@ -77,10 +78,8 @@ class _Shared:
         return GrammarTokenizer(self.engine)
 
     @cached_property
-    def string_closers(self) -> tuple[int, ...]:
-        pieces = self.engine.vocab.pieces
-        found = [token for token, piece in enumerate(pieces) if piece[:1] == b'"']
-        return tuple(sorted(found, key=lambda token: -len(pieces[token])))
+    def marks(self) -> Marks:
+        return Marks(self.engine.vocab.pieces)
 
 
 _known: WeakKeyDictionary[Engine, ReferenceType[_Shared]] = WeakKeyDictionary()
@@ -156,10 +155,9 @@ class Session:
     def grammar_tokenizer(self) -> GrammarTokenizer:
         return self._shared.grammar_tokenizer
 
-    @property
-    def string_closers(self) -> tuple[int, ...]:
-        """Tokens that begin with a quotation mark, the longest first."""
-        return self._shared.string_closers
+    def drafter(self, text: Sequence[int]) -> CopyDrafter:
+        """What drafts an answer that copies from a text, given as tokens."""
+        return CopyDrafter(text, self._shared.marks, self.engine.tokenize)
 
     @contextmanager
     def request(self, deadline_ms: float | None) -> Iterator[None]:
