@@ -25,6 +25,7 @@ from benchmarks.models import requantized
 from benchmarks.peers.environments import PEERS
 from benchmarks.receipts import Labelled, data_file, read_receipts
 from benchmarks.results import write
+from benchmarks.right import RightModel, right_invoices
 from benchmarks.run import CACHE, MODEL, UNSOUND, describe_setting
 from benchmarks.side_by_side import Bare, compare
 from edgeslm import cli
@@ -32,7 +33,7 @@ from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.store import Store
 
-PARTS = ("receipts", "invoices", "drafts", "overhead")
+PARTS = ("receipts", "invoices", "right", "overhead", "drafts")
 KINDS = ("Q4_0", "Q8_0", "Q4_K_M", "IQ4_NL", "F16")
 #: a run of fewer inputs shows that all works; its numbers are not kept
 ENOUGH = 20
@@ -76,12 +77,14 @@ def measure(source: Path, path: Path, words: str, plan: Plan, progress: Progress
             tasks = subjects.nothing_copied(engine, plan.inputs)
             tick = bar(progress, "nothing to copy", sum(len(task.pairs) for task in tasks))
             overheads = [overhead(task, tick) for task in tasks]
+    right = _right(path, plan, progress) if "right" in plan.parts else []
     found = _drafts(source, plan, progress) if "drafts" in plan.parts else []
     return DecodeRun(
         setting=setting,
         comparisons=comparisons,
         drafts=found,
         overheads=overheads,
+        right=right,
         seconds=time.monotonic() - started,
     )
 
@@ -104,6 +107,12 @@ def _compare(engine: LlamaEngine, path: Path, plan: Plan, progress: Progress) ->
             tick = bar(progress, task.name, len(sides) * len(task.pairs))
             found.append(compare(task, sides, missing, None, tick))
     return found
+
+
+def _right(path: Path, plan: Plan, progress: Progress) -> list[Overhead]:
+    with closing(RightModel(path)) as model:
+        task = right_invoices(model, plan.inputs)
+        return [overhead(task, bar(progress, "right answers", len(task.pairs)))]
 
 
 def _drafts(source: Path, plan: Plan, progress: Progress) -> list[Drafts]:
@@ -137,6 +146,7 @@ def completed(run: DecodeRun, before: DecodeRun | None, parts: tuple[str, ...]) 
             "comparisons": sorted(comparisons, key=lambda c: order.index(c.task)),
             "drafts": _by_kind([*before.drafts, *run.drafts]),
             "overheads": run.overheads if "overhead" in parts else before.overheads,
+            "right": run.right if "right" in parts else before.right,
             "seconds": run.seconds + before.seconds,
         }
     )
@@ -198,7 +208,7 @@ def main(
 
 def _keep(run: DecodeRun, part: str, console: Console, *, enough: bool) -> None:
     """Show a part of the run, and publish it beside the others if it is one to rely on."""
-    Console().print(Markdown(decode_report.section(run)))
+    Console().print(Markdown(decode_report.section([run])))
     if not run.sound:
         console.print("an answer of edgeslm was not valid, or not the same with drafts: not kept")
         sys.exit(UNSOUND)

@@ -33,6 +33,7 @@ def section(runs: Sequence[DecodeRun]) -> str:
 def _parts(run: DecodeRun) -> list[str]:
     parts = [_setting(run.setting, run.seconds)]
     parts += [_comparison(comparison) for comparison in run.comparisons]
+    parts += [_right(run.right)] if run.right else []
     parts += [_drafts(run.drafts)] if run.drafts else []
     parts += [_overheads(run.overheads)] if run.overheads else []
     return parts
@@ -146,12 +147,31 @@ def _drafts(found: list[Drafts]) -> str:
     )
 
 
+def _right(found: list[Overhead]) -> str:
+    return "\n".join(
+        [
+            "#### Copy drafts: where every answer is right",
+            "",
+            "What the comparisons cannot show: the base model answers long tasks by repeating",
+            "itself. Here the same model evaluates every batch, but the right answer is put in its",
+            "mouth, as a model that was trained for the task would give it.",
+            "",
+            "| | n | time with / without | tokens | decodes with | without |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *(f"| {_cost(o)} |" for o in found),
+        ]
+    )
+
+
+def _cost(o: Overhead) -> str:
+    return (
+        f"{o.task} | {o.n} | {_ratio(o.ratio)} | {o.output_tokens:.0f} | {o.decodes:.0f} | "
+        f"{o.decodes_exact:.0f}"
+    )
+
+
 def _overheads(found: list[Overhead]) -> str:
-    rows = [
-        f"| {o.task} | {o.n} | {_ratio(o.ratio)} | {o.output_tokens:.0f} | {o.decodes:.0f} | "
-        f"{o.decodes_exact:.0f} | {_verdict(o.ratio.value <= OVERHEAD_AIM)} |"
-        for o in found
-    ]
+    rows = [f"| {_cost(o)} | {_verdict(o.ratio.value <= OVERHEAD_AIM)} |" for o in found]
     return "\n".join(
         [
             "#### Copy drafts: what they cost where nothing is copied",

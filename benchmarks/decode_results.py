@@ -77,7 +77,7 @@ class Drafts(_Frozen):
 
 
 class Overhead(_Frozen):
-    """What drafts cost where there is nothing to copy: time with them by time without."""
+    """What drafts cost or save at a task: time with them by time without."""
 
     task: str
     n: int
@@ -88,12 +88,14 @@ class Overhead(_Frozen):
 
 
 class DecodeRun(_Frozen):
-    """A run; a part that was left out is empty."""
+    """A run; a part that was left out is empty. ``overheads`` are of tasks with nothing to copy,
+    ``right`` of a model that answers right."""
 
     setting: Setting
     comparisons: list[Comparison]
     drafts: list[Drafts]
     overheads: list[Overhead]
+    right: list[Overhead] = []
     seconds: float
 
     @property

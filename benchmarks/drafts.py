@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -41,9 +42,8 @@ def drafts(
 
 
 def overhead(task: Task, tick: Tick) -> Overhead:
-    """What drafts cost at a task where they cannot help."""
-    subject = task.pairs[0][0]
-    pairs = _both(subject, [text for _, text in task.pairs], tick)
+    """What drafts cost, or save, at a task."""
+    pairs = [pair for subject, texts in _texts(task) for pair in _both(subject, texts, tick)]
     return Overhead(
         task=task.name,
         n=len(pairs),
@@ -52,6 +52,12 @@ def overhead(task: Task, tick: Tick) -> Overhead:
         decodes=median(with_.timing.decodes for with_, _ in pairs),
         decodes_exact=median(exact.timing.decodes for _, exact in pairs),
     )
+
+
+def _texts(task: Task) -> list[tuple[Subject, list[str]]]:
+    """The task's texts by subject, in their order."""
+    grouped = itertools.groupby(task.pairs, key=lambda pair: pair[0])
+    return [(subject, [text for _, text in pairs]) for subject, pairs in grouped]
 
 
 def _both(subject: Subject, texts: Sequence[str], tick: Tick) -> list[Pair]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 _SELLERS = (
@@ -25,28 +27,46 @@ _TAXES = (5, 7, 10, 19, 20, 25)
 _CENT = Decimal("0.01")
 
 
-def make_invoice(number: int, items: int) -> str:
-    """The text of invoice ``number``, with ``items`` different positions that add up."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The text of an invoice, and the right answer as JSON without spaces."""
+
+    text: str
+    answer: str
+
+
+def make_invoice(number: int, items: int) -> Made:
+    """Invoice ``number``, with ``items`` different positions that add up."""
     chance = random.Random(number)
     seller, address = chance.choice(_SELLERS)
     code = f"{seller[:2].upper()}-{chance.randint(1000, 99999)}"
     year, month, day = chance.randint(2021, 2025), chance.randint(1, 12), chance.randint(1, 28)
-    rows, net = [], Decimal(0)
+    rows, answers, net = [], [], Decimal(0)
     for position, thing in enumerate(chance.sample(_THINGS, items), 1):
         quantity, price = chance.randint(1, 60), Decimal(chance.randint(95, 18999)) / 100
         net += quantity * price
         rows.append(
             f"{position:>3}  {thing:<30}{quantity:>5}{price:>11.2f}{quantity * price:>12.2f}"
         )
+        answers.append(
+            f'{{"description":{json.dumps(thing, ensure_ascii=False)},"quantity":{quantity},'
+            f'"unit_price":{price:.2f},"amount":{quantity * price:.2f}}}'
+        )
     rate = chance.choice(_TAXES)
     tax = (net * rate / 100).quantize(_CENT, ROUND_HALF_UP)
-    return "\n".join(
+    date = f"{year}-{month:02}-{day:02}"
+    title = json.dumps(seller.upper(), ensure_ascii=False)
+    answer = (
+        f'{{"number":"{code}","date":"{date}","seller":{title},'
+        f'"items":[{",".join(answers)}],"net":{net:.2f},"tax":{tax},"total":{net + tax:.2f}}}'
+    )
+    text = "\n".join(
         [
             seller.upper(),
             address,
             "",
             f"Invoice number: {code}",
-            f"Invoice date:   {year}-{month:02}-{day:02}",
+            f"Invoice date:   {date}",
             "",
             f"Pos  {'Description':<30}{'Qty':>5}{'Unit price':>11}{'Amount':>12}",
             *rows,
@@ -56,3 +76,4 @@ def make_invoice(number: int, items: int) -> str:
             f"Total due  {net + tax:>12.2f}",
         ]
     )
+    return Made(text, answer)

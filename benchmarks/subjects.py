@@ -214,11 +214,20 @@ def receipt_texts(count: int) -> tuple[list[str], str]:
 def invoices(engine: LlamaEngine, count: int) -> Task:
     """Made-up invoices, whose answers are long."""
     subjects = {n: Subject(engine, invoice_schema(n), INVOICE_TOKENS) for n in ITEMS[:count]}
-    # one size after the other: each contestant compiles each schema once
-    sizes = sorted(ITEMS[i % len(ITEMS)] for i in range(count))
-    pairs = [(subjects[n], make_invoice(i, n)) for i, n in enumerate(sizes)]
-    numbers = ", ".join(str(n) for n in subjects)
-    return Task(INVOICES, f"{count} made invoices of {numbers} line items", pairs)
+    sizes = invoice_sizes(count)
+    pairs = [(subjects[n], make_invoice(i, n).text) for i, n in enumerate(sizes)]
+    return Task(INVOICES, invoices_in_words(count), pairs)
+
+
+def invoice_sizes(count: int) -> list[int]:
+    """Line items of the made invoices, one size after the other, so that each contestant
+    compiles each schema once."""
+    return sorted(ITEMS[i % len(ITEMS)] for i in range(count))
+
+
+def invoices_in_words(count: int) -> str:
+    numbers = ", ".join(str(n) for n in ITEMS[:count])
+    return f"{count} made invoices of {numbers} line items"
 
 
 def invoice_schema(items: int) -> dict[str, Any]:

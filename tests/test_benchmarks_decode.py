@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
@@ -17,6 +18,7 @@ from benchmarks.peers.counting import Decodes
 from benchmarks.peers.environments import Peer, PeerError
 from benchmarks.peers.remote import Remote
 from benchmarks.results import OWN
+from benchmarks.right import RightModel, right_invoices
 from benchmarks.side_by_side import OTHER_TEXT, Reply, agreement, compare
 from benchmarks.subjects import Subject, Task, closed, invoice_schema
 from edgeslm.errors import EngineError
@@ -26,9 +28,9 @@ from edgeslm.errors import EngineError
 
 @pytest.mark.parametrize("items", subjects.ITEMS)
 def test_invoices_add_up_and_differ(items):
-    texts = [make_invoice(number, items) for number in range(20)]
+    texts = [make_invoice(number, items).text for number in range(20)]
     assert len(set(texts)) == 20
-    assert texts == [make_invoice(number, items) for number in range(20)]
+    assert texts == [make_invoice(number, items).text for number in range(20)]
     for text in texts:
         table = text.partition("\nPos ")[2].partition("\n\n")[0]
         rows = [line.split() for line in table.splitlines()[1:]]
@@ -190,6 +192,17 @@ def test_each_size_of_invoice_is_compiled_once(engine):
     assert sizes == sorted(sizes) == [6, 6, 6, 8, 8, 10, 10]
     assert len(set(map(id, found))) == 3
     assert len({text for _, text in pairs}) == 7
+
+
+def test_a_model_that_answers_right_says_what_it_is_told(tiny_model):
+    with closing(RightModel(tiny_model)) as model:
+        task = right_invoices(model, 3)
+        assert [s.schema["properties"]["items"]["minItems"] for s, _ in task.pairs] == [6, 8, 10]
+        subject, text = task.pairs[0]
+        for exact in (True, False):
+            answer = subject.extract(text, exact=exact)
+            assert answer.json == make_invoice(0, 6).answer
+            assert subject.valid(answer.json)
 
 
 def test_drafts_and_overhead_on_a_tiny_model(engine):

@@ -82,6 +82,11 @@ def made_up_run(*, valid=20, identical=100, model="a model"):
             )
             for name, ratio in (("grades", 1.02), ("free", 1.04))
         ],
+        right=[
+            Overhead(
+                task="right", n=20, ratio=estimate(0.4), output_tokens=9, decodes=5, decodes_exact=9
+            )
+        ],
         seconds=600,
     )
 
@@ -97,13 +102,14 @@ def test_the_section_says_what_was_found():
     assert "| 12 ms | 5: reached |" in section
     assert "| 25.0 ms | not told | 20 of 20 | 50% | 20 of 20 | 12 ms | 2: missed |" in section
     assert "| Q4_0 | 100 | yes | 1.000 [0.964, 1.000] | 1.30 × [1.20, 1.40] | 40 | 80 |" in section
+    assert "| right | 20 | 0.40 × [0.30, 0.50] | 9 | 5 | 9 |" in section
     assert section.count("| reached |") == section.count("| missed |") == 1
 
 
 def test_tables_of_the_section_have_even_rows():
     section = decode_report.section([made_up_run()])
     tables = [part for part in section.split("\n\n") if part.startswith("|")]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert len({row.count("|") for row in table.splitlines()}) == 1
 
@@ -122,11 +128,18 @@ def test_a_part_that_was_left_out_comes_from_the_run_before():
     before = made_up_run()
     whole = DecodeRun.model_validate_json(before.model_dump_json())
     receipts = whole.model_copy(
-        update={"comparisons": whole.comparisons[:1], "drafts": [], "overheads": [], "seconds": 1}
+        update={
+            "comparisons": whole.comparisons[:1],
+            "drafts": [],
+            "overheads": [],
+            "right": [],
+            "seconds": 1,
+        }
     )
     merged = decode.completed(receipts, before, ("receipts",))
     assert merged.comparisons == before.comparisons
-    assert (merged.drafts, merged.overheads) == (before.drafts, before.overheads)
+    assert merged.drafts == before.drafts
+    assert (merged.overheads, merged.right) == (before.overheads, before.right)
     assert merged.seconds == 601
     assert decode.completed(receipts, made_up_run(model="another"), ("receipts",)) == receipts
     assert decode.completed(receipts, None, ("receipts",)) == receipts
@@ -162,4 +175,6 @@ def test_an_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit) as refused:
         decode.main(["--only", "receipts,prices"])
     assert refused.value.code == 2
-    assert "prices: choose from receipts, invoices, drafts, overhead" in capsys.readouterr().err
+    assert (
+        "prices: choose from receipts, invoices, right, overhead, drafts" in capsys.readouterr().err
+    )

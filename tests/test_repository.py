@@ -77,6 +77,8 @@ engines.llama_context
 engines.llama_adapter
 engines.llama
 assemble
+draft_length
+draft_values
 draft
 prefix_cache
 prefix_slots
