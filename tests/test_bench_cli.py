@@ -208,3 +208,16 @@ def test_compare_is_a_command_beside_names(runs, capsys, tmp_path):
     code, _, err = call(capsys, "compare", "a.json")
     assert (code, "at least two files" in err) == (2, True)
     assert runs.calls == []
+
+
+def test_a_report_does_not_tell_where_the_program_lies(runs, capsys, monkeypatch):
+    seen = []
+
+    def run(targets, options, *, command, **_):
+        seen.append(command)
+        return [report()]
+
+    monkeypatch.setattr(bench, "run", run)
+    monkeypatch.setattr("sys.argv", ["/home/somebody/bin/edgeslm", "bench", "./m.gguf"])
+    assert call(capsys, "./m.gguf")[0] == 0
+    assert seen == [("edgeslm", "bench", "./m.gguf")]

@@ -149,12 +149,14 @@ def bench(
         require_gated(before)
     theirs = () if llama_bench is None else raw.read_llama_bench(llama_bench)
     reports: list[BenchReport] = []
+    # reports are shared: not where the program lies on this machine
+    command = ("edgeslm", *sys.argv[1:])
     with _progress() as progress:
         targets = _targets(names, synthetic, progress)
         held_to = None if force else before
         chosen = Options(llama_bench=theirs, baseline=held_to, **options)
         try:
-            for report in run(targets, chosen, command=sys.argv, progress=progress):
+            for report in run(targets, chosen, command=command, progress=progress):
                 reports.append(report)
                 if json_file is not None:
                     target = _file_of(json_file, report, several=len(targets) > 1)
