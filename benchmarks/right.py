@@ -25,6 +25,7 @@ from benchmarks.subjects import (
 from edgeslm import Extraction
 from edgeslm.engine import Batch, Logits
 from edgeslm.engines.llama import LlamaEngine
+from edgeslm.errors import EngineError
 
 
 class RightModel(LlamaEngine):
@@ -62,24 +63,23 @@ class RightSubject(Subject):
     ) -> None:
         super().__init__(model, schema, max_tokens)
         self._model = model
-        self._answers = {text: model.tokenize(answer) for text, answer in answers.items()}
+        self._answers = answers
 
     def extract(self, text: str, *, exact: bool = False) -> Extraction[Any]:
-        self._model.say(self._answers[text], len(self.tokens(text)))
-        return super().extract(text, exact=exact)
+        """EngineError where the answer is not the one that was put in the model's mouth."""
+        answer = self._answers[text]
+        self._model.say(self._model.tokenize(answer), len(self.tokens(text)))
+        found = super().extract(text, exact=exact)
+        if found.json != answer:
+            raise EngineError(f"a right answer came out wrong: {found.json}, not {answer}")
+        return found
 
 
 def right_invoices(model: RightModel, count: int) -> Task:
     """The made invoices of the comparison, each answered right."""
-    made = {
-        n: [make_invoice(i, n) for i, size in enumerate(invoice_sizes(count)) if size == n]
-        for n in ITEMS[:count]
-    }
+    made = [(n, make_invoice(i, n)) for i, n in enumerate(invoice_sizes(count))]
+    answers = {one.text: one.answer for _, one in made}
     subjects = {
-        n: RightSubject(
-            model, invoice_schema(n), INVOICE_TOKENS, {one.text: one.answer for one in found}
-        )
-        for n, found in made.items()
+        n: RightSubject(model, invoice_schema(n), INVOICE_TOKENS, answers) for n in ITEMS[:count]
     }
-    pairs = [(subjects[n], one.text) for n, found in made.items() for one in found]
-    return Task(INVOICES, invoices_in_words(count), pairs)
+    return Task(INVOICES, invoices_in_words(count), [(subjects[n], one.text) for n, one in made])

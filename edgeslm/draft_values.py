@@ -16,7 +16,7 @@ _OPEN = re.compile(rb'"((?:[^"\\]|\\.)*)":\s?(?:"([^"\\]*)|([^\s"\[\]{},]*))\Z')
 _WORD = re.compile(rb"\S+")
 #: what ends a cell of a table, or a line
 BORDER = re.compile(rb"\s{2,}|[\t\n\r]")
-#: bytes of the text in which a value is looked for, and that one is taken from
+#: bytes of the text among which a row's words are counted, and that a value is taken from
 _WINDOW, _LONGEST = 800, 96
 #: bytes of a word that may be a label
 _SHORTEST = 2
@@ -63,6 +63,7 @@ class ValueDrafter:
     ) -> None:
         self._text, self._pieces, self._tokenize = text, pieces, tokenize
         self._cells: dict[int, tuple[list[int], list[int]]] = {}
+        self._labels: dict[bytes, int | None] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -158,12 +159,12 @@ class ValueDrafter:
 
     def _labelled(self, key: bytes) -> int | None:
         """Behind the key's last word in the text, where the line goes on."""
-        name = key.rpartition(b"_")[2]
-        if len(name) < _SHORTEST:
-            return None
-        label = re.compile(rb"(?<!\w)" + re.escape(name) + rb"(?!\w)[^\w\n]*(?=\w)", re.IGNORECASE)
-        found = label.search(self._text)
-        return None if found is None else found.end()
+        if key not in self._labels:
+            name = re.escape(key.rpartition(b"_")[2])
+            label = rb"(?i)(?<!\w)" + name + rb"(?!\w)[^\w\n]*(?=\w)"
+            found = re.search(label, self._text) if len(name) >= _SHORTEST else None
+            self._labels[key] = None if found is None else found.end()
+        return self._labels[key]
 
     def _value(self, key: bytes, at: int, begun: bytes, kind: str) -> Copied | None:
         """The cell at a place of the text, behind the bytes that were answered; None if others."""

@@ -269,6 +269,16 @@ def test_answers_from_tables_are_those_without_drafts(rows, form, seed, sharpnes
 def test_a_vocabulary_without_letters_or_marks_drafts_copies_alone():
     marks = Marks([b"", b"1", b" ", b"{"])
     assert (marks.closers, marks.letter) == ([], None)
+    engine = ScriptedEngine()
+    bare = Marks(engine.vocab.pieces)
+    bare.closers, bare.letter = [], None
+    matcher = matcher_for(engine, ITEMS)
+    output = engine.tokenize('[{"name":"Cop')
+    matcher.consume(output)
+    made = CopyDrafter(engine.tokenize(TABLE), bare, engine.tokenize)
+    found = engine.detokenize(made.propose(output, matcher, length()).tokens)
+    assert found.startswith(b"y paper")
+    assert b'"' not in found
 
 
 def test_the_draft_length_follows_cost_and_acceptance():
