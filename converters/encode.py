@@ -37,6 +37,11 @@ def target_text(task: Task, answer: Any) -> str:
     return json.dumps(answer, ensure_ascii=False, separators=_separators(task.style))
 
 
+def label_answers(task: ClassifyTask, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    """Every label's answer as the model is to write it: its verbalizer, and the end token."""
+    return [_answer(label.text, tokenizer) for label in task.labels]
+
+
 def encode_rows(
     rows: Sequence[Row], task: Task, prompt: PromptSpec, tokenizer: Tokenizer, *, max_tokens: int
 ) -> list[Encoded]:
@@ -52,14 +57,18 @@ def encode_rows(
 def _encode(row: Row, task: Task, prompt: Prompt, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
     text = tokenizer.tokenize(row.input)
     start = prompt.overhead() + len(text)
-    answer = tokenizer.tokenize(target_text(task, row.answer))
-    tokens = (*prompt.prefix, *text, *prompt.suffix, *answer, tokenizer.vocab.end[0])
+    answer = _answer(target_text(task, row.answer), tokenizer)
+    tokens = (*prompt.prefix, *text, *prompt.suffix, *answer)
     if len(tokens) > max_tokens:
         raise DataError(
             f"row {row.id}: {len(tokens)} tokens, over the {max_tokens} of train.max_tokens; "
             "raise it, or shorten or drop the row"
         )
     return Encoded(row.id, tokens, start)
+
+
+def _answer(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    return (*tokenizer.tokenize(text), tokenizer.vocab.end[0])
 
 
 def _separators(style: Style) -> tuple[str, str]:

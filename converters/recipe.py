@@ -182,6 +182,8 @@ class Train(_Closed):
 
     ``batch_rows`` rows make one step. ``evaluations`` is how often the development rows are
     scored; training stops early after ``patience`` of them without a better one.
+    ``label_smoothing`` is the share of a language model's target that all labels have in common
+    (an encoder has its own).
     ``quantization_aware`` trains against the weights that Q4_0 rounds to; an encoder against
     weights and inputs as its "int8" file rounds them.
     """
@@ -191,6 +193,7 @@ class Train(_Closed):
     learning_rate: float = Field(default=5e-4, gt=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0, lt=1)
     warmup: float = Field(default=0.05, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     max_tokens: int = Field(default=2048, ge=16)
     evaluations: int = Field(default=8, ge=1)
     patience: int | None = Field(default=None, ge=1)
@@ -310,6 +313,16 @@ class Recipe(_Closed):
                 "train.quantization_aware is for kind causal, or for kind encoder with "
                 "encoder.method = 'full'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _smooths_labels_alone(self) -> Recipe:
+        if not self.train.label_smoothing:
+            return self
+        if self.kind == "encoder":
+            raise ValueError("an encoder takes encoder.label_smoothing, not train.label_smoothing")
+        if self.kind != "causal" or not isinstance(self.task, ClassifyTask):
+            raise ValueError("train.label_smoothing is for a language model's classify task")
         return self
 
     @model_validator(mode="after")

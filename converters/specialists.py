@@ -1,4 +1,4 @@
-"""Writes docs/specialists.md from the cards of the adapters: `python -m converters.specialists`"""
+"""Writes docs/specialists.md from adapters' cards and kept bench runs; `python -m` runs it"""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslm.adapter_file import read_adapter
+from edgeslm.bench import saved
+from edgeslm.bench.schema import BenchReport
+from edgeslm.bench.summary import latency_line, machine_line, main_task
 from edgeslm.card import Card, CategoryScore, ClassifyTask, Score, TagTask
 from edgeslm.cli import fail
 from edgeslm.errors import CardError, EdgeslmError
@@ -18,6 +21,7 @@ from edgeslm.transfer import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = ROOT / "edgeslm" / "specialists"
+RUNS = ROOT / "benchmarks" / "results" / "bench"
 PAGE = ROOT / "docs" / "specialists.md"
 
 #: labels or fields that a table names, the worst ones
@@ -25,43 +29,58 @@ _WORST = 10
 _PROVE = ", ".join(f"{share:.0%} {rows_to_claim(share)}" for share in (0.90, 0.95, 0.98))
 _HEAD = f"""# The specialists
 
-Made by `python -m converters.specialists` from the cards inside the adapter files; do not edit.
+Made by `python -m converters.specialists` from the cards inside the adapter files and the runs in
+benchmarks/results/bench; do not edit.
 
 Every score is on rows that were held out, with the number of rows (n) and the 95 % interval.
 Baselines are scored on the same rows. Where a metric says "seen", the rows were held out, but
 others of the same group (the same merchant, say) were trained on. A label or field with fewer
 than {ENOUGH_ROWS} rows reads "{NOT_ENOUGH}": with no error seen, a claim of so much accuracy
 takes so many rows: {_PROVE}.
+
+A request's time is that of one machine; `edgeslm bench NAME` measures yours, [bench.md](bench.md)
+says how.
 """
 _NONE = "\nNone is shipped yet.\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Specialist:
-    """A shipped adapter or .onnx: its card, and the size of its file in bytes."""
+    """A shipped adapter or .onnx: its card, the size of its file in bytes, and a bench run."""
 
     card: Card
     size: int
+    run: BenchReport | None = None
 
 
-def specialists(folder: Path = ADAPTERS) -> list[Specialist]:
+def specialists(folder: Path = ADAPTERS, runs: Path = RUNS) -> list[Specialist]:
     """The adapters and .onnx specialists of a folder, by name; none where there is no folder.
+
+    ``runs`` holds a NAME.json of `edgeslm bench` for those that were measured.
 
     Raises:
         ModelFileError, CardError: a file that is neither, or has no readable card.
+        InputError: a bench run that is none.
     """
     found = []
     for path in sorted(path for path in folder.glob("*") if path.suffix in (".gguf", ".onnx")):
         info = read_onnx(path) if path.suffix == ".onnx" else read_adapter(path)
         if info.card is None:
             raise CardError(f"{path}: the adapter has no card; pack it again")
-        found.append(Specialist(info.card, info.size))
+        found.append(Specialist(info.card, info.size, _run(info.card, runs)))
     return found
+
+
+def _run(card: Card, folder: Path) -> BenchReport | None:
+    """The kept run of this very version."""
+    path = folder / f"{card.name}.json"
+    report = saved.read(path) if path.is_file() else None
+    return report if report is not None and report.model.card_version == card.version else None
 
 
 def page(shipped: Iterable[Specialist]) -> str:
     """docs/specialists.md as text."""
-    parts = [_part(one.card, one.size) for one in shipped]
+    parts = [_part(one) for one in shipped]
     return _HEAD + ("".join(parts) or _NONE)
 
 
@@ -82,24 +101,27 @@ def write_page(target: Path = PAGE, folder: Path = ADAPTERS) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _part(card: Card, size: int) -> str:
+def _part(one: Specialist) -> str:
+    card = one.card
     lines = [
         f"## `{card.name}`",
         card.description,
-        _facts(card, size),
+        _facts(one),
         *(_score(score) for score in card.scores),
         _calibration(card),
     ]
     return "\n" + "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _facts(card: Card, size: int) -> str:
+def _facts(one: Specialist) -> str:
+    card = one.card
     made = card.provenance
     rows = {
         "Version": card.version,
         "Licence": card.licence,
         "Task": _task(card),
-        "File": f"{size / 1e6:.1f} MB",
+        "File": f"{one.size / 1e6:.1f} MB",
+        "Time": _time(one.run),
         "Base": made.base or "",
         "Data": "; ".join(made.sources),
         "Made with": ", ".join(f"{tool} {version}" for tool, version in made.tools.items()),
@@ -107,6 +129,13 @@ def _facts(card: Card, size: int) -> str:
         "Limits": _limits(card),
     }
     return "\n".join(f"- **{name}:** {_plain(words)}" for name, words in rows.items() if words)
+
+
+def _time(run: BenchReport | None) -> str:
+    task = None if run is None else main_task(run)
+    if run is None or task is None:
+        return ""
+    return f"{latency_line(task)}; {machine_line(run.machine)}, {run.created[:10]}"
 
 
 def _task(card: Card) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from converters.augment import augmented
 from converters.checkpoint import Checkpoint
-from converters.encode import Encoded, encode_rows
+from converters.encode import Encoded, encode_rows, label_answers
 from converters.errors import DataError, RecipeError, require
 from converters.recipe import Recipe
 from converters.rows import Row
+from converters.smoothing import LabelSmoothing
 from converters.training_loop import (
     Evaluation,
     History,
@@ -21,6 +22,7 @@ from converters.training_loop import (
     best_device,
     best_dtype,
 )
+from edgeslm.card import ClassifyTask
 from edgeslm.prompt import Tokenizer
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class _Run(TrainingRun[Encoded]):
         torch.manual_seed(recipe.train.seed)
         self._recipe, self._rows, self._tokenizer = recipe, rows, tokenizer
         self._context = model.config.max_position_embeddings
+        self._smoothing = _smoothing(recipe, tokenizer)
         self._plain = self._encode(rows)  # one that is too long is found before hours of training
         # what augmentation teaches is scored as well: an absent field is in few rows of its own
         changed = augmented(development, recipe.data, seed="development")
@@ -154,6 +157,8 @@ class _Run(TrainingRun[Encoded]):
         if self._rounded is not None and (step - 1) % ROUND_EVERY == 0:
             self._rounded.refresh()
         logits, targets = self._answers(batch)
+        if self._smoothing is not None:
+            return self._smoothing.loss(logits, [row.answer for row in batch])
         return torch.nn.functional.cross_entropy(logits, targets)
 
     def _answers(self, batch: list[Encoded]) -> tuple[Tensor, Tensor]:
@@ -191,6 +196,13 @@ class _Run(TrainingRun[Encoded]):
                 answers += all(right[: len(row.answer)])
                 right = right[len(row.answer) :]
         return Evaluation(step, loss / count, tokens / count, answers / len(rows), int(count))
+
+
+def _smoothing(recipe: Recipe, tokenizer: Tokenizer) -> LabelSmoothing | None:
+    share = recipe.train.label_smoothing
+    if not share or not isinstance(recipe.task, ClassifyTask):
+        return None
+    return LabelSmoothing(label_answers(recipe.task, tokenizer), share)
 
 
 def with_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:

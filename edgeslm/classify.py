@@ -139,9 +139,11 @@ class _Job:
         self._truncate = truncate
         self._exact = exact
         self.prompt = task.prompt
-        self.reserve = sum(map(len, task.trie.labels))
+        read_only = task.trie.longest == 1  # labels of one token are read behind the prompt
+        self.reserve = 0 if read_only else sum(map(len, task.trie.labels))
         #: its own, and a fork for each label as far as there are
-        self.sequences = 1 + min(len(task.labels), task.session.leases.size - 1)
+        forks = 0 if read_only else min(len(task.labels), task.session.leases.size - 1)
+        self.sequences = 1 + forks
 
     @cached_property
     def tokens(self) -> list[int]:

@@ -19,7 +19,8 @@ LabelTokens = tuple[int, ...]
 def tokenize_labels(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[LabelTokens, ...]:
     """Each label's tokens and the terminator, as training spells an answer.
 
-    The terminator makes no label a prefix of another, so probabilities add up.
+    The terminator makes no label a prefix of another, so probabilities add up. Labels of one
+    token each cannot be prefixes of another and have none: the prompt's logits say it all.
 
     Raises:
         LabelError: empty, doubled, or two labels that the tokenizer cannot tell apart.
@@ -35,6 +36,8 @@ def tokenize_labels(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[LabelTo
         seen[tokens] = text
     if len(seen) < 2:
         raise LabelError("give at least two labels")
+    if all(len(tokens) == 2 for tokens in seen):  # a token and the terminator
+        return tuple(tokens[:1] for tokens in seen)
     return tuple(seen)
 
 
@@ -84,6 +87,8 @@ def score_labels(
     for i, tokens in enumerate(labels):
         scores[i] = at_root[tokens[0]]
     decodes = 0
+    if max(map(len, labels)) == 1:
+        return scores, decodes
     for group in _groups(labels, engine.max_outputs, len(forks)):
         targets = dict(zip(group, forks, strict=False))
         for target in targets.values():

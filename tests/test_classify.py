@@ -7,6 +7,7 @@ import pytest
 from edgeslm import errors
 from edgeslm.card import Card
 from edgeslm.model import Model
+from edgeslm.session import FIRST_FREE
 from edgeslm.testing import ScriptedEngine
 
 
@@ -66,6 +67,16 @@ def card(**more) -> Card:
 def test_verbalizers_are_what_the_model_says():
     with Model(ScriptedEngine("lost"), card()) as model:
         assert model.classifier()("x").label == "card_lost"
+
+
+def test_labels_of_one_token_each_take_no_decode_and_one_sequence():
+    with says("b", max_sequences=FIRST_FREE + 1) as model:
+        sort = model.classifier(["a", "b", "c"])
+        result = sort("what is it")
+        assert result.label == "b"
+        assert result.timing.decodes == 0
+        assert sort("what is it", exact=True).probabilities == result.probabilities
+        assert [r.label for r in sort.map(["one", "two", "three"])] == ["b", "b", "b"]
 
 
 def test_the_cards_temperature_calibrates():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from converters.specialists import PAGE, Specialist, page, specialists, write_page
+from converters.specialists import PAGE, RUNS, Specialist, page, specialists, write_page
 from edgeslm.adapter_file import Adapter, Factors, write_adapter
+from edgeslm.bench import saved
 from edgeslm.card import Calibration, Card, CategoryScore, Provenance, Score
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 
@@ -65,6 +66,16 @@ def test_what_is_said_of_a_card(tmp_path):
     ):
         assert words in text
     assert "None is shipped" not in text
+
+
+def test_a_bench_run_of_the_same_version_gives_its_time(tmp_path):
+    run = saved.read(RUNS / "support-intents-mini.json")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "support-tried.json").write_text(run.model_dump_json(by_alias=True))
+    for version, shown in ((run.model.card_version, True), ("0.9", False)):
+        adapter(tmp_path / "support-tried.gguf", CARD.model_copy(update={"version": version}))
+        text = page(specialists(tmp_path, tmp_path / "runs"))
+        assert ("- **Time:** request p50 " in text) is shown
 
 
 def test_an_adapter_without_a_card_or_no_adapter(tmp_path):

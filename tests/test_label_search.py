@@ -85,6 +85,18 @@ def many(engine: ScriptedEngine) -> tuple[LabelTokens, ...]:
     return tokenize_labels([f"{a}{b}{c}" for a in "pqrst" for b in "uvw" for c in "xyz"], engine)
 
 
+def test_labels_of_one_token_each_need_no_decode():
+    engine = ScriptedEngine()
+    labels = tokenize_labels(list("abcdef"), engine)
+    row, length = prefilled(engine)
+    true, _ = exact(engine, labels, row, length)
+    before = len(engine.evaluated)
+    found, decodes = searched(engine, labels, row, length)
+    assert decodes == 0
+    assert len(engine.evaluated) == before
+    np.testing.assert_array_equal(found, true)
+
+
 def test_one_sure_label_is_followed_alone():
     engine = ScriptedEngine("qvy", sharpness=40.0)
     labels = many(engine)

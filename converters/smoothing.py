@@ -1,0 +1,47 @@
+"""Label smoothing for a language model: a share of the target goes to the other labels' tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class LabelSmoothing:
+    """Cross-entropy whose targets share a part among the tokens by which labels go on.
+
+    At each answer token these are the next tokens of all labels that begin as the answer does,
+    not the whole vocabulary: the model is asked to doubt which label it is, and never that it is
+    a label. Where one token alone can follow, it is the whole target. (Szegedy et al. 2016, over
+    the label trie's branches.)
+    """
+
+    def __init__(self, labels: Sequence[tuple[int, ...]], share: float) -> None:
+        """``labels`` are whole answers as tokens, ``share`` the part that is smoothed, 0 to 1."""
+        self._share = share
+        following: dict[tuple[int, ...], set[int]] = {}
+        for label in labels:
+            for at, token in enumerate(label):
+                following.setdefault(label[:at], set()).add(token)
+        self._following = {before: sorted(tokens) for before, tokens in following.items()}
+
+    def loss(self, logits: Tensor, answers: Sequence[tuple[int, ...]]) -> Tensor:
+        """The mean over all tokens of these answers; logits are float32 [tokens, vocabulary]."""
+        import torch
+
+        chances = torch.log_softmax(logits, -1)
+        targets = torch.tensor([t for answer in answers for t in answer], device=logits.device)
+        right = chances.gather(1, targets[:, None])[:, 0]
+        rows, columns, weights = [], [], []
+        at = 0
+        for answer in answers:
+            for i in range(len(answer)):
+                among = self._following[answer[:i]]
+                rows += [at] * len(among)
+                columns += among
+                weights += [1 / len(among)] * len(among)
+                at += 1
+        spread = chances[rows, columns] @ torch.tensor(weights, device=logits.device)
+        return -((1 - self._share) * right.sum() + self._share * spread) / at
