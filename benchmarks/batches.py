@@ -25,6 +25,7 @@ from edgeslm.engine import Batch, Logits
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
+from edgeslm.session import FIRST_FREE, WORK
 from edgeslm.store import Store
 
 WIDTHS = (1, 2, 4, 8, 16)
@@ -65,6 +66,13 @@ class Recorder:
         self.calls.append((self._engine.truncate, (sequence, length)))
         self._engine.truncate(sequence, length)
 
+    def clear(self) -> None:
+        """Forget the calls, and empty the sequences that answers had: the last ones' are freed
+        with the next request alone, which what is made again has not."""
+        self.calls.clear()
+        for sequence in (WORK, *range(FIRST_FREE, self._engine.max_sequences)):
+            self._engine.truncate(sequence, 0)
+
     @property
     def rows(self) -> int:
         """Rows that were evaluated."""
@@ -75,11 +83,12 @@ class Recorder:
 def measure(recorder: Recorder, answers: Answers, texts: list[str], width: int) -> Point:
     """Answer all texts, then make the engine's calls again without anything around them."""
     _check(answers(texts, width))  # the context grows, the prefix is evaluated
-    recorder.calls.clear()
+    recorder.clear()
     start = time.perf_counter()
     _check(answers(texts, width))
     seconds = time.perf_counter() - start
     calls, rows = recorder.calls[:], recorder.rows
+    recorder.clear()
     start = time.perf_counter()
     for call, arguments in calls:
         call(*arguments)
