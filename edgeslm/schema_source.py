@@ -11,6 +11,7 @@ import jsonschema_rs
 
 from edgeslm.errors import EmptySchemaError, SchemaError
 from edgeslm.schema_dialect import GUESSES, Dialect, in_one_spelling, named
+from edgeslm.schema_meta import with_metaschemas
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 100
@@ -81,6 +82,7 @@ class Document:
         self.root: dict[str, Any] = root
         if root.get("$schema", GUESSES[0].uri) != dialect.uri:
             self.root = {**root, "$schema": dialect.uri}
+        self.root = with_metaschemas(self.root, dialect)
         self._seen: dict[str, Any] = {}
         self._derived: dict[str, tuple[Any, tuple[str, str]]] = {}
         self._bases: dict[str, str] = {}

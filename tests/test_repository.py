@@ -39,6 +39,7 @@ gguf_format gguf_header
 gguf_file
 gguf_guard
 schema_dialect
+schema_meta
 schema_source
 schema_keywords
 schema_negation

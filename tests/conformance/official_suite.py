@@ -105,7 +105,10 @@ def _remotes(draft: str) -> dict[str, dict[str, Any]]:
     folder = suite_folder().parent / "remotes"
     name = next(name for name, uri in DRAFTS.items() if uri == draft)
     found = {}
-    for path in sorted([*folder.glob("*.json"), *(folder / name).rglob("*.json")]):
+    for path in sorted(folder.rglob("*.json")):
+        top = path.relative_to(folder).parts[0]
+        if top.startswith("draft") and top != name:
+            continue
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.get("$schema", draft) == draft:
             url = _HOST + path.relative_to(folder).as_posix()
