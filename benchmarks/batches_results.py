@@ -76,7 +76,7 @@ def section(run: BatchesRun | None) -> str:
     for curve in run.curves:
         lines += [table(curve)]
     verdict = "reached" if run.reached else "missed"
-    return "\n".join(lines) + f"Aim: {TARGET:.0%} of the engine alone everywhere; {verdict}.\n"
+    return "\n".join(lines) + f"\nAim: {TARGET:.0%} of the engine alone everywhere; {verdict}.\n"
 
 
 def table(curve: Curve) -> str:
