@@ -6,8 +6,9 @@ python -m benchmarks.batches [--quick] [--texts 24] [--width 1 --width 8]
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -40,6 +41,8 @@ LABELS = (
     "other",
 )
 _MAX_TOKENS = 96
+#: how often each width is measured; a virtual machine is faster in one minute than in the next
+_TURNS = 3
 
 Answers = Callable[[list[str], int], Iterator[object]]
 
@@ -80,9 +83,22 @@ class Recorder:
         return sum(len(batch.tokens) for batch in batches if isinstance(batch, Batch))
 
 
-def measure(recorder: Recorder, answers: Answers, texts: list[str], width: int) -> Point:
-    """Answer all texts, then make the engine's calls again without anything around them."""
-    _check(answers(texts, width))  # the context grows, the prefix is evaluated
+def measure(
+    recorder: Recorder, answers: Answers, texts: list[str], widths: Sequence[int]
+) -> list[Point]:
+    """Answer all texts at every width, in turns that turn around, and take the median turn.
+
+    Each time the engine's calls are made again without anything around them.
+    """
+    _check(answers(texts, max(widths)))  # the context grows, the prefix is evaluated
+    turns: dict[int, list[Point]] = {width: [] for width in widths}
+    for turn in range(_TURNS):
+        for width in widths if turn % 2 == 0 else reversed(widths):
+            turns[width].append(_once(recorder, answers, texts, width))
+    return [_median(turns[width]) for width in widths]
+
+
+def _once(recorder: Recorder, answers: Answers, texts: list[str], width: int) -> Point:
     recorder.clear()
     start = time.perf_counter()
     _check(answers(texts, width))
@@ -95,6 +111,15 @@ def measure(recorder: Recorder, answers: Answers, texts: list[str], width: int) 
     alone = time.perf_counter() - start
     return Point(
         width=width, requests=len(texts) / seconds, rows=rows / seconds, share=alone / seconds
+    )
+
+
+def _median(points: Sequence[Point]) -> Point:
+    return Point(
+        width=points[0].width,
+        requests=median(point.requests for point in points),
+        rows=median(point.rows for point in points),
+        share=median(point.share for point in points),
     )
 
 
@@ -119,8 +144,7 @@ def curves(recorder: Recorder, texts: list[str], widths: tuple[int, ...]) -> Ite
             ),
         }
         for task, (answers, inputs) in tools.items():
-            points = [measure(recorder, answers, inputs, width) for width in widths]
-            yield Curve(task=task, n=len(inputs), points=points)
+            yield Curve(task=task, n=len(inputs), points=measure(recorder, answers, inputs, widths))
 
 
 @click.command()

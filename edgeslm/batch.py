@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -26,7 +25,7 @@ from edgeslm.steps import Steps, merge
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
-#: answers that are in progress together at most, if the caller does not say
+#: answers that are in progress together, if the caller does not say
 DEFAULT_WIDTH = 8
 #: texts that may be taken beyond the one whose answer is next, for each one in progress
 _AHEAD = 4
@@ -84,21 +83,20 @@ def answer_all(
     texts: Iterable[str],
     job_of: Callable[[str], Job[R]],
     *,
-    width: int | None,
+    width: int,
     deadline_ms: float | None,
 ) -> Generator[R | EdgeslmError, None, None]:
     """The answer to each text in order, or the error in its place.
 
     ``texts`` is read as answers can begin, at most a few times ``width`` ahead, and never
-    while the engine is held. Other requests take turns with each answer. Without a ``width``
-    DEFAULT_WIDTH are in progress, fewer where they would slow each other down.
+    while the engine is held. Other requests take turns with each answer.
 
     Raises:
         InputError: ``texts`` is one text, or ``width`` is less than 1.
     """
     if isinstance(texts, str):
         raise InputError("map takes many texts, such as a list of them; one is answered by a call")
-    if width is not None and width < 1:
+    if width < 1:
         raise InputError(f"width must be at least 1: {width}")
     return _answers(session, iter(texts), _Batcher(session, job_of, width, deadline_ms))
 
@@ -130,14 +128,13 @@ class _Batcher(Generic[R]):
         self,
         session: Session,
         job_of: Callable[[str], Job[R]],
-        width: int | None,
+        width: int,
         deadline_ms: float | None,
     ) -> None:
         self._session = session
         self._engine: Engine = session.engine
         self._job_of = job_of
-        self._width = DEFAULT_WIDTH if width is None else width
-        self._company_cells = self._engine.company_cells if width is None else None
+        self._width = width
         self._patience = None if deadline_ms is None else deadline_ms / 1000
         self._places: deque[_Place[R]] = deque()
         self._paused = time.monotonic()
@@ -210,13 +207,10 @@ class _Batcher(Generic[R]):
         job = place.job = place.job or self._job_of(place.text)
         session, leases = self._session, self._session.leases
         others = len(self._running())
-        cells = len(job.tokens) + len(job.prompt.suffix) + job.reserve
-        most = self._company_cells or sys.maxsize
-        if others and leases.cells + cells > most:
-            return False
         if others and not session.has_room(job.prompt, job.tokens, job.reserve):
             return False
-        self._make_room(job, 1 if others else max(1, min(self._width, most // cells)))
+        self._make_room(job, 1 if others else self._width)
+        cells = len(job.tokens) + len(job.prompt.suffix) + job.reserve
         lease = leases.lend(job.sequences, cells)
         if lease is None and others:
             return False

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgeslm.batch import answer_all
+from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.card import LabelSpec, PromptSpec
 from edgeslm.decide import Rule
 from edgeslm.engine import Engine
@@ -87,7 +87,7 @@ class Classifier:
         self,
         texts: Iterable[str],
         *,
-        width: int | None = None,
+        width: int = DEFAULT_WIDTH,
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         exact: bool = False,
@@ -100,8 +100,7 @@ class Classifier:
         which depends on where in memory a text lies; see ``Extractor.map``.
 
         Args:
-            width: texts in progress together; None as in ``Extractor.map``. A set of many labels
-                fills evaluations by itself.
+            width: texts in progress together. A set of many labels fills evaluations by itself.
             deadline_ms: budget of one text while the iterator works, from when it was taken;
                 looked at between evaluations.
             truncate, exact: as in a call.

@@ -96,10 +96,6 @@ class Engine(Protocol):
     def steady(self) -> bool:
         """Whether a row's logits are the same bits whatever else its batch holds."""
 
-    @property
-    def company_cells(self) -> int | None:
-        """Cells that answers may fill together before they slow each other down; None: all."""
-
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of ``text``, with no BOS and no space added in front.
 

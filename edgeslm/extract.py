@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
 from edgeslm.alternatives import ListedValues, Weighed, weigh, with_weights
-from edgeslm.batch import answer_all
+from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.card import FieldCalibration, PromptSpec, Style
 from edgeslm.closing import close_validly
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
@@ -145,7 +145,7 @@ class Extractor(Generic[T]):
         self,
         texts: Iterable[str],
         *,
-        width: int | None = None,
+        width: int = DEFAULT_WIDTH,
         max_tokens: int | None = None,
         deadline_ms: float | None = None,
         on_budget: OnBudget = "close",
@@ -171,8 +171,7 @@ class Extractor(Generic[T]):
         the same one; the base model, which wavers, gave 11 of 16.
 
         Args:
-            width: answers in progress together, as far as the context has room for them. None
-                is 8, and fewer long ones on a processor, where they slow each other down.
+            width: answers in progress together, as far as the context has room for them.
             deadline_ms: budget of one text while the iterator works, from when it was taken;
                 looked at between evaluations.
             seed: of every text's sampling.

@@ -40,7 +40,6 @@ class ScriptedEngine:
 
     chat_template: str | None = CHATML
     steady = True
-    company_cells: int | None = None
 
     def __init__(
         self,

@@ -47,9 +47,11 @@ def test_a_quick_run_keeps_nothing_and_a_whole_one_all(
     asked = ["--model", str(tiny_model), "--gpu-layers", "0"]
     quick = CliRunner().invoke(batches.main, ["--quick", *asked])
     assert (quick.exit_code, published) == (0, []), quick.output
-    whole = CliRunner().invoke(batches.main, ["--texts", "2", "--width", "2", *asked])
+    whole = CliRunner().invoke(
+        batches.main, ["--texts", "2", "--width", "2", "--width", "1", *asked]
+    )
     assert (whole.exit_code, published) == (0, [True]), whole.output
     run = kept(results)
     assert run is not None
-    assert [point.width for curve in run.curves for point in curve.points] == [2, 2]
+    assert [point.width for curve in run.curves for point in curve.points] == [2, 1, 2, 1]
     assert all(point.requests > 0 for curve in run.curves for point in curve.points)

@@ -38,10 +38,6 @@ from edgeslm.pace import Pace, thread_counts
 MAX_OUTPUTS = 63
 #: half the cells from which on a single row's attention is split between threads
 _SPLIT_CELLS = 128
-#: on a processor each row of a batch goes through the cells of all its sequences: of 8 texts at a
-#: time, single lines are classified 1.45 times faster, whole receipts read 0.89 times as fast
-#: (benchmarks/LOG.md)
-_COMPANY_CELLS = 1024
 #: weights whose products do not depend on the number of rows, as measured on x86
 _STEADY_TYPES = {"Q4_0", "Q4_1", "Q8_0"}
 #: llama_decode's codes for "no room" and "invalid batch"
@@ -205,10 +201,6 @@ class LlamaEngine:
     def steady(self) -> bool:
         types = {tensor.type_name for tensor in self.info.tensors if len(tensor.shape) > 1}
         return not self._on_gpu and types <= _STEADY_TYPES
-
-    @property
-    def company_cells(self) -> int | None:
-        return None if self._on_gpu else _COMPANY_CELLS
 
     @cached_property
     def identity(self) -> dict[str, Any]:
