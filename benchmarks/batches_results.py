@@ -69,9 +69,9 @@ def section(run: BatchesRun | None) -> str:
         f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it {load}, "
         f"{run.seconds / 60:.0f} minutes. Model: {s.model}.",
         "",
-        "`map` with so many texts in progress; widths take turns, and the medians are shown. “Of the",
-        "engine alone” is the time that the engine's very calls take again with nothing around them;",
-        "above 100 % is the noise of few texts.",
+        "`map` with so many texts in progress; widths take turns, and medians are shown. “Of the",
+        "engine alone” is the time that the engine's very calls take again with nothing around",
+        "them; above 100 % is the noise of few texts.",
         "",
     ]
     for curve in run.curves:
