@@ -27,12 +27,14 @@ class LabelSmoothing:
                 following.setdefault(label[:at], set()).add(token)
         self._following = {before: sorted(tokens) for before, tokens in following.items()}
 
-    def loss(self, logits: Tensor, answers: Sequence[tuple[int, ...]]) -> Tensor:
-        """The mean over all tokens of these answers; logits are float32 [tokens, vocabulary]."""
+    def loss(self, logits: Tensor, targets: Tensor, answers: Sequence[tuple[int, ...]]) -> Tensor:
+        """The mean over all tokens of these answers.
+
+        ``logits`` are float32 [tokens, vocabulary]; ``targets`` the answers one behind the other.
+        """
         import torch
 
         chances = torch.log_softmax(logits, -1)
-        targets = torch.tensor([t for answer in answers for t in answer], device=logits.device)
         right = chances.gather(1, targets[:, None])[:, 0]
         rows, columns, weights = [], [], []
         at = 0

@@ -158,7 +158,7 @@ class _Run(TrainingRun[Encoded]):
             self._rounded.refresh()
         logits, targets = self._answers(batch)
         if self._smoothing is not None:
-            return self._smoothing.loss(logits, [row.answer for row in batch])
+            return self._smoothing.loss(logits, targets, [row.answer for row in batch])
         return torch.nn.functional.cross_entropy(logits, targets)
 
     def _answers(self, batch: list[Encoded]) -> tuple[Tensor, Tensor]:

@@ -18,36 +18,34 @@ def with_metaschemas(root: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
 
     That of another draft would be read by the rules of this one, so it stays outside.
     """
+    wanted = set(_own_references(root, dialect))
+    if not wanted:
+        return root
+    known = {_base(node) for node in _objects(root)}  # a copy of the author's own is taken
     found: dict[str, Any] = {}
-    pending, known = [root], {_base(node) for node in _objects(root)}
-    while pending:
-        for uri in _references(pending.pop()):
-            if uri not in known and _is_own(uri, dialect):
-                known.add(uri)
-                found[uri] = dict(_registry().contents(uri))
-                pending.append(found[uri])
+    while wanted := wanted - known - found.keys():
+        uri = wanted.pop()
+        found[uri] = dict(_registry().contents(uri))
+        wanted.update(_own_references(found[uri], dialect))
     if not found:
         return root
     key = "$defs" if dialect.number >= _VOCABULARIES else "definitions"
     return {**root, key: {**found, **root.get(key, {})}}
 
 
-def _is_own(uri: str, dialect: Dialect) -> bool:
-    """Whether this is the draft's metaschema, or one of the vocabularies that it is made of."""
-    vocabularies = urljoin(dialect.uri, "meta/")
-    vocabulary = dialect.number >= _VOCABULARIES and uri.startswith(vocabularies)
-    return (vocabulary or dialect in named(uri)) and uri in _registry()
-
-
-def _references(document: dict[str, Any]) -> Iterator[str]:
-    """The documents on json-schema.org that any ``$ref`` in it names, without fragments."""
-    base = _base(document)
+def _own_references(document: dict[str, Any], dialect: Dialect) -> Iterator[str]:
+    """What any ``$ref`` names of the draft's metaschema, or of its vocabularies."""
+    base, vocabularies = _base(document), urljoin(dialect.uri, "meta/")
     for node in _objects(document):
         reference = node.get("$ref")
-        if isinstance(reference, str):
-            uri = _joined(base, reference)
-            if uri.startswith(_HOSTS):
-                yield uri
+        if not isinstance(reference, str):
+            continue
+        uri = _joined(base, reference)
+        if not uri.startswith(_HOSTS):
+            continue
+        is_vocabulary = dialect.number >= _VOCABULARIES and uri.startswith(vocabularies)
+        if (is_vocabulary or dialect in named(uri)) and uri in _registry():
+            yield uri
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ TILL = ("till-1.txt", "till-2.txt")
 READER = "receipt-fields"
 RECEIPTS = ("receipt-1.txt", "receipt-2.txt")
 REQUESTS = ("assistant.jsonl", "bank.jsonl")
-SPECIALISTS = ("intents-oos-mini", "support-intents-mini")
+SPECIALISTS = ("intents-oos-mini", "support-intents")
 SENTENCES = "support.jsonl"
 LABELS = ("return", "payment", "delivery")
 
@@ -183,11 +183,11 @@ def timing_table(timings: list[tuple[str, edgeslm.Timing]]) -> Table:
 
 def closing_words() -> str:
     return (
-        "The first receipts were read by a specialist of 135 million parameters that was trained "
-        "for them, from the same base as the general model. "
-        "The requests were named by specialists of 22 million: one was trained for 150 "
-        "intents and for saying `oos` where none fits, one for 77 of a bank's customers; how often "
-        "they are right is in docs/specialists.md. "
+        "The first receipts were read, and the bank's requests named, by specialists of 135 "
+        "million parameters, trained for one of these each from the same base as the general "
+        "model. "
+        "The other requests were named by a specialist of 22 million, trained for 150 intents and "
+        "for saying `oos` where none fits; how often they are right is in docs/specialists.md. "
         "The other receipts and the sentences went to the general model, trained for neither. "
         "The form is right even so: the fields of the class Receipt in examples/demo.py, values "
         "that stand in the text, probabilities that add up to 1. They can still be the wrong "
