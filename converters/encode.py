@@ -17,12 +17,14 @@ from edgeslm.prompt import Prompt, Tokenizer, compile_prompt
 class Encoded:
     """Token ids of one row. ``tokens[start:]`` are the answer and the end token.
 
-    The logits that matter are those of positions ``start - 1`` to ``len(tokens) - 2``.
+    The logits that matter are those of positions ``start - 1`` to ``len(tokens) - 2``. The row
+    counts for ``weight`` in a loss.
     """
 
     id: str
     tokens: tuple[int, ...]
     start: int
+    weight: float = 1.0
 
     @property
     def answer(self) -> tuple[int, ...]:
@@ -64,7 +66,7 @@ def _encode(row: Row, task: Task, prompt: Prompt, tokenizer: Tokenizer, max_toke
             f"row {row.id}: {len(tokens)} tokens, over the {max_tokens} of train.max_tokens; "
             "raise it, or shorten or drop the row"
         )
-    return Encoded(row.id, tokens, start)
+    return Encoded(row.id, tokens, start, row.weight)
 
 
 def _answer(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -295,8 +295,8 @@ class Recipe(_Closed):
         if self.kind == "causal":
             if isinstance(self.task, TagTask):
                 raise ValueError("a tag task is for kind = 'encoder'")
-            if self.data.copies == "all":
-                raise ValueError("data.copies = 'all' is for encoders and linear models")
+            if self.data.copies == "all" and not isinstance(self.task, ClassifyTask):
+                raise ValueError("data.copies = 'all' is for tasks that are answered by labels")
             return self
         if self.kind == "linear" and not isinstance(self.task, ClassifyTask):
             raise ValueError("a linear model takes a classify task")

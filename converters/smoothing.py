@@ -27,8 +27,8 @@ class LabelSmoothing:
                 following.setdefault(label[:at], set()).add(token)
         self._following = {before: sorted(tokens) for before, tokens in following.items()}
 
-    def loss(self, logits: Tensor, targets: Tensor, answers: Sequence[tuple[int, ...]]) -> Tensor:
-        """The mean over all tokens of these answers.
+    def losses(self, logits: Tensor, targets: Tensor, answers: Sequence[tuple[int, ...]]) -> Tensor:
+        """Of each token of these answers, float32 [tokens].
 
         ``logits`` are float32 [tokens, vocabulary]; ``targets`` the answers one behind the other.
         """
@@ -45,5 +45,6 @@ class LabelSmoothing:
                 columns += among
                 weights += [1 / len(among)] * len(among)
                 at += 1
-        spread = chances[rows, columns] @ torch.tensor(weights, device=logits.device)
-        return -((1 - self._share) * right.sum() + self._share * spread) / at
+        each = chances[rows, columns] * torch.tensor(weights, device=logits.device)
+        spread = torch.zeros_like(right).index_add(0, torch.tensor(rows, device=each.device), each)
+        return -((1 - self._share) * right + self._share * spread)

@@ -157,9 +157,12 @@ class _Run(TrainingRun[Encoded]):
         if self._rounded is not None and (step - 1) % ROUND_EVERY == 0:
             self._rounded.refresh()
         logits, targets = self._answers(batch)
-        if self._smoothing is not None:
-            return self._smoothing.loss(logits, targets, [row.answer for row in batch])
-        return torch.nn.functional.cross_entropy(logits, targets)
+        if self._smoothing is None:
+            losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        else:
+            losses = self._smoothing.losses(logits, targets, [row.answer for row in batch])
+        weights = [row.weight for row in batch for _ in row.answer]
+        return (losses * torch.tensor(weights, device=losses.device)).mean()
 
     def _answers(self, batch: list[Encoded]) -> tuple[Tensor, Tensor]:
         """Logits (float32, [answer tokens, vocabulary]) and the tokens that should come there.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from recipes import classify, write_jsonl
+from recipes import classify, extract, write_jsonl
 
 from converters.data import prepare
 from converters.filter import Example
@@ -218,5 +218,5 @@ def test_rows_written_before_there_were_counts_are_read(tmp_path):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValidationError, match="give group as well"):
         data(split={"seen": 0.1})
-    with pytest.raises(ValidationError, match="for encoders and linear models"):
-        classify("a.jsonl", labels=["a", "b"], copies="all")
+    with pytest.raises(ValidationError, match="tasks that are answered by labels"):
+        extract("a.jsonl", copies="all")

@@ -1,15 +1,18 @@
-"""Which rows a training run scores: the development rows, and what augmentation makes of them"""
+"""Which rows a training run scores, and how much each row counts in what it loses"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from recipes import classify
 from test_converters_train import DEVELOPMENT, ROWS, made_up
 from tiny_gguf import write_tiny_gguf
 
 from converters import train
 from converters.base import load_base
+from converters.rows import Row
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
 
 
@@ -34,3 +37,28 @@ def test_changed_copies_of_development_rows_are_scored_too(tmp_path: Path, monke
     assert len(scored) == len(DEVELOPMENT) + 1
     assert sum(b"changed" in text for text in scored) == 1
     assert sum(DEVELOPMENT[0].input.encode() in text for text in scored) == 1
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_row_counts_as_often_as_its_weight_says(tmp_path: Path, smoothing: float):
+    """Three quarters and one quarter are the loss of three copies and one, per token."""
+    gguf = write_tiny_gguf(tmp_path / "base.gguf", n_ctx=512)
+    plain = classify("rows.jsonl", labels=["A", "B"])
+    recipe = plain.model_copy(
+        update={"train": plain.train.model_copy(update={"label_smoothing": smoothing})}
+    )
+    heavy, light = Row("heavy", "the same", "A"), Row("light", "the same", "B")
+    tokenizer = LlamaTokenizer(gguf)
+
+    def loss(*rows: Row) -> float:
+        run = train._Run(recipe, load_base(gguf), tokenizer, rows, [heavy], out=tmp_path / "out")
+        return float(run._loss(1, run._plain).detach())
+
+    try:
+        copies = loss(heavy, heavy, heavy, light)
+        weighed = loss(replace(heavy, weight=1.5), replace(light, weight=0.5))
+        alike = loss(heavy, light)
+    finally:
+        tokenizer.close()
+    assert weighed == pytest.approx(copies, rel=1e-4)
+    assert abs(alike - copies) > 1e-3, "both labels are lost alike: nothing is seen here"
