@@ -185,7 +185,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _show_plan(work: Work, as_json: bool) -> None:
-    from converters.build import plan
+    from converters.plan import plan
 
     found = plan(work)
     if not for_people(as_json):

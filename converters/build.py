@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,6 @@ from converters.recipe import Recipe, read_recipe
 from converters.work import Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.transfer import Progress
-
-#: share of the measured matrix speed that training reaches; in bfloat16 products are so quick
-#: that attention, norms and the optimizer take as long
-_EFFICIENCY = {"float32": 0.55, "bfloat16": 0.25}
-_BYTES_PER_VALUE = 4
 
 #: called when a step begins (None) and when it ends, with what it returned
 Told = Callable[[Step, Any], None]
@@ -151,69 +143,3 @@ def _held(work: Work) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a build would do. ``tokens`` are those of one epoch, ``seconds`` and ``memory``
-    (bytes) estimates for training; None until the data step has run, and of small models."""
-
-    steps: dict[Step, str | None]
-    rows: dict[str, int] | None
-    tokens: int | None
-    seconds: float | None
-    memory: int | None
-
-
-def plan(work: Work) -> Plan:
-    """What `build` would run and why, and what training would take on this machine."""
-    needed = {step: work.needs(step) for step in work.steps}
-    if needed["data"] is not None:
-        return Plan(needed, None, None, None, None)
-    rows: dict[str, int] = {part: len(work.rows(part)) for part in work.recipe.data.split.parts}
-    if work.recipe.kind != "causal":  # minutes at most
-        return Plan(needed, rows, None, None, None)
-    require("torch")
-    encoded = steps.encoded(work, "train")
-    tokens = sum(len(row.tokens) for row in encoded)
-    longest = max(len(row.tokens) for row in encoded)
-    parameters, flops, width = _training_cost(work)
-    seconds = tokens * work.recipe.train.epochs * flops / _training_speed()
-    batch = longest * work.recipe.train.batch_rows
-    memory = _BYTES_PER_VALUE * (2 * parameters + batch * width)
-    return Plan(needed, rows, tokens, seconds, memory)
-
-
-def _training_cost(work: Work) -> tuple[int, float, int]:
-    """Parameters, operations per token, and values that one token keeps for the way back.
-
-    Every layer goes forward (2 operations a parameter); only the trained ones go back, and
-    only through the activations, for their weights are frozen.
-    """
-    from converters.base import runtime_gguf
-    from edgeslm.gguf_file import read_gguf
-
-    info = read_gguf(runtime_gguf(work.base, work.folder))
-    layers = [t for t in info.tensors if t.name.startswith("blk.") and len(t.shape) == 2]
-    parameters = sum(math.prod(tensor.shape) for tensor in info.tensors)
-    inner = sum(math.prod(tensor.shape) for tensor in layers)
-    share = min(1.0, (work.recipe.lora.layers or info.n_layer) / info.n_layer)
-    kept = 2 * sum(sum(tensor.shape) for tensor in layers)
-    return parameters, 2 * inner * (1 + share), int(kept * share)
-
-
-def _training_speed() -> float:
-    """Operations per second of training on this machine, by a matrix product in its dtype."""
-    import torch
-
-    from converters.training_loop import best_device, best_dtype
-
-    device = best_device()
-    dtype = best_dtype(device)
-    a, b = (torch.rand(shape, device=device, dtype=dtype) for shape in ((1024, 576), (576, 1536)))
-    best = math.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.mm(a, b).sum().item()  # a GPU is waited for
-        best = min(best, time.perf_counter() - start)
-    return _EFFICIENCY[str(dtype).removeprefix("torch.")] * 2 * 1024 * 576 * 1536 / best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tiny_bert import write_tiny_bert
 import edgeslm
 from converters import build
 from converters.encoder_calibration import MAX_COST, calibrate_logits, fit_rejection
-from converters.errors import DataError, GateError, RecipeError
+from converters.encoder_model import WEIGHTS
+from converters.errors import BaseModelError, DataError, GateError, RecipeError
+from converters.plan import plan
 from converters.rows import Row
 from converters.work import STEPS_OF, Work
 from edgeslm.card import ClassifyTask
@@ -128,6 +131,27 @@ def test_a_build_leaves_nothing_half_written_and_has_nothing_to_do_again(built):
     assert names >= {"accuracy", "accuracy, float to quantized", "self-test", "in-scope accuracy"}
     if built.recipe.kind == "linear":
         assert "linear model" not in names  # to be shipped in its own place
+
+
+def test_a_plan_says_what_training_takes(built, tmp_path):
+    found = plan(built)
+    assert [*found.steps] == list(STEPS_OF[built.recipe.kind])
+    assert found.rows is not None and found.rows["train"] == len(built.rows("train"))
+    if built.recipe.kind == "linear":
+        assert found.tokens is found.seconds is found.memory is None
+        return
+    assert found.tokens is not None and found.tokens > 2 * found.rows["train"]  # [CLS] and [SEP]
+    assert found.seconds is not None and 0 < found.seconds < 60
+    assert found.memory is not None and found.memory > (built.base / WEIGHTS).stat().st_size
+    batch = built.recipe.train.model_copy(update={"batch_rows": 64})
+    wider = replace(built, recipe=built.recipe.model_copy(update={"train": batch}))
+    factors = built.recipe.encoder.model_copy(update={"method": "lora"})
+    thinner = replace(built, recipe=built.recipe.model_copy(update={"encoder": factors}))
+    memories = [plan(work).memory or 0 for work in (thinner, built, wider)]
+    assert memories == sorted(set(memories))
+    other = replace(built, base=tmp_path)
+    with pytest.raises(BaseModelError, match=str(tmp_path)):
+        plan(other)
 
 
 def test_seen_rows_are_proven_beside_gold_ones(tmp_path):
