@@ -13,14 +13,15 @@ LARGE_BATCH = 32
 #: evaluations before the first trial, from a change to the next one, and between the rarest
 _FIRST_TRIAL = 4
 _NEXT_TRIAL = 8
-_RAREST_TRIAL = 128
+_RAREST_TRIAL = 512
 #: evaluations of a trial; the median of three outlives one interruption
 _TRIAL_LENGTH = 3
 _RECENT = 5
 #: a thread count is left for one that is this many times faster
 _BETTER = 1.1
-#: a trial of one that gains no more than this ends at once
-_HOPELESS = 0.5
+#: a trial of one that gains no more than this ends at once; a calm machine's trials cost 2 % of
+#: decoding before, with 0.5 (benchmarks/LOG.md)
+_HOPELESS = 0.8
 #: evaluations that are this many times slower or faster than they were call for a trial
 _DRIFT = 1.5
 #: no evaluation counts as shorter: a coarse clock may stand still meanwhile

@@ -57,6 +57,13 @@ def test_a_calm_machine_keeps_all_threads() -> None:
     assert share(used[:100], 2) > 0.85
 
 
+def test_trials_cost_a_calm_machine_less_than_a_hundredth() -> None:
+    device = Device(2, noise=0.15)
+    device.run(100, IDLE)
+    spent = sum(IDLE[threads] for threads in device.run(2000, IDLE))
+    assert spent < 1.005 * 2000 * IDLE[2]
+
+
 @pytest.mark.parametrize("busy", [BUSY, ONE_NEIGHBOUR], ids=["three", "one"])
 def test_a_busy_machine_gets_one_thread_and_a_calm_one_all_again(busy: dict[int, float]) -> None:
     device = Device(2, noise=0.1)
