@@ -18,9 +18,19 @@ def bars(console: Console) -> Progress:
 
 
 def bar(progress: Progress, what: str, total: int) -> Tick:
-    """A new bar, and what moves it on by one."""
+    """A new bar, and what moves it on by one; off a terminal, a line for each tenth."""
     task = progress.add_task(what, total=total)
-    return lambda: progress.advance(task)
+    console = progress.console
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        before, done = done, done + 1
+        progress.advance(task)
+        if not console.is_terminal and 10 * done // total > 10 * before // total:
+            console.print(f"{what}: {done} of {total}")
+
+    return tick
 
 
 def parts_of(
