@@ -15,9 +15,11 @@ from converters.work import Step, Work
 if TYPE_CHECKING:
     from torch import dtype
 
-#: share of the measured matrix speed that training reaches; in bfloat16 products are so quick
-#: that attention, norms and the optimizer take as long
-_EFFICIENCY = {"float32": 0.55, "bfloat16": 0.25}
+#: share of the measured matrix speed that training reaches (benchmarks/LOG.md); in bfloat16
+#: products are so quick that attention, norms and the optimizer take longer
+_EFFICIENCY = {"float32": 0.55, "bfloat16": 0.18}
+#: the same of encoders, whose products are narrow and texts short
+_ENCODER_EFFICIENCY = 0.32
 _BYTES_PER_VALUE = 4
 #: copies of a trained value: itself, its gradient, and AdamW's two means
 _TRAINED_COPIES = 4
@@ -38,12 +40,14 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class _Cost:
     """What training costs: bytes of the model and of the optimizer, operations per token and
-    values that one token keeps for the way back, and the dtype of the products."""
+    values that one token keeps for the way back, the dtype of the products, and the share of their
+    speed that is reached."""
 
     held: int
     operations: float
     kept: int
     dtype: dtype
+    efficiency: float
 
 
 def plan(work: Work) -> Plan:
@@ -65,7 +69,8 @@ def plan(work: Work) -> Plan:
     lengths = _causal_lengths(work) if recipe.kind == "causal" else _encoder_lengths(work)
     cost = _causal_cost(work) if recipe.kind == "causal" else _encoder_cost(work)
     tokens = sum(lengths)
-    seconds = tokens * recipe.train.epochs * cost.operations / _training_speed(cost.dtype)
+    speed = cost.efficiency * _matrix_speed(cost.dtype)
+    seconds = tokens * recipe.train.epochs * cost.operations / speed
     batch = max(lengths) * recipe.train.batch_rows
     return Plan(needed, rows, tokens, seconds, cost.held + _BYTES_PER_VALUE * batch * cost.kept)
 
@@ -89,11 +94,13 @@ def _causal_cost(work: Work) -> _Cost:
     parameters = sum(math.prod(tensor.shape) for tensor in info.tensors)
     share = min(1.0, (work.recipe.lora.layers or info.n_layer) / info.n_layer)
     shapes = [tensor.shape for tensor in layers]
+    dtype = best_dtype(best_device())
     return _Cost(
         held=2 * _BYTES_PER_VALUE * parameters,
         operations=2 * _size(shapes) * (1 + share),
         kept=int(_kept(shapes) * share),
-        dtype=best_dtype(best_device()),
+        dtype=dtype,
+        efficiency=_EFFICIENCY[str(dtype).removeprefix("torch.")],
     )
 
 
@@ -130,6 +137,7 @@ def _encoder_cost(work: Work) -> _Cost:
         operations=2 * _size(layers) * (3 if full else 2),
         kept=_kept(layers),
         dtype=torch.float32,
+        efficiency=_ENCODER_EFFICIENCY,
     )
 
 
@@ -159,8 +167,8 @@ def _kept(shapes: Iterable[tuple[int, ...]]) -> int:
     return 2 * sum(map(sum, shapes))
 
 
-def _training_speed(dtype: dtype) -> float:
-    """Operations per second of training on this machine, by a matrix product in its dtype."""
+def _matrix_speed(dtype: dtype) -> float:
+    """Operations per second of a matrix product in a dtype on this machine."""
     import torch
 
     from converters.training_loop import best_device
@@ -172,4 +180,4 @@ def _training_speed(dtype: dtype) -> float:
         start = time.perf_counter()
         torch.mm(a, b).sum().item()  # a GPU is waited for
         best = min(best, time.perf_counter() - start)
-    return _EFFICIENCY[str(dtype).removeprefix("torch.")] * 2 * 1024 * 576 * 1536 / best
+    return 2 * 1024 * 576 * 1536 / best
