@@ -16,7 +16,7 @@ from converters import recipe as recipes
 from converters.errors import RecipeError
 from converters.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
 from converters.work import STEPS
-from edgeslm.card import ClassifyTask
+from edgeslm.card import ClassifyTask, TagTask
 from edgeslm.errors import EXIT_CODES
 from edgeslm.schema import compile_schema
 
@@ -100,6 +100,9 @@ def test_the_recipe_of_the_page_can_be_read(tmp_path):
     (tmp_path / "recipe.toml").write_text(blocks[0], encoding="utf-8")
     assert read_recipe(tmp_path / "recipe.toml").gates.min_score == 0.9
     assert set(tomllib.loads(blocks[1])) == {"task", "data"}
+    tags = tomllib.loads(blocks[2])
+    task = TagTask.model_validate(tags["task"])
+    assert [*tags["data"]["answer"]] == [head.name for head in task.heads]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -109,6 +112,10 @@ def test_shipped_recipes_hold(path):
     for example in recipe.examples:
         if isinstance(recipe.task, ClassifyTask):
             assert example.expected in [label.name for label in recipe.task.labels]
+        elif isinstance(recipe.task, TagTask):
+            assert set(example.expected) == {head.name for head in recipe.task.heads}
+            for head in recipe.task.heads:
+                assert example.expected[head.name] in [label.name for label in head.labels]
         else:
             schema = compile_schema(recipe.task.json_schema)
             assert set(example.expected) == set(recipe.task.json_schema["properties"])
