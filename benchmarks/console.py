@@ -21,13 +21,11 @@ def bar(progress: Progress, what: str, total: int) -> Tick:
     """A new bar, and what moves it on by one; off a terminal, a line for each tenth."""
     task = progress.add_task(what, total=total)
     console = progress.console
-    done = 0
 
     def tick() -> None:
-        nonlocal done
-        before, done = done, done + 1
         progress.advance(task)
-        if not console.is_terminal and 10 * done // total > 10 * before // total:
+        done = int(progress.tasks[task].completed)
+        if not console.is_terminal and 10 * done // total > 10 * (done - 1) // total:
             console.print(f"{what}: {done} of {total}")
 
     return tick

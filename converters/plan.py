@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: share of the measured matrix speed that training reaches (benchmarks/LOG.md); in bfloat16
 #: products are so quick that attention, norms and the optimizer take longer
-_EFFICIENCY = {"float32": 0.55, "bfloat16": 0.18}
+_EFFICIENCY = {"float32": 0.55, "bfloat16": 0.2}
 #: the same of encoders, whose products are narrow and texts short
 _ENCODER_EFFICIENCY = 0.32
 _BYTES_PER_VALUE = 4
@@ -39,10 +39,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What training costs: bytes of the model and of the optimizer, operations per token and
-    values that one token keeps for the way back, the dtype of the products, and the share of their
-    speed that is reached."""
+    """What training costs: tokens of each row, bytes of the model and of the optimizer, operations
+    per token and values that one token keeps for the way back, the dtype of the products, and the
+    share of their speed that is reached."""
 
+    lengths: list[int]
     held: int
     operations: float
     kept: int
@@ -56,7 +57,7 @@ def plan(work: Work) -> Plan:
     Raises:
         BaseModelError: the base cannot be read.
         DataError: rows are damaged, or one is longer than the model reads.
-        MissingExtraError: torch or the tokenizer's library are not installed.
+        MissingExtraError: torch, or for an encoder transformers, are not installed.
     """
     needed = {step: work.needs(step) for step in work.steps}
     if needed["data"] is not None:
@@ -66,20 +67,15 @@ def plan(work: Work) -> Plan:
     if recipe.kind == "linear":  # minutes at most
         return Plan(needed, rows, None, None, None)
     require("torch")
-    lengths = _causal_lengths(work) if recipe.kind == "causal" else _encoder_lengths(work)
     cost = _causal_cost(work) if recipe.kind == "causal" else _encoder_cost(work)
-    tokens = sum(lengths)
+    tokens = sum(cost.lengths)
     speed = cost.efficiency * _matrix_speed(cost.dtype)
     seconds = tokens * recipe.train.epochs * cost.operations / speed
-    batch = max(lengths) * recipe.train.batch_rows
+    batch = max(cost.lengths) * recipe.train.batch_rows
     return Plan(needed, rows, tokens, seconds, cost.held + _BYTES_PER_VALUE * batch * cost.kept)
 
 
 # --- language models ----------------------------------------------------------
-
-
-def _causal_lengths(work: Work) -> list[int]:
-    return [len(row.tokens) for row in steps.encoded(work, "train")]
 
 
 def _causal_cost(work: Work) -> _Cost:
@@ -96,6 +92,7 @@ def _causal_cost(work: Work) -> _Cost:
     shapes = [tensor.shape for tensor in layers]
     dtype = best_dtype(best_device())
     return _Cost(
+        lengths=[len(row.tokens) for row in steps.encoded(work, "train")],
         held=2 * _BYTES_PER_VALUE * parameters,
         operations=2 * _size(shapes) * (1 + share),
         kept=int(_kept(shapes) * share),
@@ -124,6 +121,7 @@ def _encoder_lengths(work: Work) -> list[int]:
 def _encoder_cost(work: Work) -> _Cost:
     """Forward and, through the activations, back; where all weights are trained, once more for
     these. In float32: the optimizer's steps are small against what bfloat16 can hold."""
+    require("transformers", "tokenizers", "safetensors")
     import torch
 
     shapes = _encoder_shapes(work)
@@ -133,6 +131,7 @@ def _encoder_cost(work: Work) -> _Cost:
     trained = parameters if work.recipe.encoder.embeddings else _size(layers)
     copies = (_TRAINED_COPIES - 1) * trained if full else 0
     return _Cost(
+        lengths=_encoder_lengths(work),
         held=_BYTES_PER_VALUE * (parameters + copies),
         operations=2 * _size(layers) * (3 if full else 2),
         kept=_kept(layers),

@@ -19,8 +19,7 @@ _TRIAL_LENGTH = 3
 _RECENT = 5
 #: a thread count is left for one that is this many times faster
 _BETTER = 1.1
-#: a trial of one that gains no more than this ends at once; a calm machine's trials cost 2 % of
-#: decoding before, with 0.5 (benchmarks/LOG.md)
+#: a trial of one that gains no more than this ends at once (benchmarks/LOG.md)
 _HOPELESS = 0.8
 #: evaluations that are this many times slower or faster than they were call for a trial
 _DRIFT = 1.5
