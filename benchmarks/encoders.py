@@ -34,6 +34,7 @@ from edgeslm.intervals import percentile
 from edgeslm.machine import default_threads
 from edgeslm.model import load
 from edgeslm.onnx_file import read_onnx
+from edgeslm.onnx_reader import reader_of
 from edgeslm.store import Store
 
 #: tokens of the texts, special ones included
@@ -71,7 +72,9 @@ tokenizer = Tokenizer.from_str(held["edgeslm.tokenizer"])
 """,
     answer="""
 ids = numpy.array([tokenizer.encode(sys.argv[2]).ids])
-session.run(["logits"], {"input_ids": ids, "attention_mask": numpy.ones_like(ids)})
+inputs = {"input_ids": ids, "attention_mask": numpy.ones_like(ids)}
+inputs |= {"ids": numpy.zeros_like(ids), "values": numpy.zeros(ids.shape, numpy.float32)}
+session.run(["logits"], {given.name: inputs[given.name] for given in session.get_inputs()})
 """,
 )
 
@@ -122,7 +125,8 @@ def calls_of(paths: Mapping[str, Path], length: int, opened: ExitStack) -> dict[
         tokens = EncoderTokens(info.tokenizer_json, info.max_tokens, where=str(path))
         text = text_of(tokens, length)
         model: Any = opened.enter_context(load(path, gpu_layers=0))
-        classify, inputs = model.classifier(), stack([tokens(text)])
+        read, _ = reader_of(info, info.max_tokens)
+        classify, inputs = model.classifier(), stack([read(text, None)])
         session = _bare_session(path)
         calls[f"{name}: edgeslm"] = lambda c=classify, t=text: c(t)  # type: ignore[misc]
         calls[f"{name}: onnxruntime"] = lambda s=session, x=inputs: s.run(["logits"], x)  # type: ignore[misc]

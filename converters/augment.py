@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
-from converters.recipe import Augment, Data
+from converters.recipe_data import Augment, Data
 from converters.rows import Row
 from edgeslm.evidence import SpanFinder, dates, is_date
 

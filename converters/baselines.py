@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from converters import receipt_rules
 from converters.errors import DataError, require
 from converters.recipe import Recipe
-from converters.rows import Row
+from converters.rows import Row, commonest
 from edgeslm.answers import Prediction
 from edgeslm.card import ClassifyTask
 from edgeslm.normal import fold
@@ -96,28 +95,12 @@ def _most_common(values: Iterator[tuple[Any, int]]) -> Any:
 
 def _lookup(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
     """The answer of the same text where training has it, else of the nearest one."""
-    known = _by_text(train)
+    known = commonest(train)
     unseen = [text for text in texts if fold(text) not in known]
     nearest = dict(zip(unseen, _nearest(list(known.values()), unseen), strict=True))
     return [
         nearest[text] if text in nearest else Prediction(known[fold(text)].answer) for text in texts
     ]
-
-
-def _by_text(train: Sequence[Row]) -> dict[str, Row]:
-    """For each text a row with its commonest answer."""
-    same: dict[str, list[Row]] = defaultdict(list)
-    for row in train:
-        same[fold(row.input)].append(row)
-    return {text: _commonest(rows) for text, rows in same.items()}
-
-
-def _commonest(rows: Sequence[Row]) -> Row:
-    """A row with the answer that most rows of the files have."""
-    counts = Counter[str]()
-    for row in rows:
-        counts[json.dumps(row.answer)] += row.count
-    return max(rows, key=lambda row: counts[json.dumps(row.answer)])
 
 
 def _nearest(train: Sequence[Row], texts: list[str]) -> Iterator[Prediction]:
@@ -144,7 +127,7 @@ def _nearest(train: Sequence[Row], texts: list[str]) -> Iterator[Prediction]:
 def _regressions(train: Sequence[Row], texts: list[str]) -> dict[str, list[Prediction]]:
     """One that learns each input's commonest answer, all inputs alike, which does more for rare
     labels; and where rows stand for several, one of all answers as often as they come."""
-    found = {LINEAR: _regression([*_by_text(train).values()], texts, counted=False)}
+    found = {LINEAR: _regression([*commonest(train).values()], texts, counted=False)}
     if any(row.count > 1 for row in train):
         found[COUNTED] = _regression(train, texts, counted=True)
     return found

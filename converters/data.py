@@ -14,8 +14,8 @@ from converters.errors import DataError, require
 from converters.filter import Filtered, Reviewed, read_examples
 from converters.noise import MAX_CHECKED, Suspect, label_suspects, unread_answers
 from converters.recipe import Recipe
-from converters.rows import Part, Row, rows_sha256, write_rows
-from converters.split import Divided, by_input, divide, leaks
+from converters.rows import Part, Row, by_input, rows_sha256, write_rows
+from converters.split import Divided, divide, leaks
 from converters.summary import DataSummary, PartSummary
 from edgeslm.card import ClassifyTask, TagTask, Task
 from edgeslm.transfer import Progress, publish

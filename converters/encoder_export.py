@@ -9,7 +9,7 @@ from converters.encoder_graph import encoder_graph
 from converters.errors import BaseModelError, require
 from edgeslm.card import Card
 from edgeslm.card_facts import CARD_KEY
-from edgeslm.onnx_file import KIND_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY
+from edgeslm.onnx_file import FEATURES_KEY, KIND_KEY, KNOWN_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY
 from edgeslm.transfer import publish
 
 if TYPE_CHECKING:
@@ -17,28 +17,41 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from converters.encoder_model import EncoderModel
+    from converters.linear_train import LinearModel
+    from edgeslm.known import KnownInputs
 
 
 def export_onnx(
-    model: EncoderModel, tokenizer: Tokenizer, target: Path, *, card: Card, max_tokens: int
+    model: EncoderModel,
+    tokenizer: Tokenizer,
+    target: Path,
+    *,
+    card: Card,
+    max_tokens: int,
+    linear: LinearModel | None = None,
+    known: KnownInputs | None = None,
 ) -> Path:
     """Write an encoder as .onnx with float32 weights, aside first; see `encoder_graph`.
+
+    ``linear`` answers together with it, and ``known`` is what the file knows of its texts.
 
     Raises:
         BaseModelError: the model cannot be expressed as a graph.
         MissingExtraError: torch or onnx are not installed.
     """
     require("torch", "onnx")
-    proto = encoder_graph(model, max_tokens)
-    set_metadata(
-        proto,
-        {
-            CARD_KEY: card.to_json(),
-            KIND_KEY: "encoder",
-            TOKENIZER_KEY: tokenizer.to_str(),
-            MAX_TOKENS_KEY: str(max_tokens),
-        },
-    )
+    proto = encoder_graph(model, max_tokens, linear)
+    properties = {
+        CARD_KEY: card.to_json(),
+        KIND_KEY: "encoder",
+        TOKENIZER_KEY: tokenizer.to_str(),
+        MAX_TOKENS_KEY: str(max_tokens),
+    }
+    if linear is not None:
+        properties[FEATURES_KEY] = linear.spec.to_json()
+    if known is not None:
+        properties[KNOWN_KEY] = known.to_json()
+    set_metadata(proto, properties)
     return write_model(proto, target)
 
 

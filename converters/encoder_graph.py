@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from converters.encoder_model import EncoderModel
+    from converters.linear_train import LinearModel
 
 #: versions of operators that graphs are written in: ONNX's own, onnxruntime's fused ones
 OPSET: Final = 18
@@ -24,14 +25,19 @@ _IR_VERSION: Final = 10
 _FLOAT, _INT32, _INT64 = 1, 6, 7
 INPUTS: Final = ("input_ids", "attention_mask")
 OUTPUT: Final = "logits"
+#: the table of word embeddings
+WORDS: Final = "words"
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-def encoder_graph(model: EncoderModel, max_tokens: int) -> ModelProto:
+def encoder_graph(
+    model: EncoderModel, max_tokens: int, linear: LinearModel | None = None
+) -> ModelProto:
     """A BERT with heads over its mean as a graph with float32 weights; batch and length are free.
 
-    Embeddings of positions from ``max_tokens`` on are left out, for no text gets there.
+    Embeddings of positions from ``max_tokens`` on are left out, for no text gets there. The
+    logits of a linear model are added to those of the heads.
 
     Raises:
         BaseModelError: an activation other than GELU.
@@ -54,17 +60,16 @@ def encoder_graph(model: EncoderModel, max_tokens: int) -> ModelProto:
         states = _transformed(graph, f"layer.{layer}", own, states)
     head = _under(weights, "head.")
     pooled = _mean(graph, states)
-    graph.node(
+    bias = head["bias"] if linear is None else head["bias"] + linear.bias
+    said = graph.node(
         "Gemm",
-        [
-            pooled,
-            graph.weight("head.weight", head["weight"]),
-            graph.weight("head.bias", head["bias"]),
-        ],
-        out=OUTPUT,
+        [pooled, graph.weight("head.weight", head["weight"]), graph.weight("head.bias", bias)],
+        out=OUTPUT if linear is None else "",
         transB=1,
     )
-    return graph.model(labels=len(head["bias"]))
+    if linear is not None:
+        graph.node("Add", [said, _weighed(graph, linear)], out=OUTPUT)
+    return graph.model(labels=len(bias), linear=linear is not None)
 
 
 class _Graph:
@@ -122,14 +127,20 @@ class _Graph:
         inputs = [states, skip, gamma, beta] + [bias] * bool(bias)
         return self.node("SkipLayerNormalization", inputs, domain=FUSED, epsilon=self._epsilon)
 
-    def model(self, labels: int) -> ModelProto:
+    def model(self, labels: int, *, linear: bool) -> ModelProto:
         """All of it, with as many outputs as there are labels."""
         from onnx import helper, numpy_helper
 
+        inputs = dict.fromkeys(INPUTS, (_INT64, "length"))
+        if linear:
+            inputs |= {"ids": (_INT64, "features"), "values": (_FLOAT, "features")}
         graph = helper.make_graph(
             self._nodes,
             "encoder",
-            [helper.make_tensor_value_info(name, _INT64, ["batch", "length"]) for name in INPUTS],
+            [
+                helper.make_tensor_value_info(name, kind, ["batch", size])
+                for name, (kind, size) in inputs.items()
+            ],
             [helper.make_tensor_value_info(OUTPUT, _FLOAT, ["batch", labels])],
             [numpy_helper.from_array(value, name) for name, value in self._weights.items()],
         )
@@ -147,9 +158,7 @@ def _embedded(graph: _Graph, weights: Weights, max_tokens: int) -> str:
     positions = (
         own["position_embeddings.weight"][:max_tokens] + own["token_type_embeddings.weight"][0]
     )
-    words = graph.node(
-        "Gather", [graph.weight("words", own["word_embeddings.weight"]), "input_ids"]
-    )
+    words = graph.node("Gather", [graph.weight(WORDS, own["word_embeddings.weight"]), "input_ids"])
     length = graph.node("Shape", ["input_ids"], start=1, end=2)
     start = graph.weight("start", np.zeros(1, np.int64))
     first = graph.node("Slice", [graph.weight("positions", positions), start, length])
@@ -178,6 +187,14 @@ def _transformed(graph: _Graph, name: str, own: Weights, states: str) -> str:
     projected = graph.linear(f"{name}.outer", out["dense.weight"], active)
     bias = graph.weight(f"{name}.outer.bias", out["dense.bias"])
     return graph.normalised(f"{name}.outer", out, projected, states, bias)
+
+
+def _weighed(graph: _Graph, linear: LinearModel) -> str:
+    """A linear model's logits without their bias, [batch, labels]."""
+    one = graph.weight("linear.one", np.ones(1, np.int64))
+    rows = graph.node("Gather", [graph.weight("linear", linear.weights), "ids"])
+    sums = graph.node("MatMul", [graph.node("Unsqueeze", ["values", one]), rows])
+    return graph.node("Squeeze", [sums, one])
 
 
 def _mean(graph: _Graph, states: str) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-import numpy as np
-
 from converters.divergence import Divergence
 from converters.encoder_export import read_model, set_metadata, write_model
+from converters.encoder_graph import WORDS
 from converters.encoder_parity import divergence
+from converters.encoder_tables import Bits, quantize_tables
 from converters.errors import DataError, GateError, require
 from converters.onnx_logits import FileLogits, Logits
 from edgeslm.card import Task
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 #: be measured: a processor with VNNI, where they are exact, would find nothing wrong with them.
 Scheme = Literal["int8", "uint8", "int8 blocks"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
-#: a float table of more values than this is looked up in 8 bits, with a scale for each row
-LARGE_TABLE: Final = 65_536
 _BLOCK: Final = 128
 #: texts and rounds that the time is measured with
 _TEXTS, _ROUNDS = 32, 5
@@ -69,6 +67,7 @@ def quantize_best(
     out: Path,
     *,
     passes: Callable[[Path], bool],
+    embedding_bits: Bits = 8,
     progress: Progress = silent,
 ) -> QuantizeReport:
     """Write as ``out`` the fastest candidate that ``passes`` takes.
@@ -85,7 +84,7 @@ def quantize_best(
     with _candidate_files(out) as files:
         for done, (scheme, path) in enumerate(files.items()):
             progress("quantizing", done, len(files))
-            quantize_onnx(float_onnx, path, scheme)
+            quantize_onnx(float_onnx, path, scheme, embedding_bits=embedding_bits)
         progress("measuring", 0, None)
         candidates, float_ms = _measured(float_onnx, files, task, texts)
         for i, candidate in enumerate(candidates):
@@ -100,8 +99,8 @@ def quantize_best(
     )
 
 
-def quantize_onnx(source: Path, target: Path, scheme: Scheme) -> Path:
-    """Write an encoder with 8-bit weights and embeddings; heads and the rest stay float.
+def quantize_onnx(source: Path, target: Path, scheme: Scheme, *, embedding_bits: Bits = 8) -> Path:
+    """Write an encoder with 8-bit weights and rounded embeddings; heads and the rest stay float.
 
     Raises:
         BaseModelError: ``source`` is missing or damaged.
@@ -110,7 +109,7 @@ def quantize_onnx(source: Path, target: Path, scheme: Scheme) -> Path:
     require("onnx", "onnxruntime")
     proto = read_model(source)
     held = {entry.key: entry.value for entry in proto.metadata_props}
-    _quantize_tables(proto)
+    quantize_tables(proto, {WORDS: embedding_bits})
     with _quiet():
         rounded = (
             _blockwise(proto)
@@ -119,34 +118,6 @@ def quantize_onnx(source: Path, target: Path, scheme: Scheme) -> Path:
         )
     set_metadata(rounded, held)
     return write_model(rounded, target)
-
-
-def _quantize_tables(proto: ModelProto) -> None:
-    """Large embeddings become int8 [rows, width] and float32 scales [rows, 1]."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph = proto.graph
-    tables = {t.name: t for t in graph.initializer if np.prod(t.dims) > LARGE_TABLE}
-    for at, node in reversed(list(enumerate(graph.node))):
-        if node.op_type != "Gather" or node.input[0] not in tables:
-            continue
-        (name, ids), out = node.input, node.output[0]
-        weights = numpy_helper.to_array(tables[name])
-        scales = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-12) / 127
-        rounded = np.rint(weights / scales).astype(np.int8)
-        graph.initializer.remove(tables[name])
-        graph.initializer.append(numpy_helper.from_array(rounded, f"{name}.int8"))
-        graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
-        graph.node.remove(node)
-        for offset, new in enumerate(
-            (
-                helper.make_node("Gather", [f"{name}.int8", ids], [f"{out}.int8"]),
-                helper.make_node("Cast", [f"{out}.int8"], [f"{out}.cast"], to=TensorProto.FLOAT),
-                helper.make_node("Gather", [f"{name}.scale", ids], [f"{out}.scale"]),
-                helper.make_node("Mul", [f"{out}.cast", f"{out}.scale"], [out]),
-            )
-        ):
-            graph.node.insert(at + offset, new)
 
 
 def _dynamic(proto: ModelProto, target: Path, *, signed: bool) -> ModelProto:

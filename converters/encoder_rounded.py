@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from converters import encoder_quantize
+from converters import encoder_tables
+from converters.encoder_tables import STEPS, Bits, block_of
 
-#: an embedding's values are -127 to 127 times its scale
-_TABLE_STEPS = 127
 #: an output's weights are -64 to 64 times its scale: the 7 bits that every processor sums alike
 _WEIGHT_STEPS = 64
 #: a text's inputs are 0 to 255 times its scale, less a zero point
@@ -20,7 +19,7 @@ _INPUT_STEPS = 255
 _TINY = 1e-30
 
 
-def round_layers(backbone: Any) -> None:
+def round_layers(backbone: Any, *, embedding_bits: Bits = 8) -> None:
     """Let a BERT compute with rounded embeddings, weights and inputs of layers from now on.
 
     The layers keep their parameters and these their names, so what is saved is unrounded; the
@@ -34,8 +33,8 @@ def round_layers(backbone: Any) -> None:
             if isinstance(child, nn.Linear):
                 setattr(parent, name, RoundedLinear(child, lengths))
     words = backbone.get_input_embeddings()
-    if words.weight.numel() > encoder_quantize.LARGE_TABLE:
-        backbone.set_input_embeddings(RoundedEmbedding(words))
+    if words.weight.numel() > encoder_tables.LARGE_TABLE:
+        backbone.set_input_embeddings(RoundedEmbedding(words, embedding_bits))
 
 
 class _Lengths:
@@ -62,16 +61,21 @@ class RoundedLinear(nn.Module):
 
 
 class RoundedEmbedding(nn.Module):
-    """Embeddings int64 [batch, length] -> [batch, length, width], each rounded by its own scale."""
+    """Embeddings int64 [batch, length] -> [batch, length, width], each rounded block by block."""
 
-    def __init__(self, plain: nn.Embedding) -> None:
+    def __init__(self, plain: nn.Embedding, bits: Bits) -> None:
         super().__init__()
         self.weight, self._padding = plain.weight, plain.padding_idx
+        self._steps, self._block = STEPS[bits], block_of(plain.embedding_dim, bits)
 
     def forward(self, ids: Tensor) -> Tensor:
         apply: Callable[..., Tensor] = _StraightThrough.apply
         found = nn.functional.embedding(ids, self.weight, self._padding)
-        return apply(found, lambda values: _rounded(values, _TABLE_STEPS))
+        return apply(found, self._rounded)
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        blocks = values.reshape(*values.shape[:-1], -1, self._block)
+        return _rounded(blocks, self._steps).flatten(-2)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -24,9 +24,14 @@ from edgeslm.transfer import Progress, file_sha256, publish
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from tokenizers import Tokenizer
 
+    from converters.encoder_model import EncoderModel
+    from converters.linear_train import LinearModel
+    from converters.onnx_logits import Logits
     from converters.training_loop import History
     from converters.verify import Verdict
+    from edgeslm.known import KnownInputs
 
 __all__ = ["data", "export", "pack", "quantize", "train", "verify"]
 
@@ -56,13 +61,18 @@ def train(work: Work, progress: Progress) -> History:
 
 
 def export(work: Work, progress: Progress) -> dict[str, Any]:
-    """The trained encoder as .onnx with float weights, held to torch."""
+    """The trained encoder as .onnx with float weights, and what is put beside it, held to torch."""
     from converters.encoder_export import export_onnx
     from converters.encoder_model import load_encoder
     from converters.encoder_parity import float_parity, torch_logits
     from converters.onnx_logits import FileLogits
 
     model, tokenizer = load_encoder(work.encoder)
+    linear = _beside(work, model, tokenizer, progress)
+    development = [row.input for row in work.rows("development")]
+    reference = torch_logits(model, tokenizer, development)
+    if linear is not None:
+        reference += linear.logits(development)
     progress("exporting", 0, None)
     export_onnx(
         model,
@@ -70,16 +80,37 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
         work.float_onnx,
         card=draft_card(work, None),
         max_tokens=work.recipe.encoder.max_tokens,
+        linear=linear,
+        known=remembered(work, reference),
     )
     progress("comparing logits with torch", 0, None)
     texts = compared_texts(work)
     with FileLogits(work.float_onnx) as exported:
-        parity = float_parity(
-            work.recipe.task, torch_logits(model, tokenizer, texts), exported(texts)
-        )
+        parity = float_parity(work.recipe.task, reference[: len(texts)], exported(texts))
     report = {"float_parity": asdict(parity), "size": work.float_onnx.stat().st_size}
     work.write_report("export", report)
     return report
+
+
+def _beside(
+    work: Work, model: EncoderModel, tokenizer: Tokenizer, progress: Progress
+) -> LinearModel | None:
+    """Change the heads as the recipe asks; the linear model that answers with them, if any."""
+    from converters.encoder_mix import adjust_logits, mix_in_linear
+
+    recipe, rows, linear = work.recipe, work.rows("train"), None
+    if recipe.encoder.linear_features:
+        linear = mix_in_linear(
+            recipe,
+            model,
+            tokenizer,
+            rows,
+            work.rows("development"),
+            report=lambda line: progress(line, 0, None),
+        )
+    if recipe.encoder.logit_adjustment and isinstance(recipe.task, ClassifyTask):
+        adjust_logits(model, recipe.task, rows, recipe.encoder.logit_adjustment)
+    return linear
 
 
 def quantize(work: Work, progress: Progress) -> Table:
@@ -103,6 +134,7 @@ def quantize(work: Work, progress: Progress) -> Table:
         compared_texts(work),
         work.candidate,
         passes=passes,
+        embedding_bits=work.recipe.encoder.embedding_bits,
         progress=progress,
     )
     write_answers(work, floats.predictions, tried[-1], asdict(report))
@@ -131,6 +163,16 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 
 
 # --- shared with linear models ------------------------------------------------
+
+
+def remembered(work: Work, logits: Logits) -> KnownInputs | None:
+    """What the file is to remember of training texts; ``logits`` are those of development rows."""
+    from converters.remember import remember
+
+    task = work.recipe.task
+    if not work.recipe.data.remember or not isinstance(task, ClassifyTask):
+        return None
+    return remember(task, work.rows("train"), work.rows("development"), logits)
 
 
 class Answers(NamedTuple):

@@ -97,7 +97,7 @@ class _Run(TrainingRun[EncodedText]):
         model = EncoderModel(backbone, self._heads)
         _choose_trained(model, recipe)
         if recipe.train.quantization_aware:
-            round_layers(backbone)
+            round_layers(backbone, embedding_bits=recipe.encoder.embedding_bits)
         self._encoder = model.to(self._device)
         self._losses = HeadLosses(
             self._heads,

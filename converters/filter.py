@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from converters.errors import DataError, RecipeError
 from converters.fields import Template, lookup, normalise
-from converters.recipe import AnswerField, Data, Recipe
+from converters.recipe import Recipe
+from converters.recipe_data import AnswerField, Data
 from converters.rows import Row
 from converters.sources import Source, read_sources
 from edgeslm.card import ClassifyTask, ExtractTask, GenerateTask, TagTask

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.encoder_steps import answers, write_answers, write_specialist
+from converters.encoder_steps import answers, remembered, write_answers, write_specialist
 from converters.errors import GateError
 from converters.onnx_logits import Logits
 from converters.steps import data, draft_card, forget_other_run, judge, loses_little
@@ -38,12 +38,13 @@ def train(work: Work, progress: Progress) -> dict[str, Any]:
     forget_other_run(work)
     progress("fitting", 0, None)
     model = train_linear(work.recipe, work.rows("train"), work.rows("development"))
+    development = model.logits([row.input for row in work.rows("development")])
     np.savez(
         work.float_logits,
-        development=model.logits([row.input for row in work.rows("development")]),
+        development=development,
         judged=model.logits([row.input for row in work.judged_rows]),
     )
-    write_linear(model, work.linear)
+    write_linear(model, work.linear, known=remembered(work, development))
     write_card(work.linear, draft_card(work, None))
     return {
         "features": model.spec.size,

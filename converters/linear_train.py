@@ -14,7 +14,9 @@ from converters.errors import DataError, RecipeError, require
 from converters.recipe import Recipe
 from converters.rows import Row
 from edgeslm.card import ClassifyTask
-from edgeslm.linear import MAX_LETTERS, FeatureSpec, LinearFeatures, Terms
+from edgeslm.known import KnownInputs
+from edgeslm.linear import MAX_FEATURES, MAX_LETTERS, FeatureSpec, LinearFeatures, Terms
+from edgeslm.onnx_file import FEATURES_KEY, KIND_KEY, KNOWN_KEY
 from edgeslm.transfer import publish
 
 #: the format's version of operators that the graph is written in
@@ -67,11 +69,13 @@ def train_linear(
     *,
     report: Report = lambda _line: None,
     max_bytes: int = MAX_FILE_BYTES,
+    max_features: int = MAX_FEATURES,
 ) -> LinearModel:
     """Fit TF-IDF and logistic regression; development rows choose the penalty.
 
-    Where weights of all features would not fit ``max_bytes``, those with the largest weight for
-    any label are kept, and everything is fitted again on them alone.
+    Where weights of all features would not fit ``max_bytes``, or there are more than
+    ``max_features``, those with the largest weight for any label are kept, and everything is
+    fitted again on them alone.
 
     Raises:
         RecipeError: the task is no classification. DataError: no development rows, a row
@@ -91,7 +95,7 @@ def train_linear(
     everything = _fit(_matrix(spec, texts), truth, counted, _RANKING)
     accuracy_all = _accuracy(everything, _matrix(spec, unseen), held)
     report(f"{spec.size:,} features, C {_RANKING:g}: {accuracy_all:.2%} of development rows")
-    kept = _only(spec, _kept(spec, everything[0], max_bytes))
+    kept = _only(spec, _kept(spec, everything[0], max_bytes, max_features))
     matrix, asked = _matrix(kept, texts), _matrix(kept, unseen)
     best: tuple[float, float, Floats, Floats] | None = None
     for strength in STRENGTHS:
@@ -112,8 +116,8 @@ def fit_features(texts: Sequence[str]) -> FeatureSpec:
     return FeatureSpec(documents=len(texts), words=families[0], letters=families[1])
 
 
-def write_linear(model: LinearModel, target: Path) -> None:
-    """Write the model as .onnx with weights in 8 bits: no card yet.
+def write_linear(model: LinearModel, target: Path, *, known: KnownInputs | None = None) -> None:
+    """Write the model as .onnx with weights in 8 bits, and what is ``known`` of texts: no card yet.
 
     Raises:
         MissingExtraError: onnx is not installed.
@@ -124,10 +128,10 @@ def write_linear(model: LinearModel, target: Path) -> None:
     proto = onnx.helper.make_model(
         _graph(model), opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=9
     )
-    onnx.helper.set_model_props(
-        proto,
-        {"edgeslm.kind": "linear", "edgeslm.features": model.spec.model_dump_json()},
-    )
+    properties = {KIND_KEY: "linear", FEATURES_KEY: model.spec.to_json()}
+    if known is not None:
+        properties[KNOWN_KEY] = known.to_json()
+    onnx.helper.set_model_props(proto, properties)
     onnx.checker.check_model(proto, full_check=True)
     aside = target.with_name(target.name + ".part")
     aside.write_bytes(proto.SerializeToString())
@@ -202,7 +206,9 @@ def _accuracy(fitted: tuple[Floats, Floats], matrix: Any, truth: NDArray[np.int6
     return float((logits.argmax(axis=1) == truth).mean())
 
 
-def _kept(spec: FeatureSpec, weights: Floats, max_bytes: int) -> NDArray[np.intp]:
+def _kept(
+    spec: FeatureSpec, weights: Floats, max_bytes: int, max_features: int
+) -> NDArray[np.intp]:
     """The features with the largest weights, as many as the file may hold, in their order."""
     terms = (*spec.words.terms, *spec.letters.terms)
     frequencies = (*spec.words.frequencies, *spec.letters.frequencies)
@@ -212,7 +218,7 @@ def _kept(spec: FeatureSpec, weights: Floats, max_bytes: int) -> NDArray[np.intp
     ]
     order = np.argsort(-np.abs(weights).max(axis=1), kind="stable")
     taken = np.cumsum(np.array(described)[order] + weights.shape[1])
-    return np.sort(order[taken <= max_bytes - _SPARE_BYTES])
+    return np.sort(order[taken <= max_bytes - _SPARE_BYTES][:max_features])
 
 
 def _only(spec: FeatureSpec, kept: NDArray[np.intp]) -> FeatureSpec:

@@ -9,10 +9,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.encoder import EncoderTokens, Row, stack
+from edgeslm.encoder import Row, stack
 from edgeslm.engines.onnx import OnnxSession
-from edgeslm.linear import FeatureSpec, LinearFeatures
-from edgeslm.onnx_file import ONNXInfo, read_onnx
+from edgeslm.onnx_file import read_onnx
+from edgeslm.onnx_reader import reader_of
 
 Logits = NDArray[np.float32]
 
@@ -23,7 +23,8 @@ class FileLogits:
     def __init__(self, path: Path) -> None:
         """Raises ModelFileError, CardError: the file is no specialist."""
         info = read_onnx(path)
-        self.read = _reader(info)
+        read, _ = reader_of(info, info.max_tokens)
+        self.read: Callable[[str], Row] = lambda text: read(text, "middle")
         self._session = OnnxSession(path, gpu=False)
 
     def run(self, row: Row) -> Logits:
@@ -45,17 +46,3 @@ class FileLogits:
         traceback: TracebackType | None,
     ) -> None:
         self._session.close()
-
-
-def _reader(info: ONNXInfo) -> Callable[[str], Row]:
-    if info.tokenizer_json is not None:
-        tokens = EncoderTokens(info.tokenizer_json, info.max_tokens, where=str(info.path))
-        return lambda text: tokens(text, "middle")
-    assert info.features is not None, "read_onnx gives one of both"
-    features = LinearFeatures(FeatureSpec.from_json(info.features, where=str(info.path)))
-
-    def read(text: str) -> Row:
-        ids, values = features([text])
-        return {"ids": ids[0], "values": values[0]}
-
-    return read

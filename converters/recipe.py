@@ -7,12 +7,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from converters.errors import RecipeError
-from converters.rows import PARTS, Part
+from converters.recipe_data import Closed, Data
 from edgeslm.adapter_file import Pattern, QuantType, TensorType
 from edgeslm.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
+from edgeslm.linear import MAX_FEATURES
 from edgeslm.small_file import read_small
 
 #: a recipe or schema file larger than this is refused before it is parsed
@@ -26,107 +27,7 @@ AUTO_TYPES: tuple[QuantType, ...] = ("Q4_0", "IQ4_NL", "Q4_K_M", "Q5_K_M", "Q8_0
 ENCODER_TARGETS = ("query", "key", "value", "dense")
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataFile(_Closed):
-    """One file of examples: .jsonl, .csv (each also .gz), found in the data folder by its name.
-
-    ``url`` and ``licence`` say where anyone can get it.
-    """
-
-    path: ShortText
-    url: ShortText
-    licence: ShortText
-    format: Literal["auto", "jsonl", "csv", "messages"] = "auto"
-
-
-class AnswerField(_Closed):
-    """One field of an extraction's answer, read from a row by dotted path.
-
-    ``as_`` normalises: ``date`` to ISO 8601 (``day_first`` decides 03/04), ``amount`` to a
-    decimal with two places and no currency. ``text`` folds white space.
-    """
-
-    source: ShortText
-    as_: Literal["text", "date", "amount", "value"] = Field(default="text", alias="as")
-    day_first: bool = True
-
-
-class Split(_Closed):
-    """Which rows are held out: by a hash of the input, or of a field for whole groups.
-
-    ``gold`` and ``development`` are fractions; what is left is for training. ``seen`` is the
-    fraction of the rows left that is held out from groups which stay in training. Of a group
-    gold and development have at most ``per_group`` rows, so that no large one decides a score.
-    """
-
-    gold: float = Field(default=0.15, ge=0.01, le=0.5)
-    development: float = Field(default=0.05, ge=0.01, le=0.5)
-    group: ShortText | None = None
-    seen: float = Field(default=0.0, ge=0, le=0.5)
-    per_group: int | None = Field(default=None, ge=1)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that rows are split into."""
-        return (*PARTS, "seen") if self.seen else PARTS
-
-    @model_validator(mode="after")
-    def _seen_groups(self) -> Split:
-        if self.seen and self.group is None:
-            raise ValueError("seen holds out rows of groups in training; give group as well")
-        if self.per_group is not None and self.group is None:
-            raise ValueError("per_group counts rows of a group; give group as well")
-        return self
-
-
-class Augment(_Closed):
-    """Changed copies of training rows, drawn anew for every epoch.
-
-    ``drop_field`` is the share of rows that lose the lines of one field, whose answer becomes
-    null; ``vary_field`` the share whose dates and amounts are replaced, in input and answer
-    alike; ``swap_field`` the share that gets one of its other texts from another row, and
-    ``vary_text`` the share in whose texts rare words and numbers are others; ``drop_part`` the
-    share that goes without the last part of the input template.
-    """
-
-    drop_field: float = Field(default=0.0, ge=0, le=1)
-    vary_field: float = Field(default=0.0, ge=0, le=1)
-    swap_field: float = Field(default=0.0, ge=0, le=1)
-    vary_text: float = Field(default=0.0, ge=0, le=1)
-    drop_part: float = Field(default=0.0, ge=0, le=1)
-
-
-class Data(_Closed):
-    """Where examples come from and how a row becomes input and answer.
-
-    ``input`` is a template with dotted paths of the row, such as ``{text}, {amount}``.
-    ``label`` (classify) is a dotted path, ``answer`` (extract) one source per schema field.
-    ``max_rows`` bounds the training rows, drawn by hash. ``references`` are files of other
-    systems' answers by the system's name, scored on the gold rows beside the specialist.
-
-    Of copies of an input, training has one row with the answer of the ``majority``, or with
-    ``all`` one row for each of its answers; that of n copies then weighs n ** ``weight_power``.
-    """
-
-    files: tuple[DataFile, ...] = Field(min_length=1)
-    input: ShortText = "{text}"
-    label: ShortText | None = None
-    answer: dict[str, AnswerField] = {}
-    confidence: ShortText | None = None
-    min_confidence: float = Field(default=0.85, ge=0, le=1)
-    near_duplicate: float = Field(default=0.85, ge=0.5, le=1)
-    max_rows: int | None = Field(default=None, ge=10)
-    copies: Literal["majority", "all"] = "majority"
-    weight_power: float = Field(default=0.5, ge=0, le=1)
-    split: Split = Split()
-    augment: Augment = Augment()
-    references: dict[ShortText, ShortText] = {}
-
-
-class Lora(_Closed):
+class Lora(Closed):
     """The adapter. ``layers`` trains the top so many (None: all); those below stay as they are.
 
     ``start`` is a peft folder of the same base and shape, whose training goes on.
@@ -156,7 +57,7 @@ class Lora(_Closed):
         return self
 
 
-class Encoder(_Closed):
+class Encoder(Closed):
     """How an encoder is trained: all of it, or LoRA factors (``lora``) that are merged at the end.
 
     ``max_tokens`` counts special tokens. ``dropout`` is the hidden layers'. ``embeddings``
@@ -164,6 +65,12 @@ class Encoder(_Closed):
     has ``layer_decay`` of the one above it, and the new heads ``head_rate`` times as much.
     ``class_weights`` weigh a label by how rare it is. ``probe`` starts heads of one label from a
     logistic regression on the base's embeddings, not at random.
+
+    ``embedding_bits`` are those of a value of the word embeddings in the file, with a scale for
+    each word. ``linear_features`` mixes in a linear model of words and runs of letters, the most
+    telling so many of them, in the same file: it knows spellings, the encoder meanings.
+    ``logit_adjustment`` lowers each logit by so many times the log of its label's share of the
+    training inputs, which favours rare labels.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -175,9 +82,12 @@ class Encoder(_Closed):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     head_rate: float = Field(default=10.0, ge=1, le=1000)
     probe: bool = True
+    embedding_bits: Literal[4, 8] = 8
+    linear_features: int = Field(default=0, ge=0, le=MAX_FEATURES)
+    logit_adjustment: float = Field(default=0.0, ge=0, le=1)
 
 
-class Train(_Closed):
+class Train(Closed):
     """Optimiser (AdamW) and schedule (cosine with warm-up).
 
     ``batch_rows`` rows make one step. ``evaluations`` is how often the development rows are
@@ -202,14 +112,14 @@ class Train(_Closed):
     quantization_aware: bool = False
 
 
-class Quantize(_Closed):
+class Quantize(Closed):
     """The fastest of ``types`` that passes the gates is taken. ``overrides`` are types of tensors
     by name, with ``*`` for any characters."""
 
     types: tuple[QuantType, ...] = Field(default=("Q4_0",), min_length=1)
     embeddings: Literal["Q8_0", "F16", "same"] = "Q8_0"
     imatrix_rows: int = Field(default=64, ge=0)
-    overrides: dict[Pattern, TensorType] = {}
+    overrides: dict[Pattern, TensorType] = Field(default_factory=dict)
 
     @field_validator("types", mode="before")
     @classmethod
@@ -217,7 +127,7 @@ class Quantize(_Closed):
         return AUTO_TYPES if types == "auto" else types
 
 
-class Gates(_Closed):
+class Gates(Closed):
     """What `verify` demands before `pack` writes a file.
 
     ``min_score`` is for the task's metric on gold rows (field F1, or accuracy);
@@ -231,7 +141,7 @@ class Gates(_Closed):
     beat_baselines: bool = True
 
 
-class Recipe(_Closed):
+class Recipe(Closed):
     """How one specialist is made, from data to gates.
 
     ``base`` of a causal model is a name of models.toml, a .gguf file, a Hugging Face folder, or
@@ -313,6 +223,16 @@ class Recipe(_Closed):
                 "train.quantization_aware is for kind causal, or for kind encoder with "
                 "encoder.method = 'full'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _puts_beside_what_fits(self) -> Recipe:
+        classifies = isinstance(self.task, ClassifyTask)
+        for key in ("linear_features", "logit_adjustment"):
+            if getattr(self.encoder, key) and (self.kind != "encoder" or not classifies):
+                raise ValueError(f"encoder.{key} is for an encoder's classify task")
+        if self.data.remember and (self.kind == "causal" or not classifies):
+            raise ValueError("data.remember is for the classify task of an encoder or linear model")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from converters.errors import DataError
+from edgeslm.normal import fold
 from edgeslm.transfer import publish
 
 T = TypeVar("T")
@@ -105,3 +107,23 @@ def rows_sha256(rows: Sequence[Row]) -> str:
     for row in rows:
         digest.update(json.dumps([row.input, row.answer], ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
+
+
+def by_input(rows: Iterable[Row]) -> list[list[Row]]:
+    """Copies together, in the order of each input's first row."""
+    heaps: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        heaps[fold(row.input)].append(row)
+    return list(heaps.values())
+
+
+def commonest(rows: Iterable[Row]) -> dict[str, Row]:
+    """By text, folded in case and white space: a row with the answer that most rows have."""
+    return {fold(heap[0].input): _with_commonest(heap) for heap in by_input(rows)}
+
+
+def _with_commonest(rows: Sequence[Row]) -> Row:
+    counts = Counter[str]()
+    for row in rows:
+        counts[json.dumps(row.answer)] += row.count
+    return max(rows, key=lambda row: counts[json.dumps(row.answer)])

@@ -11,8 +11,8 @@ from typing import Literal
 
 from converters.filter import Example, Reviewed
 from converters.near import near_duplicates
-from converters.recipe import Data, Split
-from converters.rows import Part, Row, drawn, is_drawn, part_of
+from converters.recipe_data import Data, Split
+from converters.rows import Part, Row, by_input, drawn, is_drawn, part_of
 from edgeslm.normal import fold
 from edgeslm.transfer import Progress
 
@@ -111,14 +111,6 @@ def _few_of_each(rows: Sequence[Row], groups: Mapping[str, str], most: int) -> l
         if taken[groups[row.id]] <= most:
             kept.add(row.id)
     return [row for row in rows if row.id in kept]
-
-
-def by_input(rows: Iterable[Row]) -> list[list[Row]]:
-    """Copies together, in the order of each input's first row."""
-    heaps: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        heaps[fold(row.input)].append(row)
-    return list(heaps.values())
 
 
 # --- copies -------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from converters.baselines import LINEAR
+from converters.checks import Check, advice, beats, keeps_up, percent
 from converters.errors import GateError
 from converters.recipe import Gates, Recipe
 from converters.rows import Part, Row, by_part, rows_sha256
@@ -26,7 +26,6 @@ from edgeslm.scoring import (
     Scores,
     TaskKind,
     compare,
-    linear_advice,
     score,
     worst_of,
 )
@@ -104,17 +103,6 @@ class VerifyInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One demand. ``bound`` None: nothing is demanded, the value is there to be read."""
-
-    name: str
-    passed: bool
-    value: float
-    bound: float | None
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the gate found, and the scores for the card."""
 
@@ -157,7 +145,8 @@ def verify(inputs: VerifyInputs) -> Verdict:
     """Judge a specialist by the gates of its recipe. Packs nothing and raises for no gate.
 
     The recipe's bars for score, exactness and calibration are for the gold rows. On those of
-    every part no more may be lost by quantizing, and the baselines are to be beaten.
+    every part no more may be lost by quantizing. The baselines are to be beaten on gold rows, and
+    not to be better on those of groups that were in training.
 
     Raises:
         ValueError: no rows, or not one prediction for each.
@@ -221,8 +210,12 @@ def _judge(part: HeldOut, recipe: Recipe) -> tuple[list[Check], tuple[Score, ...
         _drop(compare(task, gold, part.floats, part.quantized), gates),
         _worst(task, part.rows, gold, part.quantized, scores),
         *_calibration(scores, gates),
-        *_beats(scores, trivial, gates),
-        *(_advice(scores, trivial) if recipe.kind != "linear" else ()),
+        *(
+            keeps_up(task, gold, part.quantized, part.baselines, scores=trivial, gates=gates)
+            if part.part == "seen"
+            else beats(scores, trivial, gates)
+        ),
+        *(advice(scores, trivial) if recipe.kind != "linear" else ()),
         *map(_noted, scope),
     ]
     return checks, (*own, *scope)
@@ -297,7 +290,7 @@ def _metric(scores: Scores, gates: Gates) -> list[Check]:
 
 
 def _at_least(name: str, found: Estimate, bound: float) -> Check:
-    words = f"{_percent(found)}, n = {found.n:,}; at least {bound:.1%}"
+    words = f"{percent(found)}, n = {found.n:,}; at least {bound:.1%}"
     return Check(name, found.value >= bound, found.value, bound, words)
 
 
@@ -347,45 +340,6 @@ def _calibration(scores: Scores, gates: Gates) -> list[Check]:
     return [Check("calibration", bound is None or scores.ece <= bound, scores.ece, bound, words)]
 
 
-def _beats(scores: Scores, trivial: Mapping[str, Scores], gates: Gates) -> list[Check]:
-    """Whether the whole interval lies above the best trivial baseline on the same rows; and for
-    labels, whether macro-F1 does: its value, since few rows of rare labels make its interval wide.
-    """
-    if not trivial:
-        return []
-    own = {name: other.main.value for name, other in trivial.items()}
-    low = f"lower end of {scores.metric} {scores.main.low:.1%}"
-    checks = [_beats_best("best trivial baseline", low, scores.main.low, own, gates)]
-    if isinstance(scores, ClassificationScores):
-        macro = {
-            name: other.macro_f1.value
-            for name, other in trivial.items()
-            if isinstance(other, ClassificationScores)
-        }
-        words, value = f"macro-F1 {_percent(scores.macro_f1)}", scores.macro_f1.value
-        checks.append(_beats_best("best baseline in macro-F1", words, value, macro, gates))
-    return checks
-
-
-def _beats_best(
-    name: str, words: str, value: float, trivial: Mapping[str, float], gates: Gates
-) -> Check:
-    best = max(trivial, key=lambda other: trivial[other])
-    bound = trivial[best]
-    passed = value > bound or not gates.beat_baselines
-    shown = bound if gates.beat_baselines else None
-    return Check(name, passed, value, shown, f"{words}, to be above the {bound:.1%} of {best}")
-
-
-def _advice(scores: Scores, trivial: Mapping[str, Scores]) -> list[Check]:
-    """Whether the linear baseline makes the specialist unnecessary."""
-    if LINEAR not in trivial:
-        return []
-    words = linear_advice(scores, trivial[LINEAR])
-    value = trivial[LINEAR].main.value
-    return [] if words is None else [Check("linear model", True, value, None, words)]
-
-
 def _self_tests(tests: Sequence[SelfTest]) -> Check:
     failed = [test for test in tests if not test.passed]
     words = f"{len(tests) - len(failed)} of {len(tests)} examples answered as expected"
@@ -393,7 +347,3 @@ def _self_tests(tests: Sequence[SelfTest]) -> Check:
         words += f"; example {failed[0].number}: {failed[0].outcome()}"
     passed = bool(tests) and not failed
     return Check("self-test", passed, float(len(failed)), 0.0, words)
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"

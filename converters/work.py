@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,8 @@ STEPS_OF: Final[dict[str, tuple[Step, ...]]] = {
 
 #: keys of a task that decide how it is answered, and nothing about rows or training
 _ANSWERING = frozenset({"grounded", "max_tokens", "out_of_scope"})
+#: options of an encoder that decide what export adds to it, and nothing of its training
+_BESIDE = ("linear_features", "logit_adjustment")
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,12 @@ class Work:
                 yield [recipe["prompt"], lora, recipe["train"]]
                 yield [recipe["data"]["augment"], self._identity_of_base()]
                 if self.recipe.kind != "causal":
-                    yield [self.recipe.kind, recipe["encoder"]]
+                    yield [self.recipe.kind, _without(recipe["encoder"], _BESIDE)]
+                if self.recipe.kind == "linear":
+                    yield recipe["data"]["remember"]
+            case "export":
+                if self.recipe.kind == "encoder":
+                    yield [recipe["data"]["remember"], *map(recipe["encoder"].get, _BESIDE)]
             case "quantize":
                 yield [recipe["quantize"], recipe["gates"]["max_drop"]]
                 yield {key: recipe["task"].get(key) for key in ("grounded", "max_tokens")}
@@ -250,13 +257,16 @@ class Work:
 
 def _data_inputs(data: dict[str, Any]) -> dict[str, Any]:
     """What of the data table decides the rows; options that are off are no inputs."""
-    unused = {"references"}
+    unused = {"references", "remember"}
     if data["copies"] == "majority":
         unused |= {"copies", "weight_power"}
     optional = {"seen", "per_group"}
     split = {key: value for key, value in data["split"].items() if value or key not in optional}
-    kept = {key: value for key, value in data.items() if key not in unused}
-    return {**kept, "augment": None, "split": split}
+    return {**_without(data, unused), "augment": None, "split": split}
+
+
+def _without(table: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from dataclasses import dataclass
+from itertools import chain, count, pairwise
 from math import log, sqrt
-from typing import Annotated, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeslm.errors import CardError
 
@@ -21,33 +22,34 @@ MAX_FEATURES: Final = 1_000_000
 #: the longest run of letters, and the most words together
 MAX_LETTERS: Final = 5
 _MIN_LETTERS: Final = 2
+_MAX_TERM: Final = 1000
+_LENGTHS: Final = {*range(1, _MAX_TERM + 1)}
+_MAX_COUNT: Final = 1_000_000_000
+_TERMS_KEYS: Final = {"terms", "frequencies"}
+_SPEC_KEYS: Final = {"format", "documents", "words", "letters"}
 
 _WORD = re.compile(r"\b\w\w+\b")
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float32]
-Term = Annotated[str, Field(min_length=1, max_length=1000)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+# Plain checks, for importing pydantic takes longer than loading an encoder.
 
 
-class Terms(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Terms:
     """One family of features. ``terms[i]`` is in ``frequencies[i]`` of the training texts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    terms: tuple[str, ...]
+    frequencies: tuple[int, ...]
 
-    terms: tuple[Term, ...] = Field(max_length=MAX_FEATURES)
-    frequencies: tuple[Count, ...] = Field(max_length=MAX_FEATURES)
-
-    @model_validator(mode="after")
-    def _fit(self) -> Terms:
-        if len(self.terms) != len(self.frequencies):
-            raise ValueError("terms and frequencies are to be as many")
-        if len(set(self.terms)) != len(self.terms):
-            raise ValueError("a term is given twice")
-        return self
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"terms": self.terms, "frequencies": self.frequencies}
 
 
-class FeatureSpec(BaseModel):
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
     """What `edgeslm.features` holds. Ids count the words first, then the runs of letters.
 
     ``words`` are words of two or more letters and pairs of them; ``letters`` are runs of 2 to 5
@@ -55,39 +57,75 @@ class FeatureSpec(BaseModel):
     ``documents`` is how many training texts there were.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = FEATURES_FORMAT
-    documents: int = Field(ge=1, le=1_000_000_000)
+    documents: int
     words: Terms
     letters: Terms
 
-    @model_validator(mode="after")
-    def _idf_is_positive(self) -> FeatureSpec:
-        if max((*self.words.frequencies, *self.letters.frequencies), default=0) > self.documents:
-            raise ValueError("a term is in more texts than there are")
-        return self
-
     @property
     def size(self) -> int:
+        """How many features there are."""
         return len(self.words.terms) + len(self.letters.terms)
 
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        spec = {
+            "format": FEATURES_FORMAT,
+            "documents": self.documents,
+            "words": self.words.to_dict(),
+            "letters": self.letters.to_dict(),
+        }
+        return json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
+
     @classmethod
-    def from_json(cls, text: str | bytes, *, where: str) -> FeatureSpec:
+    def from_json(cls, text: str, *, where: str) -> FeatureSpec:
         """Parse what a file says of its features; ``where`` names it in errors.
 
         Raises:
             CardError: malformed, of another format, or with unknown keys.
         """
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the features"
+            return _spec(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else error
             raise CardError(
-                f"{where}: edgeslm.features, at {place}: {first['msg']}; make the file again with "
+                f"{where}: edgeslm.features: {reason}; make the file again with "
                 "`python -m converters`"
             ) from error
+
+
+def _spec(found: Any) -> FeatureSpec:
+    """A spec of JSON values; raises ValueError, which names the place."""
+    if not isinstance(found, dict) or found.keys() != _SPEC_KEYS:
+        raise ValueError(f"its keys are to be {', '.join(sorted(_SPEC_KEYS))}")
+    if found["format"] != FEATURES_FORMAT:
+        raise ValueError(f"format is to be {FEATURES_FORMAT}")
+    documents = found["documents"]
+    if type(documents) is not int or not 0 < documents <= _MAX_COUNT:
+        raise ValueError(f"documents is to be a number from 1 to {_MAX_COUNT}")
+    words, letters = (_terms(found, family, documents) for family in ("words", "letters"))
+    return FeatureSpec(documents, words, letters)
+
+
+def _terms(spec: dict[str, Any], family: str, documents: int) -> Terms:
+    found = spec[family]
+    if not isinstance(found, dict) or found.keys() != _TERMS_KEYS:
+        raise ValueError(f"the keys of {family} are to be {', '.join(sorted(_TERMS_KEYS))}")
+    terms, frequencies = found["terms"], found["frequencies"]
+    if not isinstance(terms, list) or not isinstance(frequencies, list):
+        raise ValueError(f"{family} holds no lists")
+    if len(terms) != len(frequencies) or len(terms) > MAX_FEATURES:
+        raise ValueError(
+            f"{family}: terms and frequencies are to be as many, {MAX_FEATURES} at most"
+        )
+    if {*map(type, terms)} - {str} or not {*map(len, terms)} <= _LENGTHS:
+        raise ValueError(f"{family}: a term is to be text of 1 to {_MAX_TERM} characters")
+    if len(set(terms)) != len(terms):
+        raise ValueError(f"{family}: a term is given twice")
+    if {*map(type, frequencies)} - {int} or not (
+        min(frequencies, default=0) >= 0 and max(frequencies, default=0) <= documents
+    ):
+        raise ValueError(f"{family}: a frequency is to be a number from 0 to documents")
+    return Terms(tuple(terms), tuple(frequencies))
 
 
 class LinearFeatures:
@@ -128,21 +166,20 @@ class _Family:
     """The known terms of one family, each with its id and its idf."""
 
     def __init__(self, terms: Terms, documents: int, *, first: int) -> None:
-        self._known = {
-            term: (first + i, log((1 + documents) / (1 + frequency)) + 1)
-            for i, (term, frequency) in enumerate(zip(terms.terms, terms.frequencies, strict=True))
-        }
+        rarity = (1 + documents) / (1 + np.array(terms.frequencies, np.float64))
+        idf = (np.log(rarity) + 1).tolist()
+        self._known = dict(zip(terms.terms, zip(count(first), idf, strict=False), strict=False))
 
     def weigh(self, terms: Iterable[str]) -> tuple[list[int], list[float]]:
         """Ids and values of the known ones among the terms of a text."""
         known = self._known
         ids: list[int] = []
         values: list[float] = []
-        for term, count in Counter(terms).items():
+        for term, times in Counter(terms).items():
             found = known.get(term)
             if found is not None:
                 ids.append(found[0])
-                values.append((1 + log(count)) * found[1])
+                values.append((1 + log(times)) * found[1])
         length = sqrt(sum(value * value for value in values))
         return ids, [value / length for value in values]
 

@@ -26,6 +26,7 @@ KIND_KEY: Final = "edgeslm.kind"
 TOKENIZER_KEY: Final = "edgeslm.tokenizer"
 MAX_TOKENS_KEY: Final = "edgeslm.max_tokens"
 FEATURES_KEY: Final = "edgeslm.features"
+KNOWN_KEY: Final = "edgeslm.known"
 
 Kind = Literal["encoder", "linear"]
 
@@ -42,13 +43,11 @@ _DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
 _MAX_OPSET: Final = 1000
 #: float, int64: ONNX's numbers for types of elements
 _FLOAT, _INT64 = 1, 7
-#: names and types of elements of what each kind reads; all are [batch, length]
-_INPUTS: Final[Mapping[Kind, Mapping[str, int]]] = {
-    "encoder": {"input_ids": _INT64, "attention_mask": _INT64},
-    "linear": {"ids": _INT64, "values": _FLOAT},
-}
+#: names and types of elements of what is read by each part; all are [batch, length]
+_TOKEN_INPUTS: Final = {"input_ids": _INT64, "attention_mask": _INT64}
+_FEATURE_INPUTS: Final = {"ids": _INT64, "values": _FLOAT}
 _OUTPUT: Final = "logits"
-#: what each kind reads texts with
+#: what each kind cannot do without; an encoder may have features as well
 _NEEDED: Final[Mapping[Kind, str]] = {"encoder": TOKENIZER_KEY, "linear": FEATURES_KEY}
 _COUNT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 #: characters, and items, of what a message shows of a file
@@ -65,7 +64,8 @@ class ONNXInfo:
     """An .onnx specialist's promise and shape. Sizes are in bytes.
 
     ``facts`` are what answering needs of the card, ``card_json`` is all of it.
-    ``tokenizer_json`` is an encoder's, ``features`` (JSON) a linear model's; the other is None.
+    ``tokenizer_json`` is an encoder's, ``features`` (JSON) a linear model's, alone or beside an
+    encoder; ``known`` (JSON) is what is known of training texts. What is not there is None.
     ``opset`` is that of ONNX's own operators.
     """
 
@@ -77,6 +77,7 @@ class ONNXInfo:
     tokenizer_json: str | None
     max_tokens: int
     features: str | None
+    known: str | None
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     opset: int
@@ -96,7 +97,8 @@ class ONNXInfo:
     @property
     def reads_with(self) -> str:
         """What turns a text into inputs, in words."""
-        return "tokenizer" if self.kind == "encoder" else "feature list"
+        parts = {"tokenizer": self.tokenizer_json, "feature list": self.features}
+        return " and ".join(words for words, found in parts.items() if found is not None)
 
     @property
     def label_count(self) -> int:
@@ -164,7 +166,15 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         raise CardError(f"{path}: has no card ({CARD_KEY}); {_AGAIN}")
     kind = _kind(parts.metadata)
     inputs = tuple(value for value in parts.inputs if value.name not in parts.initializers)
-    _check_inputs(inputs, _INPUTS[kind])
+    tokenizer_json = parts.metadata[TOKENIZER_KEY] if kind == "encoder" else None
+    features = parts.metadata.get(FEATURES_KEY)
+    _check_inputs(
+        inputs,
+        {
+            **({} if tokenizer_json is None else _TOKEN_INPUTS),
+            **({} if features is None else _FEATURE_INPUTS),
+        },
+    )
     _check_output(parts.outputs)
     info = ONNXInfo(
         path=path,
@@ -172,9 +182,10 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         kind=kind,
         facts=_facts(path, parts.metadata[CARD_KEY]),
         card_json=parts.metadata[CARD_KEY],
-        tokenizer_json=parts.metadata[TOKENIZER_KEY] if kind == "encoder" else None,
+        tokenizer_json=tokenizer_json,
         max_tokens=_max_tokens(parts.metadata),
-        features=parts.metadata[FEATURES_KEY] if kind == "linear" else None,
+        features=features,
+        known=parts.metadata.get(KNOWN_KEY),
         inputs=inputs,
         outputs=tuple(parts.outputs),
         opset=opset,
@@ -182,6 +193,8 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         weight_bytes=parts.weight_bytes,
     )
     _check_labels(info)
+    if info.known is not None and info.facts.kind != "classify":
+        raise _UnfitError(f"it has {KNOWN_KEY}, which is for one label set")
     return info
 
 

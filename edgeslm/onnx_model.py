@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.card_facts import LabelSet
-from edgeslm.decide import Rule, picked, sigmoid
-from edgeslm.encoder import EncoderTokens, Row, stack
+from edgeslm.decide import Decision, Rule, picked, sigmoid
+from edgeslm.encoder import Row, stack
 from edgeslm.engines.onnx import OnnxSession, load_library
 from edgeslm.errors import (
     CardError,
@@ -28,27 +28,33 @@ from edgeslm.errors import (
     ModelFileError,
 )
 from edgeslm.onnx_file import ONNXInfo, label_sets, read_onnx
+from edgeslm.onnx_reader import Reader, reader_of
 from edgeslm.result import Classification, Labels, Tags, Timing
 from edgeslm.texts import Truncate, check_text
 
 if TYPE_CHECKING:
     from edgeslm.card import Card
+    from edgeslm.known import KnownInputs
 
 R = TypeVar("R")
-Reader = Callable[[str, Truncate], Row]
 
 #: texts that ``map`` puts into one run of the model
 DEFAULT_WIDTH: Final = 8
 #: so many times its width ``map`` reads ahead, to run texts of like length together
 _AHEAD: Final = 4
-#: tokens of the run that a model is tried with
-_TRIAL: Final = 4
 
 
 class OnnxModel:
     """A loaded .onnx specialist. Safe to share between threads: calls run side by side."""
 
-    def __init__(self, info: ONNXInfo, session: OnnxSession, read: Reader, trial: Row) -> None:
+    def __init__(
+        self,
+        info: ONNXInfo,
+        session: OnnxSession,
+        read: Reader,
+        trial: Row,
+        known: KnownInputs | None,
+    ) -> None:
         """Try the graph with ``trial``, inputs that ``read`` could make of a text.
 
         Raises:
@@ -58,6 +64,7 @@ class OnnxModel:
         self.info = info
         self._session = session
         self._read = read
+        self._known = known
         self._try(trial)
 
     @property
@@ -84,14 +91,14 @@ class OnnxModel:
             raise CardError(f"{facts.name} reads the text alone; give it no prompt")
         if facts.kind != "classify":
             raise CardError(f"{facts.name} answers with several label sets; use tagger()")
-        known = label_sets(facts)[0]
-        if labels is not None and (isinstance(labels, str) or set(labels) != set(known)):
+        own = label_sets(facts)[0]
+        if labels is not None and (isinstance(labels, str) or set(labels) != set(own)):
             raise LabelError(
                 f"{facts.name} knows only the labels it was trained for; leave labels out, or "
                 "use a language model such as smollm2-135m for others"
             )
-        rule = Rule.within(facts.bounds, known, facts.out_of_scope)
-        return OnnxClassifier(self._session, self._read, known, rule)
+        rule = Rule.within(facts.bounds, own, facts.out_of_scope)
+        return OnnxClassifier(self._session, self._read, own, rule, self._known)
 
     def tagger(self) -> Tagger:
         """A tagger into the label sets of the card; raises CardError where it has but one."""
@@ -165,7 +172,7 @@ def open_onnx(
     limit = info.max_tokens if max_tokens is None else min(max_tokens, info.max_tokens)
     load_library()  # first, for its import would wait for Python's lock, which a tokenizer holds
     with ThreadPoolExecutor(1) as beside:
-        reading = beside.submit(_reader, info, limit)
+        reading = beside.submit(_read_beside, info, limit)
         session = OnnxSession(path, threads=threads, gpu=gpu)
     try:
         return OnnxModel(info, session, *reading.result())
@@ -174,22 +181,14 @@ def open_onnx(
         raise
 
 
-def _reader(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row]:
-    """What turns a text into inputs, and inputs that a text could have, to try the graph with."""
-    if info.tokenizer_json is not None:
-        tokens = EncoderTokens(info.tokenizer_json, max_tokens, where=str(info.path))
-        return tokens, tokens.row([tokens.highest] * min(_TRIAL, max_tokens))
-    assert info.features is not None
-    from edgeslm.linear import FeatureSpec, LinearFeatures  # an encoder starts without it
+def _read_beside(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row, KnownInputs | None]:
+    """What turns texts into inputs, inputs to try the graph with, and what is known of texts."""
+    read, trial = reader_of(info, max_tokens)
+    if info.known is None:
+        return read, trial, None
+    from edgeslm.known import read_known  # most files know nothing
 
-    features = LinearFeatures(FeatureSpec.from_json(info.features, where=str(info.path)))
-
-    def read(text: str, _truncate: Truncate) -> Row:
-        ids, values = features([text])
-        return {"ids": ids[0], "values": values[0]}
-
-    last = np.array([max(0, features.size - 1)], np.int64)
-    return read, {"ids": last, "values": np.ones(1, np.float32)}
+    return read, trial, read_known(info.known, info.label_count, where=str(info.path))
 
 
 class _Answering(ABC, Generic[R]):
@@ -200,8 +199,8 @@ class _Answering(ABC, Generic[R]):
         self._read = read
 
     @abstractmethod
-    def _answer(self, logits: NDArray[np.float32], timing: Timing) -> R:
-        """The answer of one text's logits, [labels]."""
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> R:
+        """The answer to one text, from its logits [labels]."""
 
     def __call__(
         self, text: str, *, deadline_ms: float | None = None, truncate: Truncate = None
@@ -291,7 +290,7 @@ class _Answering(ABC, Generic[R]):
         logits = self._session.run(stack([job.row for job in jobs]))
         ms = (time.perf_counter() - start) * 1000
         return [
-            late if job.late else self._answer(own, job.timing(ms))
+            late if job.late else self._answer(job.text, own, job.timing(ms))
             for job, own in zip(jobs, logits, strict=True)
         ]
 
@@ -304,7 +303,8 @@ class _Job:
     ) -> None:
         self._start = time.perf_counter()
         self._budget_ms = deadline_ms
-        self.row = read(check_text(text), truncate)
+        self.text = check_text(text)
+        self.row = read(text, truncate)
         #: tokens; features of a linear model
         self.size = len(next(iter(self.row.values())))
 
@@ -331,14 +331,24 @@ class OnnxClassifier(_Answering[Classification]):
     """Puts texts into the closed label set of a card. Safe to call from many threads."""
 
     def __init__(
-        self, session: OnnxSession, read: Reader, labels: tuple[str, ...], rule: Rule
+        self,
+        session: OnnxSession,
+        read: Reader,
+        labels: tuple[str, ...],
+        rule: Rule,
+        known: KnownInputs | None,
     ) -> None:
         super().__init__(session, read)
         self.labels = labels
         self._rule = rule
+        self._known = known
 
-    def _answer(self, logits: NDArray[np.float32], timing: Timing) -> Classification:
-        return _classified(self.labels, logits, self._rule, timing)
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Classification:
+        decision = self._rule(logits)
+        shares = self._known and self._known.posterior(text, decision.probabilities)
+        if shares is not None:  # it was in training, so it is in scope however odd it looks
+            decision = Decision(int(shares.argmax()), shares)
+        return _classified(self.labels, decision, timing)
 
 
 class Tagger(_Answering[Tags]):
@@ -352,7 +362,7 @@ class Tagger(_Answering[Tags]):
         self._heads = tuple(heads)
         self._temperature = temperature
 
-    def _answer(self, logits: NDArray[np.float32], timing: Timing) -> Tags:
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Tags:
         found: dict[str, Classification | Labels] = {}
         start = 0
         for head in self._heads:
@@ -362,14 +372,11 @@ class Tagger(_Answering[Tags]):
             if head.multi_label:
                 found[head.name] = _picked(labels, own, self._temperature, head.threshold)
             else:
-                found[head.name] = _classified(labels, own, Rule(self._temperature), timing)
+                found[head.name] = _classified(labels, Rule(self._temperature)(own), timing)
         return Tags(found, timing)
 
 
-def _classified(
-    labels: Sequence[str], logits: NDArray[np.float32], rule: Rule, timing: Timing
-) -> Classification:
-    decision = rule(logits)
+def _classified(labels: Sequence[str], decision: Decision, timing: Timing) -> Classification:
     shares = decision.probabilities.tolist()
     return Classification(
         label=labels[decision.label],

@@ -24,7 +24,13 @@ STAMP = VENV / "edgeslm-installed"
 LOG = ROOT / ".cache" / "setup.log"
 MODEL = "smollm2-135m"
 #: those that lie in edgeslm/specialists/
-SPECIALISTS = ("receipt-fields", "support-intents", "intents-oos-mini", "support-intents-mini")
+SPECIALISTS = (
+    "receipt-fields",
+    "support-intents",
+    "intents-oos-mini",
+    "support-intents-mini",
+    "spend-category-mini",
+)
 TAIL_LINES = 30
 
 #: what each command runs in the virtual environment, one after the other

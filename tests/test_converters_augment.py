@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.augment import augmented, drop_field
-from converters.recipe import Data
+from converters.recipe_data import Data
 from converters.rows import Row
 from edgeslm.evidence import SpanFinder
 

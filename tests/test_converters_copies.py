@@ -13,7 +13,8 @@ from recipes import classify, extract, write_jsonl
 
 from converters.data import prepare
 from converters.filter import Example
-from converters.recipe import Data, Recipe
+from converters.recipe import Recipe
+from converters.recipe_data import Data
 from converters.rows import Row, is_drawn, read_rows, write_rows
 from converters.split import divide, leaks
 from converters.work import Work

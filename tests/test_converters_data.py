@@ -20,7 +20,8 @@ from converters.errors import DataError, RecipeError
 from converters.filter import Example
 from converters.near import near_duplicates
 from converters.noise import label_suspects, unread_answers
-from converters.recipe import Data, read_recipe
+from converters.recipe import read_recipe
+from converters.recipe_data import Data
 from converters.rows import PARTS, Row, read_rows, rows_sha256
 from converters.split import divide, leaks
 from converters.summary import DataSummary

@@ -10,7 +10,7 @@ from recipes import write_jsonl
 
 from converters import sources
 from converters.errors import DataError
-from converters.recipe import DataFile
+from converters.recipe_data import DataFile
 from converters.sources import read_sources
 
 

@@ -25,6 +25,8 @@ from converters.rows import Row
 from converters.work import STEPS_OF, Work
 from edgeslm.card import ClassifyTask
 from edgeslm.decide import Rule
+from edgeslm.known import read_known, text_hash
+from edgeslm.linear import FeatureSpec
 from edgeslm.onnx_file import read_onnx
 
 LABELS = ["refund", "address", "other"]
@@ -45,6 +47,7 @@ licence = "MIT"
 [data]
 label = "label"
 near_duplicate = 1
+{data}
 [data.split]
 gold = 0.25
 development = 0.25
@@ -53,6 +56,7 @@ always-refund = "answers.jsonl"
 [encoder]
 max_tokens = 16
 dropout = 0
+{encoder}
 [train]
 epochs = 12
 batch_rows = 8
@@ -76,7 +80,19 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def write_project(folder: Path, kind: str) -> Path:
+#: by what is built: its kind, and what is put beside it
+BUILT = {
+    "encoder": {"kind": "encoder", "encoder": "", "data": ""},
+    "mixed": {
+        "kind": "encoder",
+        "encoder": "embedding_bits = 4\nlinear_features = 40\nlogit_adjustment = 0.1",
+        "data": 'copies = "all"\nremember = true',
+    },
+    "linear": {"kind": "linear", "encoder": "", "data": "remember = true"},
+}
+
+
+def write_project(folder: Path, built: str) -> Path:
     base = write_tiny_bert(folder / "base", [*WORDS, *LABELS])
     draw = random.Random(0)
     rows = []
@@ -89,17 +105,17 @@ def write_project(folder: Path, kind: str) -> Path:
     answers = [{"input": row["text"], "answer": "refund"} for row in rows]
     write_jsonl(folder / "answers.jsonl", answers)
     recipe = folder / "recipe.toml"
-    named = f'base = "{base.as_posix()}"' if kind == "encoder" else ""
-    recipe.write_text(RECIPE.format(kind=kind, base=named), encoding="utf-8")
+    named = "" if built == "linear" else f'base = "{base.as_posix()}"'
+    recipe.write_text(RECIPE.format(base=named, **BUILT[built]), encoding="utf-8")
     return recipe
 
 
-@pytest.fixture(scope="module", params=["encoder", "linear"])
+@pytest.fixture(scope="module", params=[*BUILT])
 def built(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Work:
     """The whole build of each kind, once for this file."""
     folder = tmp_path_factory.mktemp(request.param)
     work = build.open_work(write_project(folder, request.param), folder, folder / "build")
-    assert build.build(work, lambda *_: None) == list(STEPS_OF[request.param])
+    assert build.build(work, lambda *_: None) == list(STEPS_OF[work.recipe.kind])
     return work
 
 
@@ -120,6 +136,25 @@ def test_one_file_answers_with_the_card_that_was_proven(built):
     assert card.calibration is not None and card.calibration.n == len(built.rows("development"))
     assert card.provenance.sources == ("https://example.org/rows (MIT)",)
     assert "onnxruntime" in card.provenance.tools
+
+
+def test_what_is_asked_for_is_beside_the_model(built):
+    info = read_onnx(built.model)
+    asked = built.recipe.encoder.linear_features
+    assert (info.features is not None) == (asked > 0 or info.kind == "linear")
+    if asked:
+        assert FeatureSpec.from_json(info.features or "", where="").size == asked
+    assert (info.known is not None) == built.recipe.data.remember
+    if info.known is None:
+        return
+    known = read_known(info.known, 3, where="")
+    texts = {text_hash(row.input) for row in built.rows("train")}
+    assert known.texts.keys() == texts
+    row = built.rows("train")[0]
+    with edgeslm.load(built.model) as model:
+        sure = model.classifier()(row.input)
+    assert sure.label == row.answer
+    assert sure.confidence > row.count / (row.count + known.prior_rows)
 
 
 def test_a_build_leaves_nothing_half_written_and_has_nothing_to_do_again(built):

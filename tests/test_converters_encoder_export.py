@@ -19,7 +19,8 @@ from converters.encoder_export import export_onnx, read_model, write_card
 from converters.encoder_graph import FUSED, OPSET
 from converters.encoder_model import EncoderModel, HeadSpec
 from converters.encoder_parity import divergence, float_parity, torch_logits
-from converters.encoder_quantize import LARGE_TABLE, SCHEMES, quantize_best, quantize_onnx
+from converters.encoder_quantize import SCHEMES, quantize_best, quantize_onnx
+from converters.encoder_tables import LARGE_TABLE
 from converters.errors import BaseModelError, DataError, GateError
 from converters.onnx_logits import FileLogits
 from edgeslm.card import Card, ClassifyTask, TagTask

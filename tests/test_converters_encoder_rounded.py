@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from onnxruntime.quantization.quant_utils import quantize_data
 from tiny_encoder import WORDS, write_tiny_encoder
 
-from converters import encoder_quantize
+from converters import encoder_tables
 from converters.encoder_export import export_onnx
 from converters.encoder_heads import HeadSpec
 from converters.encoder_model import EncoderModel, load_backbone, load_tokenizer
 from converters.encoder_parity import torch_logits
 from converters.encoder_quantize import quantize_onnx
 from converters.encoder_rounded import RoundedLinear, round_inputs, round_layers, round_weights
+from converters.encoder_tables import Bits
 from converters.onnx_logits import FileLogits
 from edgeslm.card import Card, ClassifyTask
 
@@ -43,7 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_encoder(tmp_path_factory.mktemp("base"))
 
 
-def encoder(base: Path, *, rounded: bool) -> EncoderModel:
+def encoder(base: Path, *, rounded: bool, bits: Bits = 8) -> EncoderModel:
     torch.manual_seed(1)
     backbone = load_backbone(base)
     with torch.no_grad():  # far from random, where layers hardly change what they are given
@@ -52,20 +53,23 @@ def encoder(base: Path, *, rounded: bool) -> EncoderModel:
                 parameter.mul_(15)
     model = EncoderModel(backbone, (HeadSpec("", LABELS),)).eval()
     if rounded:
-        round_layers(model.backbone)
+        round_layers(model.backbone, embedding_bits=bits)
     return model
 
 
-def test_the_logits_are_those_of_the_int8_file(base, tmp_path, monkeypatch):
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_logits_are_those_of_the_int8_file(base, tmp_path, monkeypatch, bits):
     """Also where its embeddings are a large table."""
-    monkeypatch.setattr(encoder_quantize, "LARGE_TABLE", 100)
+    monkeypatch.setattr(encoder_tables, "LARGE_TABLE", 100)
     tokenizer = load_tokenizer(base)
     plain = encoder(base, rounded=False)
     card = Card(name="tiny", licence="mit", task=ClassifyTask(labels=LABELS))
     whole = export_onnx(plain, tokenizer, tmp_path / "float.onnx", card=card, max_tokens=16)
-    with FileLogits(quantize_onnx(whole, tmp_path / "int8.onnx", "int8")) as opened:
+    with FileLogits(
+        quantize_onnx(whole, tmp_path / "int8.onnx", "int8", embedding_bits=bits)
+    ) as opened:
         wanted = opened(TEXTS)
-    ours = torch_logits(encoder(base, rounded=True), tokenizer, TEXTS)
+    ours = torch_logits(encoder(base, rounded=True, bits=bits), tokenizer, TEXTS)
     floats = torch_logits(plain, tokenizer, TEXTS)
     off, lost = np.abs(ours - wanted).mean(), np.abs(floats - wanted).mean()
     assert lost > 1e-4

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from converters import recipe as recipes
+from converters import recipe_data
 from converters.errors import RecipeError
 from converters.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
 from converters.work import STEPS
@@ -42,12 +43,15 @@ expected = "a"
 """
 
 
+OWN_FILES = (recipes.__name__, recipe_data.__name__)
+
+
 def keys(model: type[BaseModel], table: str) -> Iterator[tuple[str, str]]:
-    """(table, key) of a recipe, as far as classes of recipe.py go."""
+    """(table, key) of a recipe, as far as classes of its own files go."""
     for name, field in model.model_fields.items():
         yield table, field.alias or name
         for inner in (field.annotation, *get_args(field.annotation)):
-            if getattr(inner, "__module__", "") == recipes.__name__ and isinstance(inner, type):
+            if getattr(inner, "__module__", "") in OWN_FILES and isinstance(inner, type):
                 yield from keys(inner, name)
 
 
@@ -80,7 +84,7 @@ def test_the_page_has_the_defaults_that_hold():
     fields: dict[str, Any] = {}
     for table in ("encoder", "lora", "train", "quantize", "gates", "data"):
         for name, field in Recipe.model_fields[table].annotation.model_fields.items():
-            fields[f"{table}.{name}"] = field.default
+            fields[f"{table}.{name}"] = field.get_default(call_default_factory=True)
     for table, rows in re.findall(r"^\| `(\w+)\.` \| Default \|.*\n((?:\|.*\n)+)", PAGE, re.M):
         for name, shown in re.findall(r"^\| `(\w+)` \| `(.+?)` \|", rows, re.M):
             expected = fields[f"{table}.{name}"]
@@ -139,6 +143,16 @@ def test_there_are_shipped_recipes():
         (('name = "x"', 'name = "x"\nkind = "encoder"\nprompt.system = "s"'), "leave prompt out"),
         (('base = "smollm2-135m"', ""), "every kind but linear takes a base"),
         (("smollm2-135m", "pypi:a==1/b"), "a base from a package takes base_sha256"),
+        (("[data]", "[data]\nremember = true"), "data.remember is for the classify task of an"),
+        (("[[examples]]", "[encoder]\nembedding_bits = 6\n[[examples]]"), "embedding_bits: "),
+        (
+            ("[[examples]]", "[encoder]\nlinear_features = 9\n[[examples]]"),
+            "encoder.linear_features is for an encoder's classify task",
+        ),
+        (
+            ("[[examples]]", "[encoder]\nlogit_adjustment = 0.1\n[[examples]]"),
+            "encoder.logit_adjustment is for an encoder's classify task",
+        ),
         (("[[examples]]", "[encoder]\ndropout = 1\n[[examples]]"), "at encoder.dropout: "),
         (('["a", "b"]', '["a", "A"]'), "labels differ in case only: 'a' and 'A'"),
         (('["a", "b"]', '"labels.json"'), r"labels\.json: cannot be read: No such file"),

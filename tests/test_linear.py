@@ -112,24 +112,31 @@ def test_a_sentence_takes_less_than_a_millisecond(fitted):
 
 
 def test_a_spec_is_the_same_after_json():
-    assert FeatureSpec.from_json(SPEC.model_dump_json(), where="here") == SPEC
+    assert FeatureSpec.from_json(SPEC.to_json(), where="here") == SPEC
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "format"),
-        ({"extra": 1}, "extra"),
+        ({"format": 2}, "format is to be 1"),
+        ({"extra": 1}, "its keys"),
         ({"documents": 0}, "documents"),
-        ({"words": {"terms": ["a", "a"], "frequencies": [1, 1]}}, "given twice"),
-        ({"words": {"terms": ["a"], "frequencies": []}}, "as many"),
-        ({"letters": {"terms": [""], "frequencies": [1]}}, "at least 1"),
-        ({"letters": {"terms": ["a"], "frequencies": [-1]}}, "greater than"),
-        ({"letters": {"terms": ["a"], "frequencies": [4]}}, "more texts than there are"),
+        ({"documents": True}, "documents"),
+        ({"documents": 1e9}, "documents"),
+        ({"words": {"terms": ["a", "a"], "frequencies": [1, 1]}}, "words: .*given twice"),
+        ({"words": {"terms": ["a"], "frequencies": []}}, "words: .*as many"),
+        ({"words": {"terms": ["a"]}}, "the keys of words"),
+        ({"words": ["a"]}, "the keys of words"),
+        ({"words": {"terms": "ab", "frequencies": [1, 1]}}, "words holds no lists"),
+        ({"letters": {"terms": [""], "frequencies": [1]}}, "letters: .*1 to 1000 characters"),
+        ({"letters": {"terms": [1], "frequencies": [1]}}, "letters: .*text"),
+        ({"letters": {"terms": ["a"], "frequencies": [-1]}}, "letters: .*frequency"),
+        ({"letters": {"terms": ["a"], "frequencies": ["1"]}}, "letters: .*frequency"),
+        ({"letters": {"terms": ["a"], "frequencies": [4]}}, "from 0 to documents"),
     ],
 )
 def test_a_damaged_spec_is_one_clear_error(change, words):
-    content = {**json.loads(SPEC.model_dump_json()), **change}
+    content = {**json.loads(SPEC.to_json()), **change}
     with pytest.raises(CardError, match=words) as caught:
         FeatureSpec.from_json(json.dumps(content), where="x.onnx")
     assert str(caught.value).startswith("x.onnx: edgeslm.features")

@@ -20,7 +20,7 @@ from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
 import edgeslm
-from edgeslm import onnx_model
+from edgeslm import onnx_model, onnx_reader
 from edgeslm.card import Card
 from edgeslm.card_facts import CARD_KEY
 from edgeslm.decide import sigmoid, softmax
@@ -259,7 +259,7 @@ def test_a_graph_loaded_beside_a_damaged_tokenizer_is_closed(
         raise ModelFileError("the tokenizer")
 
     monkeypatch.setattr(onnx_model, "OnnxSession", loaded)
-    monkeypatch.setattr(onnx_model, "EncoderTokens", damaged)
+    monkeypatch.setattr(onnx_reader, "EncoderTokens", damaged)
     threads = threading.active_count()
     with pytest.raises(ModelFileError, match="the tokenizer" if graph_loads else "the graph"):
         open_onnx(path)
@@ -293,7 +293,8 @@ with edgeslm.load(sys.argv[1]) as model:
     print(model.classifier()("refund").label)
 print(*sorted({"llama_cpp", "llguidance", "gguf", "jinja2", "transformers", "torch", "onnx",
     "pydantic", "pydantic_core", "jsonschema_rs", "huggingface_hub", "httpx2", "filelock", "rich",
-    "edgeslm.card", "edgeslm.registry", "edgeslm.linear", "_hashlib"} & set(sys.modules)))
+    "edgeslm.card", "edgeslm.registry", "edgeslm.linear", "edgeslm.known", "_hashlib"}
+    & set(sys.modules)))
 """
 
 

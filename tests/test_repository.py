@@ -100,6 +100,8 @@ onnx_file
 engines.onnx
 encoder
 linear
+known
+onnx_reader
 onnx_model
 registry
 wheel

@@ -85,6 +85,25 @@ def encoder_model(words: Sequence[str], weights: np.ndarray) -> onnx.ModelProto:
     )
 
 
+def with_features(model: onnx.ModelProto, weights: np.ndarray) -> onnx.ModelProto:
+    """The graph with ``weights`` [features, labels] of features added to its logits."""
+    graph = model.graph
+    graph.node[-1].output[0] = "own"
+    graph.node.extend(
+        [
+            helper.make_node("Gather", ["weights", "ids"], ["found"]),
+            helper.make_node("Unsqueeze", ["values", "length_axis"], ["row"]),
+            helper.make_node("MatMul", ["row", "found"], ["sums"]),
+            helper.make_node("Squeeze", ["sums", "length_axis"], ["others"]),
+            helper.make_node("Add", ["own", "others"], ["logits"]),
+        ]
+    )
+    graph.initializer.append(numpy_helper.from_array(weights.astype(np.float32), "weights"))
+    for name, kind in (("ids", TensorProto.INT64), ("values", TensorProto.FLOAT)):
+        graph.input.append(helper.make_tensor_value_info(name, kind, ["batch", "features"]))
+    return model
+
+
 def write_model(path: Path, model: onnx.ModelProto, properties: Mapping[str, str]) -> Path:
     """Save a graph with these metadata properties."""
     del model.metadata_props[:]

@@ -28,9 +28,9 @@ _PREFERRED: Final = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExe
 _CPU: Final = "CPUExecutionProvider"
 _SILENT: Final = 4  # its log; what is wrong comes as an exception
 _OUTPUT: Final = "logits"
-#: a run of more numbers gives its memory back; a smaller one's is kept for the next, for asking
+#: a run of more tokens gives its memory back; a smaller one's is kept for the next, for asking
 #: the system for it anew takes as long as the run itself
-_LARGE: Final = 512
+_LARGE: Final = 256
 #: beside busy programs an encoder's run takes .6 to .9 of the time that it does without a bound
 _SPIN_MICROSECONDS: Final = "100"
 _REINSTALL: Final = "pip install --force-reinstall onnxruntime"
@@ -102,7 +102,10 @@ class OnnxSession:
             EngineError: closed, or onnxruntime failed. ResourceError: no memory is left.
         """
         options = self._new_options()
-        if self.provider == _CPU and sum(value.size for value in inputs.values()) > _LARGE:
+        if (
+            self.provider == _CPU
+            and min((value.size for value in inputs.values()), default=0) > _LARGE
+        ):
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         with self._lock:
             session = self._session

@@ -1,0 +1,115 @@
+"""A recipe's section on data: files, fields, how rows are split, copied and changed"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from converters.rows import PARTS, Part
+from edgeslm.card import ShortText
+
+
+class Closed(BaseModel):
+    """A section of a recipe: no other keys, and none changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataFile(Closed):
+    """One file of examples: .jsonl, .csv (each also .gz), found in the data folder by its name.
+
+    ``url`` and ``licence`` say where anyone can get it.
+    """
+
+    path: ShortText
+    url: ShortText
+    licence: ShortText
+    format: Literal["auto", "jsonl", "csv", "messages"] = "auto"
+
+
+class AnswerField(Closed):
+    """One field of an extraction's answer, read from a row by dotted path.
+
+    ``as_`` normalises: ``date`` to ISO 8601 (``day_first`` decides 03/04), ``amount`` to a
+    decimal with two places and no currency. ``text`` folds white space.
+    """
+
+    source: ShortText
+    as_: Literal["text", "date", "amount", "value"] = Field(default="text", alias="as")
+    day_first: bool = True
+
+
+class Split(Closed):
+    """Which rows are held out: by a hash of the input, or of a field for whole groups.
+
+    ``gold`` and ``development`` are fractions; what is left is for training. ``seen`` is the
+    fraction of the rows left that is held out from groups which stay in training. Of a group
+    gold and development have at most ``per_group`` rows, so that no large one decides a score.
+    """
+
+    gold: float = Field(default=0.15, ge=0.01, le=0.5)
+    development: float = Field(default=0.05, ge=0.01, le=0.5)
+    group: ShortText | None = None
+    seen: float = Field(default=0.0, ge=0, le=0.5)
+    per_group: int | None = Field(default=None, ge=1)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that rows are split into."""
+        return (*PARTS, "seen") if self.seen else PARTS
+
+    @model_validator(mode="after")
+    def _seen_groups(self) -> Split:
+        if self.seen and self.group is None:
+            raise ValueError("seen holds out rows of groups in training; give group as well")
+        if self.per_group is not None and self.group is None:
+            raise ValueError("per_group counts rows of a group; give group as well")
+        return self
+
+
+class Augment(Closed):
+    """Changed copies of training rows, drawn anew for every epoch.
+
+    ``drop_field`` is the share of rows that lose the lines of one field, whose answer becomes
+    null; ``vary_field`` the share whose dates and amounts are replaced, in input and answer
+    alike; ``swap_field`` the share that gets one of its other texts from another row, and
+    ``vary_text`` the share in whose texts rare words and numbers are others; ``drop_part`` the
+    share that goes without the last part of the input template.
+    """
+
+    drop_field: float = Field(default=0.0, ge=0, le=1)
+    vary_field: float = Field(default=0.0, ge=0, le=1)
+    swap_field: float = Field(default=0.0, ge=0, le=1)
+    vary_text: float = Field(default=0.0, ge=0, le=1)
+    drop_part: float = Field(default=0.0, ge=0, le=1)
+
+
+class Data(Closed):
+    """Where examples come from and how a row becomes input and answer.
+
+    ``input`` is a template with dotted paths of the row, such as ``{text}, {amount}``.
+    ``label`` (classify) is a dotted path, ``answer`` (extract) one source per schema field.
+    ``max_rows`` bounds the training rows, drawn by hash. ``references`` are files of other
+    systems' answers by the system's name, scored on the gold rows beside the specialist.
+
+    Of copies of an input, training has one row with the answer of the ``majority``, or with
+    ``all`` one row for each of its answers; that of n copies then weighs n ** ``weight_power``.
+    ``remember`` keeps a hash of each training input in the file, with how often it had which
+    label: where an input comes again, that decides, and what was learned of others little.
+    """
+
+    files: tuple[DataFile, ...] = Field(min_length=1)
+    input: ShortText = "{text}"
+    label: ShortText | None = None
+    answer: dict[str, AnswerField] = {}
+    confidence: ShortText | None = None
+    min_confidence: float = Field(default=0.85, ge=0, le=1)
+    near_duplicate: float = Field(default=0.85, ge=0.5, le=1)
+    max_rows: int | None = Field(default=None, ge=10)
+    copies: Literal["majority", "all"] = "majority"
+    weight_power: float = Field(default=0.5, ge=0, le=1)
+    remember: bool = False
+    split: Split = Split()
+    augment: Augment = Augment()
+    references: dict[ShortText, ShortText] = {}

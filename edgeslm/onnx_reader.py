@@ -1,0 +1,56 @@
+"""What an .onnx specialist's graph reads: token ids, features, or both, as one row of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgeslm.encoder import EncoderTokens, Row
+from edgeslm.onnx_file import ONNXInfo
+from edgeslm.texts import Truncate
+
+#: one text's inputs; raises InputTooLongError where it is longer than may be read
+Reader = Callable[[str, Truncate], Row]
+
+#: tokens of the row that a graph is tried with
+_TRIAL = 4
+
+
+def reader_of(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row]:
+    """What turns a text into inputs, and inputs that a text could have, to try the graph with.
+
+    Raises:
+        ModelFileError: no tokenizer. CardError: no feature list.
+    """
+    parts = []
+    if info.tokenizer_json is not None:
+        parts.append(_tokens(info.tokenizer_json, max_tokens, where=str(info.path)))
+    if info.features is not None:
+        parts.append(_features(info.features, where=str(info.path)))
+    [(read, trial), *more] = parts
+    for other, extra in more:
+        read, trial = _both(read, other), {**trial, **extra}
+    return read, trial
+
+
+def _both(first: Reader, second: Reader) -> Reader:
+    return lambda text, truncate: {**first(text, truncate), **second(text, truncate)}
+
+
+def _tokens(tokenizer_json: str, max_tokens: int, *, where: str) -> tuple[Reader, Row]:
+    tokens = EncoderTokens(tokenizer_json, max_tokens, where=where)
+    return tokens, tokens.row([tokens.highest] * min(_TRIAL, max_tokens))
+
+
+def _features(spec_json: str, *, where: str) -> tuple[Reader, Row]:
+    from edgeslm.linear import FeatureSpec, LinearFeatures  # most encoders start without it
+
+    features = LinearFeatures(FeatureSpec.from_json(spec_json, where=where))
+
+    def read(text: str, _truncate: Truncate) -> Row:
+        ids, values = features([text])
+        return {"ids": ids[0], "values": values[0]}
+
+    last = np.array([max(0, features.size - 1)], np.int64)
+    return read, {"ids": last, "values": np.ones(1, np.float32)}
