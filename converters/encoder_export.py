@@ -61,9 +61,22 @@ def write_card(path: Path, card: Card) -> None:
     Raises:
         BaseModelError: the file is missing or damaged.
     """
+    _write_property(path, CARD_KEY, card.to_json())
+
+
+def write_known(path: Path, known: KnownInputs) -> None:
+    """Let an .onnx file know these texts and no others; all else stays.
+
+    Raises:
+        BaseModelError: the file is missing or damaged.
+    """
+    _write_property(path, KNOWN_KEY, known.to_json())
+
+
+def _write_property(path: Path, key: str, value: str) -> None:
     proto = read_model(path)
     held = {entry.key: entry.value for entry in proto.metadata_props}
-    set_metadata(proto, {**held, CARD_KEY: card.to_json()})
+    set_metadata(proto, {**held, key: value})
     write_model(proto, path)
 
 

@@ -170,7 +170,7 @@ def remembered(work: Work, logits: Logits) -> KnownInputs | None:
     from converters.remember import remember
 
     task = work.recipe.task
-    if not work.recipe.data.remember or not isinstance(task, ClassifyTask):
+    if work.recipe.data.remember == "nothing" or not isinstance(task, ClassifyTask):
         return None
     return remember(task, work.rows("train"), work.rows("development"), logits)
 
@@ -248,8 +248,24 @@ def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) 
     try:
         shutil.copyfile(work.candidate, aside)
         write_card(aside, final_card(work, base_sha256, tools=tools))
+        if work.recipe.data.remember == "everything":
+            _remember_held_out(work, aside)
         read_onnx(aside)  # as a device will, before it has its name
         publish(aside, work.model)
     finally:
         aside.unlink(missing_ok=True)
     return [work.model]
+
+
+def _remember_held_out(work: Work, path: Path) -> None:
+    """Held-out rows, which have said all they can of the file: a device is to know them too."""
+    from converters.encoder_export import write_known
+    from converters.remember import remember_also
+    from edgeslm.known import read_known
+    from edgeslm.onnx_file import read_onnx
+
+    info, task = read_onnx(path), work.recipe.task
+    assert info.known is not None and isinstance(task, ClassifyTask), "export has seen to both"
+    known = read_known(info.known, info.label_count, where=str(path))
+    held_out = [*work.rows("development"), *work.judged_rows]
+    write_known(path, remember_also(task, known, held_out))

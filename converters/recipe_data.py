@@ -95,8 +95,9 @@ class Data(Closed):
 
     Of copies of an input, training has one row with the answer of the ``majority``, or with
     ``all`` one row for each of its answers; that of n copies then weighs n ** ``weight_power``.
-    ``remember`` keeps a hash of each training input in the file, with how often it had which
+    ``remember`` keeps a hash of each ``training`` input in the file, with how often it had which
     label: where an input comes again, that decides, and what was learned of others little.
+    ``everything`` adds the held-out inputs as well, once the scores without them are written down.
     """
 
     files: tuple[DataFile, ...] = Field(min_length=1)
@@ -109,7 +110,7 @@ class Data(Closed):
     max_rows: int | None = Field(default=None, ge=10)
     copies: Literal["majority", "all"] = "majority"
     weight_power: float = Field(default=0.5, ge=0, le=1)
-    remember: bool = False
+    remember: Literal["nothing", "training", "everything"] = "nothing"
     split: Split = Split()
     augment: Augment = Augment()
     references: dict[ShortText, ShortText] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,13 +31,35 @@ def remember(
     Args:
         logits: float32 [development rows, labels], of the model that answers beside it.
     """
-    places = {label.name: at for at, label in enumerate(task.labels)}
+    places = _places(task)
     truth = np.array([places[row.answer] for row in development], np.intp)
     shares = softmax(logits.astype(np.float64), fit_temperature(logits, truth).temperature)
-    return known_inputs(
-        ((row.input, places[row.answer], row.count) for row in rows),
-        prior_rows=fit_prior([fold(row.input) for row in development], truth, shares),
-    )
+    prior = fit_prior([fold(row.input) for row in development], truth, shares)
+    return known_inputs(_counted(task, rows), prior_rows=prior)
+
+
+def remember_also(task: ClassifyTask, known: KnownInputs, rows: Sequence[Row]) -> KnownInputs:
+    """What was known and the labels of more rows, under the same prior."""
+    more = known_inputs(_counted(task, rows), prior_rows=known.prior_rows)
+    texts = {key: [*pairs] for key, pairs in known.texts.items()}
+    for key, pairs in more.texts.items():
+        counts = Counter(dict(_pairs(texts.get(key, ()))))
+        counts.update(dict(_pairs(pairs)))
+        texts[key] = [number for pair in sorted(counts.items()) for number in pair]
+    return known._replace(texts=dict(sorted(texts.items())))
+
+
+def _counted(task: ClassifyTask, rows: Sequence[Row]) -> Iterator[tuple[str, int, int]]:
+    places = _places(task)
+    return ((row.input, places[row.answer], row.count) for row in rows)
+
+
+def _places(task: ClassifyTask) -> dict[str, int]:
+    return {label.name: at for at, label in enumerate(task.labels)}
+
+
+def _pairs(flat: Sequence[int]) -> Iterator[tuple[int, int]]:
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def fit_prior(texts: Sequence[str], truth: NDArray[np.intp], shares: NDArray[np.float64]) -> float:

@@ -132,12 +132,14 @@ class Work:
         split = self.recipe.data.split
         by = "a hash of the input" if split.group is None else f"a hash of {split.group}"
         files = ", ".join(file.path for file in self.recipe.data.files)
+        since = ", remembered since" if self.recipe.data.remember == "everything" else ""
         if part == "seen":
             return (
                 f"{split.seen:.0%} of the rows of {files} whose {split.group} is in training, "
-                "by a hash of the row"
+                f"by a hash of the row{since}"
             )
-        return f"{split.gold:.0%} of {files}, by {by}" + ", unseen in training" * bool(split.seen)
+        unseen = ", unseen in training" if split.seen else ""
+        return f"{split.gold:.0%} of {files}, by {by}{unseen}{since}"
 
     def report(self, step: Step) -> Path:
         """What a step found, as JSON."""
@@ -234,10 +236,11 @@ class Work:
                 if self.recipe.kind != "causal":
                     yield [self.recipe.kind, _without(recipe["encoder"], _BESIDE)]
                 if self.recipe.kind == "linear":
-                    yield recipe["data"]["remember"]
+                    yield self.recipe.data.remember != "nothing"
             case "export":
                 if self.recipe.kind == "encoder":
-                    yield [recipe["data"]["remember"], *map(recipe["encoder"].get, _BESIDE)]
+                    remembers = self.recipe.data.remember != "nothing"
+                    yield [remembers, *map(recipe["encoder"].get, _BESIDE)]
             case "quantize":
                 yield [recipe["quantize"], recipe["gates"]["max_drop"]]
                 yield {key: recipe["task"].get(key) for key in ("grounded", "max_tokens")}
@@ -245,6 +248,8 @@ class Work:
                     yield recipe["task"].get("out_of_scope")
             case "verify":
                 yield [recipe["gates"], recipe["examples"]]
+                if self.recipe.data.remember == "everything":
+                    yield recipe["data"]["remember"]
                 references = self.recipe.data.references
                 if references:
                     yield {n: _identity(self.data_folder / path) for n, path in references.items()}

@@ -75,7 +75,8 @@ class Rival(_Frozen):
 class Report(_Frozen):
     """What `edgeslm eval` found. ``refused`` lines are not scored; rows whose answer failed are.
 
-    ``unknown_labels`` are gold labels that the model cannot give, so their rows are wrong.
+    ``unknown_labels`` are gold labels that the model cannot give, so their rows are wrong;
+    ``known_by_heart`` is how many rows have a text that the file remembers the labels of.
     """
 
     model: str
@@ -83,6 +84,7 @@ class Report(_Frozen):
     gold_sha256: str
     refused: tuple[str, ...]
     unknown_labels: tuple[str, ...]
+    known_by_heart: int
     scores: Scores
     first_failure: str | None
     latency: Latency | None
@@ -146,6 +148,7 @@ def evaluate(
         gold_sha256=gold.sha256,
         refused=gold.refused,
         unknown_labels=_unknown_labels(card, gold),
+        known_by_heart=_known_by_heart(model, gold.rows),
         scores=scores,
         first_failure=next((p.error for p in predictions if p.error), None),
         latency=Latency(p50_ms=percentile(ms, 50), p95_ms=percentile(ms, 95), n=len(ms))
@@ -156,6 +159,11 @@ def evaluate(
         else _rival(card, baseline, gold, predictions, others),
         bar=_bar(card, scores, min_score),
     )
+
+
+def _known_by_heart(model: AnyModel, rows: Sequence[GoldRow]) -> int:
+    known = getattr(model, "known", None)  # of an .onnx file, whose class would load onnxruntime
+    return 0 if known is None else sum(known.knows(row.input) for row in rows)
 
 
 def answerer(model: AnyModel) -> Answer:

@@ -47,6 +47,10 @@ class KnownInputs(NamedTuple):
         mixed: NDArray[np.float64] = counts / counts.sum()
         return mixed
 
+    def knows(self, text: str) -> bool:
+        """Whether rows of this text decide its answer."""
+        return text_hash(text) in self.texts
+
     def to_json(self) -> str:
         """As `read_known` reads it."""
         whole = {"format": KNOWN_FORMAT, "prior_rows": self.prior_rows, "texts": dict(self.texts)}

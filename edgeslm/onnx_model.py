@@ -62,9 +62,10 @@ class OnnxModel:
             CardError: its card has more or fewer labels than the graph.
         """
         self.info = info
+        #: what it knows by heart; None for most files
+        self.known = known
         self._session = session
         self._read = read
-        self._known = known
         self._try(trial)
 
     @property
@@ -98,7 +99,7 @@ class OnnxModel:
                 "use a language model such as smollm2-135m for others"
             )
         rule = Rule.within(facts.bounds, own, facts.out_of_scope)
-        return OnnxClassifier(self._session, self._read, own, rule, self._known)
+        return OnnxClassifier(self._session, self._read, own, rule, self.known)
 
     def tagger(self) -> Tagger:
         """A tagger into the label sets of the card; raises CardError where it has but one."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from tiny_onnx import write_tiny_onnx
 
 from edgeslm.bench import load
 from edgeslm.bench.footprint import footprint, peak_rss
@@ -180,6 +181,14 @@ def test_the_memory_of_a_process_that_answers_is_told(tiny_model):
     assert found.file == tiny_model.stat().st_size
     assert 20e6 < found.rss < 2e9
     assert found.vram is None or found.vram >= 0
+
+
+def test_a_text_that_is_longer_than_an_encoder_reads_may_lose_its_middle(tmp_path):
+    path = write_tiny_onnx(tmp_path / "tiny.onnx", max_tokens=8)
+    rows = (Row("refund"), Row("refund " * 9))
+    assert footprint(path, Workload("classify", rows, "two", cut=True), threads=1).rss > 20e6
+    with pytest.raises(EngineError, match="11 tokens, but this model reads 8"):
+        footprint(path, Workload("classify", rows, "two"), threads=1)
 
 
 def test_a_child_that_cannot_answer_is_one_clear_error(tiny_model):

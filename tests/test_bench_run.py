@@ -211,14 +211,17 @@ def test_an_interrupt_keeps_what_is_finished(sorter, parts, monkeypatch):
 
 
 def test_a_part_that_fails_leaves_the_others(sorter, parts, monkeypatch):
+    path = sorter[0]
+
     def failing(*_, **__):
-        raise MachineError("the child ended with signal 9")
+        raise MachineError(f"{path}: the child ended with signal 9")
 
     monkeypatch.setattr(bench.start, "measure", failing)
-    report = only(of(sorter[0]))
+    report = only(of(path))
     assert (report.start, report.partial) == (None, False)
     assert report.tasks and report.raw and report.footprint
-    assert report.notes[0] == "starts: not measured: the child ended with signal 9"
+    name = path.name  # without its folder: a run is shared
+    assert report.notes[0] == f"starts: not measured: {name}: the child ended with signal 9"
 
 
 def test_an_interrupt_before_anything_is_none_of_ours(sorter, parts, monkeypatch):

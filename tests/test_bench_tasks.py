@@ -6,7 +6,9 @@ from collections import Counter
 from itertools import islice
 
 import pytest
+import tiny_onnx
 
+import edgeslm
 from edgeslm.answers import Prediction
 from edgeslm.bench import invented
 from edgeslm.bench.correctness import judge
@@ -14,7 +16,7 @@ from edgeslm.bench.inputs import Row, Workload, choose
 from edgeslm.bench.statistics import median, percentiles
 from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswered
 from edgeslm.card import Card
-from edgeslm.errors import CancelledError, InputError
+from edgeslm.errors import CancelledError, InputError, InputTooLongError
 from edgeslm.model import Model
 from edgeslm.result import Timing
 from edgeslm.testing import ScriptedEngine
@@ -116,6 +118,21 @@ def test_a_classifier_is_also_asked_for_longer_texts():
     assert len(rows) == 9
     assert {row.expected for row in rows[1:]} == {None}
     assert len({len(row.text) for row in rows}) > 5
+
+
+def test_only_invented_texts_may_lose_their_middle(tmp_path):
+    promise = tiny_onnx.card(examples=LABELLED)
+    assert choose(promise, 9).cut
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"text": "a"}\n', "utf-8")
+    assert not choose(promise, 9, file=file).cut
+    path = tiny_onnx.write_tiny_onnx(tmp_path / "x.onnx", promise, max_tokens=8)
+    with edgeslm.load(path) as model:
+        asked = ["refund " * 9, "refund"]
+        answer = choose(promise, 9).answerer(model)
+        assert [answer(text).label for text in asked] == ["refund", "refund"]
+        with pytest.raises(InputTooLongError):
+            choose(promise, 9, file=file).answerer(model)(asked[0])
 
 
 def test_a_reader_of_something_else_has_its_examples_alone():

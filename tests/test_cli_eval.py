@@ -12,6 +12,7 @@ from edgeslm.model import Model, load
 from edgeslm.testing import ScriptedEngine
 from tests.cli_help import use
 from tests.test_evaluate import FIELDS, LABELS, TAG_ROWS, card, lines, sorter, tagger_file
+from tests.tiny_onnx import write_mixed_onnx
 
 GOLD = [{"input": "a refund", "answer": "refund"}, {"input": "the bill", "answer": "billing"}]
 
@@ -82,6 +83,15 @@ def test_tags_as_json_and_as_tables_and_below_the_bar(gold, tmp_path, monkeypatc
     assert "1 × bug taken for wish" in shown
     assert "gold labels that the model has not: areas: cli" in shown
     assert "bar 60.0% (--min-score): NOT reached" in shown
+
+
+def test_people_are_told_how_many_rows_are_known_by_heart(tmp_path, monkeypatch):
+    path = write_mixed_onnx(tmp_path / "mixed.onnx")
+    use(monkeypatch, lambda: load(path))
+    people(monkeypatch)
+    rows = [{"input": text, "answer": "shipping"} for text in ("Where is it?", "a parcel")]
+    shown = run(lines(tmp_path / "g.jsonl", *rows)).stdout
+    assert "1 of the rows have texts that the model knows by heart" in shown
 
 
 def test_names_of_an_untrusted_card_steer_no_terminal(gold, tmp_path, monkeypatch):

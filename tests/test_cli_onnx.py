@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tiny_onnx import card, write_tiny_onnx
+from tiny_onnx import HEADS, card, write_mixed_onnx, write_tiny_onnx
 
 import edgeslm
 from edgeslm.cli import cli
@@ -20,14 +20,6 @@ from edgeslm.install import install
 from edgeslm.registry import Entry, Registry
 from edgeslm.selftest import self_test_of
 from edgeslm.store import Store
-
-HEADS = {
-    "kind": "tag",
-    "heads": [
-        {"name": "type", "labels": ["bug", "wish"]},
-        {"name": "areas", "labels": ["ui", "api", "docs"], "multi_label": True, "threshold": 0.6},
-    ],
-}
 
 
 def with_examples(folder: Path, expected: str) -> Path:
@@ -83,6 +75,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     shown = json.loads(said("show", path, "--json"))
     found = (shown["kind"], shown["labels"], shown["card"]["name"])
     assert found == ("encoder", 3, "tiny-encoder")
+    assert (shown["reads_with"], shown["known_texts"]) == ("tokenizer", 0)
     gold = tmp_path / "gold.jsonl"
     gold.write_text('{"input": "refund", "answer": "refund"}\n', encoding="utf-8")
     assert json.loads(said("eval", path, str(gold), "--json"))["passed"]
@@ -108,3 +101,6 @@ def test_what_people_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "areas" in answer
     assert " ms: 4 tokens" in answer
     assert "tag areas with any of 3 labels: ui, api, docs" in " ".join(said("show", path).split())
+    shown = " ".join(said("show", str(write_mixed_onnx(tmp_path / "mixed.onnx"))).split())
+    assert "reads with tokenizer and feature list" in shown
+    assert "knows by heart 2 texts" in shown

@@ -21,7 +21,7 @@ from converters.encoder_calibration import MAX_COST, calibrate_logits, fit_rejec
 from converters.encoder_model import WEIGHTS
 from converters.errors import BaseModelError, DataError, GateError, RecipeError
 from converters.plan import plan
-from converters.rows import Row
+from converters.rows import PARTS, Row
 from converters.work import STEPS_OF, Work
 from edgeslm.card import ClassifyTask
 from edgeslm.decide import Rule
@@ -86,9 +86,9 @@ BUILT = {
     "mixed": {
         "kind": "encoder",
         "encoder": "embedding_bits = 4\nlinear_features = 40\nlogit_adjustment = 0.1",
-        "data": 'copies = "all"\nremember = true',
+        "data": 'copies = "all"\nremember = "everything"',
     },
-    "linear": {"kind": "linear", "encoder": "", "data": "remember = true"},
+    "linear": {"kind": "linear", "encoder": "", "data": 'remember = "training"'},
 }
 
 
@@ -144,12 +144,17 @@ def test_what_is_asked_for_is_beside_the_model(built):
     assert (info.features is not None) == (asked > 0 or info.kind == "linear")
     if asked:
         assert FeatureSpec.from_json(info.features or "", where="").size == asked
-    assert (info.known is not None) == built.recipe.data.remember
+    remember = built.recipe.data.remember
+    assert (info.known is not None) == (remember != "nothing")
     if info.known is None:
         return
     known = read_known(info.known, 3, where="")
-    texts = {text_hash(row.input) for row in built.rows("train")}
-    assert known.texts.keys() == texts
+    parts = PARTS if remember == "everything" else ("train",)
+    assert known.texts.keys() == {text_hash(r.input) for part in parts for r in built.rows(part)}
+    candidate = read_known(read_onnx(built.candidate).known or "", 3, where="")
+    assert candidate.texts.keys() == {text_hash(row.input) for row in built.rows("train")}
+    said = info.card.scores[0].gold
+    assert said.endswith(", remembered since") == (remember == "everything")
     row = built.rows("train")[0]
     with edgeslm.load(built.model) as model:
         sure = model.classifier()(row.input)

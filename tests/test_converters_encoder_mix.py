@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recipes import classify
 from scipy.optimize import approx_fprime
 from tiny_encoder import WORDS, write_tiny_encoder
 
@@ -18,7 +19,7 @@ from converters.encoder_model import EncoderModel, load_backbone, load_tokenizer
 from converters.encoder_parity import torch_logits
 from converters.encoder_quantize import SCHEMES, quantize_onnx
 from converters.onnx_logits import FileLogits
-from converters.recipe import Recipe
+from converters.recipe import Encoder, Recipe
 from converters.rows import Row
 from edgeslm.card import Card, ClassifyTask
 from edgeslm.onnx_file import read_onnx
@@ -28,21 +29,8 @@ FEATURES = 30
 
 
 def recipe() -> Recipe:
-    return Recipe.model_validate(
-        {
-            "kind": "encoder",
-            "base": "somewhere",
-            "name": "tiny",
-            "licence": "MIT",
-            "task": {"kind": "classify", "labels": list(LABELS)},
-            "data": {
-                "files": [{"path": "x.jsonl", "url": "https://example.com", "licence": "MIT"}],
-                "label": "label",
-            },
-            "encoder": {"linear_features": FEATURES},
-            "examples": [{"input": "refund", "expected": "refund"}],
-        }
-    )
+    beside = Encoder(linear_features=FEATURES)
+    return classify("x.jsonl", labels=[*LABELS]).model_copy(update={"encoder": beside})
 
 
 def rows(start: int) -> list[Row]:

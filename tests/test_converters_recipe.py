@@ -143,7 +143,10 @@ def test_there_are_shipped_recipes():
         (('name = "x"', 'name = "x"\nkind = "encoder"\nprompt.system = "s"'), "leave prompt out"),
         (('base = "smollm2-135m"', ""), "every kind but linear takes a base"),
         (("smollm2-135m", "pypi:a==1/b"), "a base from a package takes base_sha256"),
-        (("[data]", "[data]\nremember = true"), "data.remember is for the classify task of an"),
+        (
+            ("[data]", '[data]\nremember = "training"'),
+            "data.remember is for the classify task of an",
+        ),
         (("[[examples]]", "[encoder]\nembedding_bits = 6\n[[examples]]"), "embedding_bits: "),
         (
             ("[[examples]]", "[encoder]\nlinear_features = 9\n[[examples]]"),

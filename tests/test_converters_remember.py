@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.remember import TRIED, UNKNOWN, fit_prior, remember
+from converters.remember import TRIED, UNKNOWN, fit_prior, remember, remember_also
 from converters.rows import Row, commonest
 from edgeslm.card import ClassifyTask
+from edgeslm.known import known_inputs
 
 LABELS = ("a", "b", "c")
 
@@ -30,6 +31,16 @@ def test_every_answer_of_a_text_is_remembered():
     )
     assert sorted(known.texts.values()) == [[0, 2, 1, 3], [2, 1]]
     assert known.prior_rows == UNKNOWN
+
+
+def test_more_rows_are_added_up():
+    task = ClassifyTask(labels=LABELS)
+    known = known_inputs([("x", 0, 2), ("y", 1, 3)], prior_rows=4)
+    found = remember_also(task, known, rows(("X", "a", 1), ("x", "c", 1), ("new", "b", 2)))
+    assert found == known_inputs(
+        [("x", 0, 3), ("x", 2, 1), ("y", 1, 3), ("new", 1, 2)], prior_rows=4
+    )
+    assert known == known_inputs([("x", 0, 2), ("y", 1, 3)], prior_rows=4)  # untouched
 
 
 def drawn(concentration, texts=400, each=5):

@@ -16,7 +16,7 @@ from edgeslm.gold import read_gold
 from edgeslm.linear import FeatureSpec, Terms
 from edgeslm.model import Model, load
 from edgeslm.testing import ScriptedEngine
-from tests.tiny_onnx import write_tiny_onnx
+from tests.tiny_onnx import write_mixed_onnx, write_tiny_onnx
 
 LABELS = {"kind": "classify", "labels": ["billing", "refund"]}
 FIELDS = {
@@ -112,6 +112,18 @@ def test_no_rows_is_an_error_that_shows_the_form(tmp_path):
 def test_a_model_without_a_card_has_no_task():
     with pytest.raises(CardError, match="edgeslm pack"):
         task_of(None)
+
+
+def test_rows_that_are_known_by_heart_are_counted(tmp_path):
+    rows = [
+        {"input": "where is  it?", "answer": "shipping"},
+        {"input": "where is what?", "answer": "shipping"},
+    ]
+    gold = read_gold(lines(tmp_path / "g.jsonl", *rows), "classify")
+    with load(write_mixed_onnx(tmp_path / "mixed.onnx")) as model:
+        report = evaluate(model, gold)
+    assert report.known_by_heart == 1
+    assert evaluate(sorter(), gold).known_by_heart == 0
 
 
 def test_a_label_that_the_model_has_not_is_named(tmp_path):

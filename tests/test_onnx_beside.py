@@ -6,7 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_onnx import LABELS, WEIGHT, card, metadata, with_features
+from tiny_onnx import (
+    HEADS,
+    KNOWN,
+    LABELS,
+    SCOPED,
+    SPEC,
+    WEIGHT,
+    card,
+    metadata,
+    write_mixed_onnx,
+)
 from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
@@ -17,33 +27,9 @@ from edgeslm.linear import FeatureSpec, Terms
 from edgeslm.onnx_file import FEATURES_KEY, KNOWN_KEY
 from edgeslm.onnx_model import open_onnx
 
-HEADS = {
-    "kind": "tag",
-    "heads": [
-        {"name": "type", "labels": ["bug", "wish"]},
-        {"name": "areas", "labels": ["ui", "api", "docs"], "multi_label": True, "threshold": 0.6},
-    ],
-}
-SCOPED = {"kind": "classify", "labels": ["a", "b", "oos"], "out_of_scope": "oos"}
-SPEC = FeatureSpec(9, Terms(("parcel", "bill"), (1, 2)), Terms((), ()))
-KNOWN = known_inputs([("Where is it?", 1, 9), ("Refund", 2, 8)], prior_rows=2)
-
-
-def mixed(path: Path, **changed: str | None) -> Path:
-    """An encoder that also knows two words of which its tokenizer has none, and two texts."""
-    weights = np.array([[0, WEIGHT, 0], [0, 0, WEIGHT]])
-    graph = with_features(graph_of(LABELS, np.eye(3, dtype=np.float32) * WEIGHT), weights)
-    properties = {
-        **metadata(card(), LABELS),
-        FEATURES_KEY: SPEC.to_json(),
-        KNOWN_KEY: KNOWN.to_json(),
-        **{f"edgeslm.{name}": value for name, value in changed.items()},
-    }
-    return write(path, graph, {key: value for key, value in properties.items() if value})
-
 
 def test_an_encoder_and_features_answer_together(tmp_path: Path) -> None:
-    with open_onnx(mixed(tmp_path / "x.onnx"), threads=1) as model:
+    with open_onnx(write_mixed_onnx(tmp_path / "x.onnx"), threads=1) as model:
         classify = model.classifier()
         said = [classify(text).label for text in ("the refund", "the PARCEL", "my bill")]
         both = classify("refund bill")
@@ -55,7 +41,7 @@ def test_an_encoder_and_features_answer_together(tmp_path: Path) -> None:
 
 
 def test_a_known_text_has_the_shares_of_its_rows(tmp_path: Path) -> None:
-    with open_onnx(mixed(tmp_path / "x.onnx"), threads=1) as model:
+    with open_onnx(write_mixed_onnx(tmp_path / "x.onnx"), threads=1) as model:
         classify = model.classifier()
         known, contradicted, other = map(classify, (" WHERE is  it?", "refund", "where is it"))
         mapped = [*classify.map(["where is it?", "refund", "where is it"])]
@@ -101,7 +87,7 @@ def test_what_does_not_fit_beside_an_encoder_is_refused(
     tmp_path: Path, changed: dict[str, str | None], error: type[EdgeslmError], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        open_onnx(mixed(tmp_path / "x.onnx", **changed))
+        open_onnx(write_mixed_onnx(tmp_path / "x.onnx", **changed))
 
 
 def test_features_without_their_inputs_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from tiny_onnx import LABELS, card, encoder_model, metadata, write_model, write_tiny_onnx
+from tiny_onnx import (
+    LABELS,
+    card,
+    encoder_model,
+    metadata,
+    write_mixed_onnx,
+    write_model,
+    write_tiny_onnx,
+)
 
 from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
@@ -304,11 +312,12 @@ def structural(graph: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
 def test_a_thousand_damaged_files_end_in_an_answer_or_an_error(
     tmp_path: Path, graph: onnx.ModelProto
 ) -> None:
-    whole = write_tiny_onnx(tmp_path / "tiny.onnx").read_bytes()
+    files = (write_tiny_onnx(tmp_path / "tiny.onnx"), write_mixed_onnx(tmp_path / "mixed.onnx"))
+    whole = [file.read_bytes() for file in files]
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for seed in range(MUTATIONS):
-        (damaged / f"{seed:04}.onnx").write_bytes(mutated(whole, seed))
+        (damaged / f"{seed:04}.onnx").write_bytes(mutated(whole[seed % 2], seed))
     properties = metadata(card(), LABELS)
     spoilt = list(structural(graph))
     for i, model in enumerate(spoilt):

@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_no_network import GUARD
-from tiny_onnx import LABELS, MAX_TOKENS, card, metadata, tokenizer_json, write_tiny_onnx
+from tiny_onnx import (
+    HEADS,
+    LABELS,
+    MAX_TOKENS,
+    SCOPED,
+    card,
+    metadata,
+    tokenizer_json,
+    write_tiny_onnx,
+)
 from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
@@ -41,14 +50,6 @@ from edgeslm.registry import Entry
 from edgeslm.result import Classification, Labels
 from edgeslm.store import Store
 
-HEADS = {
-    "kind": "tag",
-    "heads": [
-        {"name": "type", "labels": ["bug", "wish"]},
-        {"name": "areas", "labels": ["ui", "api", "docs"], "multi_label": True, "threshold": 0.6},
-    ],
-}
-SCOPED = {"kind": "classify", "labels": ["a", "b", "oos"], "out_of_scope": "oos"}
 ROOT = Path(__file__).resolve().parent.parent
 
 

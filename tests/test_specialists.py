@@ -17,6 +17,7 @@ from edgeslm.errors import EdgeslmError
 from edgeslm.evaluate import answer_rows, answerer, score_answers, task_of
 from edgeslm.gold import GoldRow
 from edgeslm.onnx_file import read_onnx
+from edgeslm.onnx_model import OnnxModel
 from edgeslm.registry import Entry, Registry
 from edgeslm.selftest import self_test
 from edgeslm.store import Store
@@ -88,6 +89,8 @@ def test_held_out_rows_are_read_as_well_as_the_card_says(entry, pulled, tmp_path
         pytest.skip(f"{DATA / missing[0]} is not there; set EDGESLM_DATA to the data's folder")
     prepare(recipe, DATA, tmp_path, lambda *_: None)
     rows = read_rows(tmp_path / "gold.jsonl")[: SAMPLE[task_of(pulled.card)]]
+    if isinstance(pulled, OnnxModel):
+        pulled.known = None  # these rows may be remembered by now; what was scored had learned
     said, _ = answer_rows([GoldRow(r.input, r.answer, r.id) for r in rows], answerer(pulled))
     found = score_answers(pulled.card, [r.answer for r in rows], said)
     # so few rows find a broken file, not a point of accuracy

@@ -14,8 +14,20 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from edgeslm.card import Card
 from edgeslm.card_facts import CARD_KEY
+from edgeslm.known import known_inputs
+from edgeslm.linear import FeatureSpec, Terms
+from edgeslm.onnx_file import FEATURES_KEY, KNOWN_KEY
 
 LABELS = ("refund", "shipping", "billing")
+#: tasks of two heads, and of one with a label for what is out of scope
+HEADS = {
+    "kind": "tag",
+    "heads": [
+        {"name": "type", "labels": ["bug", "wish"]},
+        {"name": "areas", "labels": ["ui", "api", "docs"], "multi_label": True, "threshold": 0.6},
+    ],
+}
+SCOPED = {"kind": "classify", "labels": ["a", "b", "oos"], "out_of_scope": "oos"}
 #: tokens with a fixed id, before the words
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 #: what a label's own word adds to its logit
@@ -132,3 +144,22 @@ def write_tiny_onnx(
     words = names if words is None else words
     model = encoder_model(words, np.eye(len(words), len(names), dtype=np.float32) * weight)
     return write_model(path, model, metadata(promise, words, max_tokens))
+
+
+#: words that a mixed file knows beside its tokenizer, and texts that it knows by heart
+SPEC = FeatureSpec(9, Terms(("parcel", "bill"), (1, 2)), Terms((), ()))
+KNOWN = known_inputs([("Where is it?", 1, 9), ("Refund", 2, 8)], prior_rows=2)
+
+
+def write_mixed_onnx(path: Path, **changed: str | None) -> Path:
+    """An encoder with features and known texts beside it; ``changed`` properties, None for none."""
+    weights = np.array([[0, WEIGHT, 0], [0, 0, WEIGHT]])
+    own = encoder_model(LABELS, np.eye(3, dtype=np.float32) * WEIGHT)
+    properties = {
+        **metadata(card(), LABELS),
+        FEATURES_KEY: SPEC.to_json(),
+        KNOWN_KEY: KNOWN.to_json(),
+        **{f"edgeslm.{name}": value for name, value in changed.items()},
+    }
+    held = {key: value for key, value in properties.items() if value is not None}
+    return write_model(path, with_features(own, weights), held)

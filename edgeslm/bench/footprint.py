@@ -45,6 +45,7 @@ def footprint(
             "schema": workload.schema,
             "labels": workload.labels,
             "max_tokens": workload.max_tokens,
+            "cut": workload.cut,
         },
         "options": {"threads": threads, "gpu_layers": gpu_layers},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,7 +40,8 @@ class Workload:
     ``schema`` and ``labels`` are None where the model's card has them. With ``all_right`` each
     expected answer must be given, as a card promises for its examples; else ``bar`` (0 to 1)
     says what the score must reach, None that nothing is demanded. ``max_tokens`` of an
-    extraction are None for the card's own.
+    extraction are None for the card's own. ``cut`` takes the middle out of texts that are longer
+    than the model reads, as it may of invented ones: labels are given to what is left.
     """
 
     kind: Kind
@@ -50,6 +52,7 @@ class Workload:
     all_right: bool = False
     bar: float | None = None
     max_tokens: int | None = None
+    cut: bool = False
 
     def answerer(self, model: AnyModel) -> Answer:
         """The function that a user of this model would call.
@@ -57,10 +60,9 @@ class Workload:
         Extractions are asked for without evidence, so that decoding is the last thing done
         and the first token can be told from the whole.
         """
-        if self.kind == "classify":
-            return model.classifier(self.labels)
-        if self.kind == "tag":
-            return model.tagger()
+        if self.kind in ("classify", "tag"):
+            ask: Any = model.tagger() if self.kind == "tag" else model.classifier(self.labels)
+            return partial(ask, truncate="middle") if self.cut else ask
         extractor = model.extractor(self.schema)
         return lambda text: extractor(text, evidence=False, max_tokens=self.max_tokens)
 
@@ -96,6 +98,7 @@ def choose(
         labels,
         all_right=examples and min_score is None,
         bar=min_score if min_score is not None else (None if examples else _promised(card)),
+        cut=file is None,
     )
 
 

@@ -167,7 +167,9 @@ class _Run:
             try:
                 part()
             except EdgeslmError as error:  # what was measured before it is worth keeping
-                self._notes.append(f"{what}: not measured: {error}")
+                # a run is shared: the folders of whoever made it stay with them
+                said = str(error).replace(str(self._target.path), self._target.path.name)
+                self._notes.append(f"{what}: not measured: {said}")
 
     # --- the task ---------------------------------------------------------------
 

@@ -146,6 +146,11 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"{scores.failed:,} without an answer count as wrong: {report.first_failure}")
     if report.unknown_labels:
         notes.append(f"gold labels that the model has not: {', '.join(report.unknown_labels)}")
+    if report.known_by_heart:
+        notes.append(
+            f"{report.known_by_heart:,} of the rows have texts that the model knows by heart; "
+            "they say nothing of new ones"
+        )
     if report.latency is not None:
         latency = report.latency
         notes.append(f"one answer: p50 {latency.p50_ms:.0f} ms, p95 {latency.p95_ms:.0f} ms")

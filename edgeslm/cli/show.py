@@ -126,6 +126,8 @@ def _onnx_facts(info: ONNXInfo) -> dict[str, Any]:
         "kind": info.kind,
         "labels": info.label_count,
         "max_tokens": info.max_tokens if info.kind == "encoder" else None,
+        "reads_with": info.reads_with,
+        "known_texts": _known_texts(info),
         "weight_bytes": info.weight_bytes,
         "opset": info.opset,
         "sha256": info.sha256,
@@ -135,9 +137,13 @@ def _onnx_facts(info: ONNXInfo) -> dict[str, Any]:
 
 def _onnx_rows(info: ONNXInfo) -> dict[str, str]:
     limit = {"longest text": f"{info.max_tokens} tokens"} if info.kind == "encoder" else {}
+    known = _known_texts(info)
+    if known:
+        limit["knows by heart"] = f"{known:,} texts"
     return {
         "file": str(info.path),
         "kind": f"{info.kind}, runs on onnxruntime",
+        "reads with": info.reads_with,
         **limit,
         "file size": _megabytes(info.size),
         "weights": _megabytes(info.weight_bytes),
@@ -145,6 +151,15 @@ def _onnx_rows(info: ONNXInfo) -> dict[str, str]:
         "sha256": info.sha256,
         **_card_rows(info.card),
     }
+
+
+def _known_texts(info: ONNXInfo) -> int:
+    """How many texts the file has answers for beside its model."""
+    from edgeslm.known import read_known
+
+    if info.known is None:
+        return 0
+    return len(read_known(info.known, info.label_count, where=str(info.path)).texts)
 
 
 def _print_table(rows: Mapping[str, str]) -> None:
