@@ -99,4 +99,5 @@ def advice(scores: Scores, trivial: Mapping[str, Scores]) -> list[Check]:
 
 
 def percent(estimate: Estimate) -> str:
+    """In percent, with its interval."""
     return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"

@@ -66,14 +66,14 @@ def quantize_best(
     texts: Sequence[str],
     out: Path,
     *,
-    passes: Callable[[Path], bool],
+    refuses: Callable[[Path], str | None],
     embedding_bits: Bits = 8,
     progress: Progress = silent,
 ) -> QuantizeReport:
-    """Write as ``out`` the fastest candidate that ``passes`` takes.
+    """Write as ``out`` the fastest candidate that ``refuses`` has nothing against.
 
     Speed and the distance to the float weights are measured on ``texts``, one by one.
-    ``passes`` is asked from the fastest on, until it says yes.
+    ``refuses`` is asked from the fastest on, until it gives no reason.
 
     Raises:
         GateError: no candidate passes; ``out`` is as it was.
@@ -81,6 +81,7 @@ def quantize_best(
     """
     if not texts:
         raise DataError("no texts to measure candidates on; raise data.split.development")
+    refused: list[str] = []
     with _candidate_files(out) as files:
         for done, (scheme, path) in enumerate(files.items()):
             progress("quantizing", done, len(files))
@@ -89,12 +90,14 @@ def quantize_best(
         candidates, float_ms = _measured(float_onnx, files, task, texts)
         for i, candidate in enumerate(candidates):
             progress("testing", i, len(candidates))
-            candidates[i] = replace(candidate, passed=passes(files[candidate.scheme]))
-            if candidates[i].passed:
+            reason = refuses(files[candidate.scheme])
+            candidates[i] = replace(candidate, passed=reason is None)
+            if reason is None:
                 publish(files[candidate.scheme], out)
                 return QuantizeReport(tuple(candidates), candidate.scheme, float_ms)
+            refused.append(f"{candidate.scheme} ({reason})")
     raise GateError(
-        f"no quantization passes the gates: {', '.join(SCHEMES)}; train longer, or raise "
+        f"no quantization passes the gates: {'; '.join(refused)}; train longer, or raise "
         "gates.max_drop"
     )
 

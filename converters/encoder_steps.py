@@ -14,7 +14,7 @@ from converters.steps import (
     final_card,
     forget_other_run,
     judge,
-    loses_little,
+    loses_too_much,
     require_passed,
 )
 from converters.work import Work
@@ -124,16 +124,16 @@ def quantize(work: Work, progress: Progress) -> Table:
     floats = answers(work, work.float_onnx, progress, what="float answers")
     tried: list[Answers] = []
 
-    def passes(candidate: Path) -> bool:
+    def refuses(candidate: Path) -> str | None:
         tried.append(answers(work, candidate, progress, what="quantized answers"))
-        return loses_little(work, floats.predictions, tried[-1].predictions)
+        return loses_too_much(work, floats.predictions, tried[-1].predictions)
 
     report = quantize_best(
         work.float_onnx,
         work.recipe.task,
         compared_texts(work),
         work.candidate,
-        passes=passes,
+        refuses=refuses,
         embedding_bits=work.recipe.encoder.embedding_bits,
         progress=progress,
     )

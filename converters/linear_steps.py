@@ -12,7 +12,7 @@ import numpy as np
 from converters.encoder_steps import answers, remembered, write_answers, write_specialist
 from converters.errors import GateError
 from converters.onnx_logits import Logits
-from converters.steps import data, draft_card, forget_other_run, judge, loses_little
+from converters.steps import data, draft_card, forget_other_run, judge, loses_too_much
 from converters.work import Work
 from edgeslm.answers import Prediction
 from edgeslm.card import ClassifyTask
@@ -71,9 +71,9 @@ def quantize(work: Work, progress: Progress) -> str:
         development, judged = saved["development"], saved["judged"]
     floats = _predictions(work, development, judged)
     found = answers(work, work.candidate, progress, what="quantized answers")
-    if not loses_little(work, floats, found.predictions):
+    if reason := loses_too_much(work, floats, found.predictions):
         raise GateError(
-            "the linear model loses more by 8-bit weights than gates.max_drop allows; raise it"
+            f"the linear model loses too much by 8-bit weights: {reason}; raise gates.max_drop"
         )
     with FileLogits(work.candidate) as model:
         distance = divergence(work.recipe.task, development, model(texts))

@@ -75,19 +75,20 @@ def quantize_best(
     rows: Sequence[Encoded],
     out: Path,
     *,
-    passes: Callable[[Path], bool],
+    refuses: Callable[[Path], str | None],
     progress: Progress = silent,
 ) -> QuantizeReport:
-    """Write as ``out`` the fastest candidate that ``passes`` takes.
+    """Write as ``out`` the fastest candidate that ``refuses`` has nothing against.
 
     Speed is measured at the rows' mean length, the distance to the float weights at their
-    answers. ``passes`` is asked from the fastest on, until it says yes.
+    answers. ``refuses`` is asked from the fastest on, until it gives no reason.
 
     Raises:
         GateError: no candidate passes; ``out`` is as it was.
         DataError: no rows.
         EngineError: llama.cpp cannot quantize as the recipe says.
     """
+    refused: list[str] = []
     with _candidate_files(spec.types, out) as files:
         for done, (file_type, path) in enumerate(files.items()):
             progress("quantizing", done, len(files))
@@ -100,12 +101,14 @@ def quantize_best(
         candidates.sort(key=lambda candidate: candidate.milliseconds)
         for i, candidate in enumerate(candidates):
             progress("testing", i, len(candidates))
-            candidates[i] = replace(candidate, passed=passes(files[candidate.file_type]))
-            if candidates[i].passed:
+            reason = refuses(files[candidate.file_type])
+            candidates[i] = replace(candidate, passed=reason is None)
+            if reason is None:
                 publish(files[candidate.file_type], out)
                 return QuantizeReport(tuple(candidates), candidate.file_type)
+            refused.append(f"{candidate.file_type} ({reason})")
     raise GateError(
-        f"no quantization passes the gates: {', '.join(spec.types)}; train longer, or name a "
+        f"no quantization passes the gates: {'; '.join(refused)}; train longer, or name a "
         "larger type such as Q8_0 in quantize.types"
     )
 

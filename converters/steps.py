@@ -139,14 +139,14 @@ def quantize(work: Work, progress: Progress) -> Any:
     floats = _gold_predictions(work.merged, work, progress, what="float answers", calibration=None)
     tried: dict[str, Any] = {}
 
-    def passes(candidate: Path) -> bool:
+    def refuses(candidate: Path) -> str | None:
         calibration = _calibration(work, candidate, progress)
         said = _gold_predictions(
             candidate, work, progress, what="quantized answers", calibration=calibration
         )
         tried["calibration"] = calibration and calibration.model_dump(mode="json")
         tried["quantized"] = [asdict(prediction) for prediction in said]
-        return loses_little(work, floats, said)
+        return loses_too_much(work, floats, said)
 
     report = quantize_best(
         work.recipe.quantize,
@@ -154,7 +154,7 @@ def quantize(work: Work, progress: Progress) -> Any:
         imatrix,
         encoded(work, "development"),
         work.candidate,
-        passes=passes,
+        refuses=refuses,
         progress=progress,
     )
     answers = [asdict(prediction) for prediction in floats]
@@ -318,9 +318,9 @@ def _gold_predictions(
     return predict(gguf, card, work.judged_rows, lambda done, _failed, of: progress(what, done, of))
 
 
-def loses_little(work: Work, floats: list[Prediction], said: list[Prediction]) -> bool:
-    """Whether quantized answers to the judged rows lose no more than the gates allow."""
-    from converters.verify import loses_little as judged
+def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction]) -> str | None:
+    """What quantized answers to the judged rows lose beyond what gates allow; None if little."""
+    from converters.verify import loses_too_much as judged
 
     return judged(work.recipe, work.judged, floats, said)
 

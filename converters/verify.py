@@ -160,25 +160,25 @@ def verify(inputs: VerifyInputs) -> Verdict:
     return Verdict(checks=(*checks, _self_tests(inputs.self_tests)), scores=tuple(scores))
 
 
-def loses_little(
+def loses_too_much(
     recipe: Recipe,
     parts: Mapping[Part, Sequence[Row]],
     floats: Sequence[Prediction],
     quantized: Sequence[Prediction],
-) -> bool:
-    """Whether quantizing loses, on every part, no more than the recipe's gates allow.
+) -> str | None:
+    """What quantizing loses beyond what the recipe's gates allow, on any part; None if little.
 
     Raises:
         ValueError: not one prediction for each row.
     """
     before, after = by_part(floats, parts), by_part(quantized, parts)
-    return all(
-        _drop(
-            compare(_kind(recipe), [row.answer for row in rows], before[part], after[part]),
-            recipe.gates,
-        ).passed
-        for part, rows in parts.items()
-    )
+    lost = []
+    for part, rows in parts.items():
+        gold = [row.answer for row in rows]
+        found = compare(_kind(recipe), gold, before[part], after[part])
+        if not _drop(found, recipe.gates).passed:
+            lost.append(_on(part, f"{_change(found)}, McNemar p = {found.p_value:.3g}"))
+    return "; ".join(lost) or None
 
 
 def _kind(recipe: Recipe) -> TaskKind:
@@ -299,14 +299,19 @@ def _drop(comparison: Comparison, gates: Gates) -> Check:
     difference = comparison.difference
     points = difference.value * 100
     words = (
-        f"{points:+.2f} points [{difference.low * 100:+.2f}, {difference.high * 100:+.2f}], "
-        f"n = {difference.n:,}; right as a whole only in float {comparison.only_first:,}, only "
-        f"quantized {comparison.only_second:,}, McNemar p = {comparison.p_value:.3g}; at most "
+        f"{_change(comparison)}, n = {difference.n:,}; right as a whole only in float "
+        f"{comparison.only_first:,}, only quantized {comparison.only_second:,}, "
+        f"McNemar p = {comparison.p_value:.3g}; at most "
         f"{gates.max_drop:g} points lost and no significant harm (to prove a loss below 0.5 "
         f"points takes about {comparison.rows_for_half_point:,} rows)"
     )
     passed = points >= -gates.max_drop and not comparison.harms
     return Check(f"{comparison.metric}, float to quantized", passed, points, -gates.max_drop, words)
+
+
+def _change(found: Comparison) -> str:
+    low, high = found.difference.low * 100, found.difference.high * 100
+    return f"{found.difference.value * 100:+.2f} points [{low:+.2f}, {high:+.2f}]"
 
 
 def _worst(

@@ -180,12 +180,12 @@ def test_each_scheme_is_small_and_near_to_float(exported, tmp_path, scheme):
 def test_the_fastest_that_passes_is_kept(exported, tmp_path):
     asked: list[Path] = []
 
-    def second(path: Path) -> bool:
+    def second(path: Path) -> str | None:
         asked.append(path)
-        return len(asked) == 2
+        return None if len(asked) == 2 else "not yet"
 
     out = tmp_path / "candidate.onnx"
-    report = quantize_best(exported, TASK, TEXTS, out, passes=second)
+    report = quantize_best(exported, TASK, TEXTS, out, refuses=second)
     assert [candidate.passed for candidate in report.candidates] == [False, True, None]
     times = [candidate.milliseconds for candidate in report.candidates]
     assert times == sorted(times)
@@ -196,10 +196,10 @@ def test_the_fastest_that_passes_is_kept(exported, tmp_path):
 
 def test_where_none_passes_nothing_is_left(exported, tmp_path):
     out = tmp_path / "candidate.onnx"
-    with pytest.raises(GateError, match="no quantization passes the gates: int8, uint8"):
-        quantize_best(exported, TASK, TEXTS, out, passes=lambda _: False)
+    with pytest.raises(GateError, match=r"passes the gates: .*int8 \(too bad\); "):
+        quantize_best(exported, TASK, TEXTS, out, refuses=lambda _: "too bad")
     with pytest.raises(DataError, match="no texts"):
-        quantize_best(exported, TASK, [], out, passes=lambda _: True)
+        quantize_best(exported, TASK, [], out, refuses=lambda _: None)
     assert not list(tmp_path.iterdir())
 
 

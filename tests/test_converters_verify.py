@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import fields as names_of
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from converters.divergence import Divergence
 from converters.errors import GateError
 from converters.parity import Difference, FloatParity, ParityReport
 from converters.rows import Row, rows_sha256
-from converters.verify import HeldOut, VerifyInputs, held_out, loses_little, verify
+from converters.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
 from edgeslm.answers import Prediction
 from edgeslm.selftest import SelfTest
 from tests.test_converters_baselines import reader, sorter
@@ -302,6 +303,9 @@ def test_predictions_of_parts_come_one_after_the_other():
 def test_a_loss_on_one_part_is_a_loss(labels):
     parts = {"gold": rows("a", "a"), "seen": rows("a", "a")}
     right, wrong = said(N, "a", "b"), said(180, "a", "b")
-    assert loses_little(labels.recipe, parts, right + right, right + right)
-    assert not loses_little(labels.recipe, parts, right + right, right + wrong)
-    assert not loses_little(labels.recipe, parts, right + right, wrong + right)
+    assert loses_too_much(labels.recipe, parts, right + right, right + right) is None
+    lost = loses_too_much(labels.recipe, parts, right + right, right + wrong)
+    assert lost is not None
+    assert re.fullmatch(r"-10\.00 points \[-\S+, -\S+\], McNemar p = \S+, seen", lost)
+    both = loses_too_much(labels.recipe, parts, right + right, wrong + wrong)
+    assert both is not None and both.count("-10.00 points") == 2

@@ -33,6 +33,13 @@ ANSWERS = {
     "latest bill": "payment",
     "courier": "delivery",
 }
+MERCHANTS = {
+    "tesco": "Food",
+    "shell": "Fuel",
+    "mail": "Postage",
+    "hilton": "Travel",
+    "halfords": "Cars",
+}
 INTENTS = {"alarm": "alarm", "left in": "balance", "move": "transfer", "umbrella": "weather",
            "painted": "oos"}  # fmt: skip
 BANK = {
@@ -42,6 +49,7 @@ BANK = {
     "how long": "transfer_timing",
     "home address": "edit_personal_details",
 }
+NAMED = {**MERCHANTS, **INTENTS, **BANK}
 FIELDS = ("company", "address", "date", "total")
 READER = Card(
     name="r",
@@ -57,16 +65,12 @@ READER = Card(
 CARD = Card(
     name="s",
     licence="MIT",
-    task=ClassifyTask(labels=tuple(LabelSpec(name=n) for n in [*INTENTS.values(), *BANK.values()])),
+    task=ClassifyTask(labels=tuple(LabelSpec(name=n) for n in NAMED.values())),
 )
 
 
 def script(prompt):
-    return next(
-        answer
-        for words, answer in {**TILL, **ANSWERS, **INTENTS, **BANK}.items()
-        if words in prompt
-    )
+    return next(answer for words, answer in {**TILL, **ANSWERS, **NAMED}.items() if words in prompt)
 
 
 @pytest.fixture
@@ -77,14 +81,14 @@ def shown(monkeypatch, capsys):
         edgeslm, "load", lambda name: Model(ScriptedEngine(script, sharpness=40.0), cards[name])
     )
     monkeypatch.setenv("COLUMNS", "80")
-    assert demo.main(["--reader", "r", "--specialists", "s", "s", "--model", "m"]) == 0
+    assert demo.main(["--reader", "r", "--specialists", "s", "s", "s", "--model", "m"]) == 0
     return capsys.readouterr().out
 
 
 def test_the_specialists_come_first_and_name_each_request(shown):
     first = shown.partition("This machine")[0]
     texts = [text for file in demo.REQUESTS for text in demo.sentences(file)]
-    for text, intent in zip(texts, [*INTENTS.values(), *BANK.values()], strict=True):
+    for text, intent in zip(texts, NAMED.values(), strict=True):
         start = " ".join(text.split()[:3])
         assert re.search(rf"^  {start}.* {intent} +\d+\.\d% +\d+\.\d\s*$", first, re.MULTILINE)
 
