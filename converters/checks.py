@@ -12,6 +12,7 @@ from edgeslm.answers import Prediction
 from edgeslm.intervals import Estimate
 from edgeslm.scoring import (
     ClassificationScores,
+    Comparison,
     Scores,
     TaskKind,
     compare,
@@ -80,8 +81,7 @@ def keeps_up(
     found = compare(task, gold, trivial[best], said)
     points = found.difference.value * 100
     words = (
-        f"{points:+.2f} points [{found.difference.low * 100:+.2f}, "
-        f"{found.difference.high * 100:+.2f}] against the {scores[best].main.value:.1%} of {best}, "
+        f"{change(found)} against the {scores[best].main.value:.1%} of {best}, "
         f"McNemar p = {found.p_value:.3g}; to be no worse"
     )
     passed = not found.harms or not gates.beat_baselines
@@ -96,6 +96,12 @@ def advice(scores: Scores, trivial: Mapping[str, Scores]) -> list[Check]:
     words = linear_advice(scores, trivial[LINEAR])
     value = trivial[LINEAR].main.value
     return [] if words is None else [Check("linear model", True, value, None, words)]
+
+
+def change(found: Comparison) -> str:
+    """A difference in points, with its interval."""
+    low, high = found.difference.low * 100, found.difference.high * 100
+    return f"{found.difference.value * 100:+.2f} points [{low:+.2f}, {high:+.2f}]"
 
 
 def percent(estimate: Estimate) -> str:

@@ -44,7 +44,10 @@ def train(work: Work, progress: Progress) -> History:
     """Train the encoder; what a killed run left for the same inputs is gone on from."""
     from converters.curve import draw_curve
     from converters.encoder_train import train_encoder
+    from converters.linear_train import require_fit
 
+    if work.recipe.encoder.linear_features:
+        require_fit(work.recipe, work.rows("train"), work.rows("development"))
     forget_other_run(work)
     progress("loading the base", 0, None)
     history = train_encoder(
@@ -69,10 +72,12 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
 
     model, tokenizer = load_encoder(work.encoder)
     linear = _beside(work, model, tokenizer, progress)
-    development = [row.input for row in work.rows("development")]
-    reference = torch_logits(model, tokenizer, development)
+    texts = compared_texts(work)
+    if work.recipe.data.remembers:  # what is remembered is weighed against all of them
+        texts = [row.input for row in work.rows("development")]
+    reference = torch_logits(model, tokenizer, texts)
     if linear is not None:
-        reference += linear.logits(development)
+        reference += linear.logits(texts)
     progress("exporting", 0, None)
     export_onnx(
         model,
@@ -84,9 +89,8 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
         known=remembered(work, reference),
     )
     progress("comparing logits with torch", 0, None)
-    texts = compared_texts(work)
     with FileLogits(work.float_onnx) as exported:
-        parity = float_parity(work.recipe.task, reference[: len(texts)], exported(texts))
+        parity = float_parity(work.recipe.task, reference, exported(texts))
     report = {"float_parity": asdict(parity), "size": work.float_onnx.stat().st_size}
     work.write_report("export", report)
     return report
@@ -170,7 +174,7 @@ def remembered(work: Work, logits: Logits) -> KnownInputs | None:
     from converters.remember import remember
 
     task = work.recipe.task
-    if work.recipe.data.remember == "nothing" or not isinstance(task, ClassifyTask):
+    if not work.recipe.data.remembers or not isinstance(task, ClassifyTask):
         return None
     return remember(task, work.rows("train"), work.rows("development"), logits)
 

@@ -82,11 +82,7 @@ def train_linear(
             with an unknown label, or a label without training rows.
         MissingExtraError: scikit-learn is not installed.
     """
-    require("sklearn", "scipy")
-    if not isinstance(recipe.task, ClassifyTask):
-        raise RecipeError("task: a linear model classifies; give a classify task")
-    labels = tuple(label.name for label in recipe.task.labels)
-    _require_labels(labels, rows, development)
+    labels = require_fit(recipe, rows, development)
     places = {label: i for i, label in enumerate(labels)}
     truth, held = (np.array([places[row.answer] for row in part]) for part in (rows, development))
     counted = np.array([row.weight for row in rows])
@@ -108,6 +104,16 @@ def train_linear(
     assert best is not None, "STRENGTHS is not empty"
     accuracy, strength, weights, bias = best
     return LinearModel(labels, kept, weights, bias, strength, accuracy, accuracy_all, spec.size)
+
+
+def require_fit(recipe: Recipe, rows: Sequence[Row], development: Sequence[Row]) -> tuple[str, ...]:
+    """The labels of a linear model; raises what `train_linear` does, in no time."""
+    require("sklearn", "scipy")
+    if not isinstance(recipe.task, ClassifyTask):
+        raise RecipeError("task: a linear model classifies; give a classify task")
+    labels = tuple(label.name for label in recipe.task.labels)
+    _require_labels(labels, rows, development)
+    return labels
 
 
 def fit_features(texts: Sequence[str]) -> FeatureSpec:

@@ -231,7 +231,7 @@ class Recipe(Closed):
         for key in ("linear_features", "logit_adjustment"):
             if getattr(self.encoder, key) and (self.kind != "encoder" or not classifies):
                 raise ValueError(f"encoder.{key} is for an encoder's classify task")
-        if self.data.remember != "nothing" and (self.kind == "causal" or not classifies):
+        if self.data.remembers and (self.kind == "causal" or not classifies):
             raise ValueError("data.remember is for the classify task of an encoder or linear model")
         return self
 

@@ -114,3 +114,8 @@ class Data(Closed):
     split: Split = Split()
     augment: Augment = Augment()
     references: dict[ShortText, ShortText] = {}
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the file is to know inputs by heart."""
+        return self.remember != "nothing"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from converters.checks import Check, advice, beats, keeps_up, percent
+from converters.checks import Check, advice, beats, change, keeps_up, percent
 from converters.errors import GateError
 from converters.recipe import Gates, Recipe
 from converters.rows import Part, Row, by_part, rows_sha256
@@ -177,7 +177,7 @@ def loses_too_much(
         gold = [row.answer for row in rows]
         found = compare(_kind(recipe), gold, before[part], after[part])
         if not _drop(found, recipe.gates).passed:
-            lost.append(_on(part, f"{_change(found)}, McNemar p = {found.p_value:.3g}"))
+            lost.append(_on(part, f"{change(found)}, McNemar p = {found.p_value:.3g}"))
     return "; ".join(lost) or None
 
 
@@ -299,7 +299,7 @@ def _drop(comparison: Comparison, gates: Gates) -> Check:
     difference = comparison.difference
     points = difference.value * 100
     words = (
-        f"{_change(comparison)}, n = {difference.n:,}; right as a whole only in float "
+        f"{change(comparison)}, n = {difference.n:,}; right as a whole only in float "
         f"{comparison.only_first:,}, only quantized {comparison.only_second:,}, "
         f"McNemar p = {comparison.p_value:.3g}; at most "
         f"{gates.max_drop:g} points lost and no significant harm (to prove a loss below 0.5 "
@@ -307,11 +307,6 @@ def _drop(comparison: Comparison, gates: Gates) -> Check:
     )
     passed = points >= -gates.max_drop and not comparison.harms
     return Check(f"{comparison.metric}, float to quantized", passed, points, -gates.max_drop, words)
-
-
-def _change(found: Comparison) -> str:
-    low, high = found.difference.low * 100, found.difference.high * 100
-    return f"{found.difference.value * 100:+.2f} points [{low:+.2f}, {high:+.2f}]"
 
 
 def _worst(

@@ -236,11 +236,10 @@ class Work:
                 if self.recipe.kind != "causal":
                     yield [self.recipe.kind, _without(recipe["encoder"], _BESIDE)]
                 if self.recipe.kind == "linear":
-                    yield self.recipe.data.remember != "nothing"
+                    yield self.recipe.data.remembers
             case "export":
                 if self.recipe.kind == "encoder":
-                    remembers = self.recipe.data.remember != "nothing"
-                    yield [remembers, *map(recipe["encoder"].get, _BESIDE)]
+                    yield [self.recipe.data.remembers, *map(recipe["encoder"].get, _BESIDE)]
             case "quantize":
                 yield [recipe["quantize"], recipe["gates"]["max_drop"]]
                 yield {key: recipe["task"].get(key) for key in ("grounded", "max_tokens")}

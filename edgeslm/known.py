@@ -117,7 +117,7 @@ def _all_are_counts(lists: Collection[Any], labels: int) -> bool:
     if not all(type(pairs) is list and pairs and len(pairs) % 2 == 0 for pairs in lists):
         return False
     flat = [*chain.from_iterable(lists)]
-    if any(kind is not int for kind in {*map(type, flat)}):
+    if {*map(type, flat)} - {int}:
         return False
     of_labels, counts = flat[::2], flat[1::2]
     return (

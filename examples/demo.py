@@ -193,7 +193,7 @@ def closing_words() -> str:
         "model. "
         "The other requests and the merchants went to specialists of 22 million, one trained for "
         "150 intents and for saying `oos` where none fits, one for 40 ledger categories, which "
-        "knows 13,851 merchants by heart; how often they are right is in docs/specialists.md. "
+        "knows many merchants by heart; how often they are right is in docs/specialists.md. "
         "The other receipts and the sentences went to the general model, trained for neither. "
         "The form is right even so: the fields of the class Receipt in examples/demo.py, values "
         "that stand in the text, probabilities that add up to 1. They can still be the wrong "

@@ -315,3 +315,17 @@ def test_rows_that_cannot_be_calibrated_on():
         calibrate_logits(task, np.zeros((0, 2), np.float32), [])
     with pytest.raises(DataError, match="row 7: its label 'c'"):
         calibrate_logits(task, np.zeros((1, 2), np.float32), [Row("7", "x", "c")])
+
+
+def test_a_label_that_the_linear_part_cannot_learn_is_found_before_training(tmp_path, monkeypatch):
+    def trained(*_: object, **__: object) -> None:
+        raise AssertionError("hours were spent")
+
+    monkeypatch.setattr("converters.encoder_train.train_encoder", trained)
+    recipe = write_project(tmp_path, "mixed")
+    lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = "".join(line for line in lines if json.loads(line)["label"] != "other")
+    (tmp_path / "rows.jsonl").write_text(kept, encoding="utf-8")
+    work = build.open_work(recipe, tmp_path, tmp_path / "build")
+    with pytest.raises(DataError, match="no training rows for 'other'"):
+        build.build(work, lambda *_: None)
