@@ -54,7 +54,7 @@ def open_llama(model: Path) -> None:
     from benchmarks.peer import CONTEXT, Peer
     from edgeslm.engines.llama import LlamaEngine
     from edgeslm.prompt import compile_prompt
-    from edgeslm.schema import compile_schema
+    from edgeslm.schema.schema import compile_schema
     from edgeslm.schema_prompt import default_prompt
 
     schema = compile_schema(Receipt).source

@@ -17,7 +17,7 @@ from edgeslm.card import Style
 from edgeslm.engine import Engine, Vocab
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.store import Store
 
 ANSWERS = 1000

@@ -22,7 +22,7 @@ from edgeslm.classify import default_prompt as classify_prompt
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.prompt import compile_prompt
 from edgeslm.result import Timing
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.schema_prompt import default_prompt
 
 #: the tasks that are compared

@@ -17,7 +17,7 @@ from converters.rows import Row
 from converters.sources import Source, read_sources
 from edgeslm.card import ClassifyTask, ExtractTask, GenerateTask, TagTask
 from edgeslm.errors import OutputInvalidError
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.transfer import Progress
 
 #: why a row is in the review file; all but suspects were dropped

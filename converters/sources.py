@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from converters.errors import DataError
 from converters.recipe_data import DataFile
-from edgeslm.schema_source import distinct
+from edgeslm.schema.document import distinct
 
 #: a longer line is refused; texts for small models are far below it
 MAX_LINE_BYTES = 4 * 1024 * 1024

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeslm.card import Style
 from edgeslm.engine import Engine
 from edgeslm.errors import EngineError, InputError, SchemaError
-from edgeslm.schema import Schema
+from edgeslm.schema.schema import Schema
 
 R = TypeVar("R")
 

@@ -15,7 +15,7 @@ from edgeslm.card import Style
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.evidence import dates, numbers
 from edgeslm.grammar import json_options
-from edgeslm.schema import Schema
+from edgeslm.schema.schema import Schema
 
 #: all of an answer, none of it, or these properties of its top level
 Grounded = bool | Collection[str]

@@ -184,7 +184,7 @@ class Model:
         """
         from edgeslm.card import ExtractTask, GenerateTask, Style
         from edgeslm.extract import DEFAULT_MAX_TOKENS, Extractor
-        from edgeslm.schema import compile_schema
+        from edgeslm.schema.schema import compile_schema
         from edgeslm.schema_prompt import default_prompt
 
         task = None if self.card is None else self.card.task

@@ -20,7 +20,7 @@ from edgeslm.card_facts import CARD_KEY, MAX_CARD_BYTES
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.gguf_file import GGUFInfo, read_gguf
 from edgeslm.gguf_format import MAGIC, STRING
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.small_file import read_small
 
 _CHUNK = 4 * 1024 * 1024

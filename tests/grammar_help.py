@@ -8,7 +8,7 @@ from typing import Any
 from edgeslm.card import Style
 from edgeslm.errors import OutputInvalidError
 from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
-from edgeslm.schema import Schema, compile_schema
+from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine
 
 

@@ -10,7 +10,7 @@ from edgeslm.card import PromptSpec, Style
 from edgeslm.engine import Batch
 from edgeslm.extract import Extractor
 from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.session import Session
 from edgeslm.testing import ScriptedEngine
 

@@ -14,7 +14,7 @@ from edgeslm.engine import Batch
 from edgeslm.errors import DeadlineError
 from edgeslm.extract import Extractor
 from edgeslm.prompt import compile_prompt
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.session import Session
 from edgeslm.testing import ScriptedEngine
 

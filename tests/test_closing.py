@@ -15,7 +15,7 @@ from scripted import PIECES, extractor_for, matcher_for
 
 from edgeslm.closing import closing_tokens
 from edgeslm.errors import EngineError, OutputInvalidError
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 
 ORDER = {

@@ -19,7 +19,7 @@ from converters.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
 from converters.work import STEPS
 from edgeslm.card import ClassifyTask, TagTask
 from edgeslm.errors import EXIT_CODES
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from grammar_help import accepts, answers, matcher, tokenizer
 from edgeslm.card import Style
 from edgeslm.errors import EngineError
 from edgeslm.grammar import Grammar, GrammarTokenizer
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 
 AB = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}

@@ -19,7 +19,7 @@ from edgeslm.evidence import SpanFinder, leaves
 from edgeslm.grammar import Matcher, lark_matcher
 from edgeslm.grounding import MAX_PATTERN_PARTS, ground
 from edgeslm.model import Model
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 
 

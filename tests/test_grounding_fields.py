@@ -14,7 +14,7 @@ from edgeslm.errors import CardError, SchemaError
 from edgeslm.grammar import lark_matcher
 from edgeslm.grounding import ground, grounded_fields
 from edgeslm.model import Model
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 
 RECORD = {

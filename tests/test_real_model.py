@@ -21,7 +21,7 @@ from edgeslm.decode import Decoder
 from edgeslm.engine import Batch
 from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.labels import log_softmax_at, score_labels, tokenize_labels
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.steps import drive
 
 pytestmark = pytest.mark.real

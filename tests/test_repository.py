@@ -42,7 +42,7 @@ PUBLIC = [
 ONLY = {
     "llama_cpp": {"edgeslm/engines/llama_library.py", "edgeslm/engines/probe.py"},
     "onnxruntime": {"edgeslm/engines/onnx.py"},
-    "llguidance": {"edgeslm/grammar.py", "edgeslm/schema_regex.py"},
+    "llguidance": {"edgeslm/grammar.py", "edgeslm/schema/regex.py"},
     "torch": set(),
     "transformers": set(),
     "peft": set(),

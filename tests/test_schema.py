@@ -8,7 +8,7 @@ import pytest
 from grammar_help import accepts
 
 from edgeslm.errors import OutputInvalidError, SchemaError
-from edgeslm.schema import certify, compile_schema
+from edgeslm.schema.schema import certify, compile_schema
 
 DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"

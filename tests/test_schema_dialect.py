@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_schema_property import NAMES, SCHEMAS, VALUES, _text
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
-from edgeslm.schema import certify, compile_schema
+from edgeslm.schema.schema import certify, compile_schema
 
 URI = {
     4: "http://json-schema.org/draft-04/schema#",

@@ -11,7 +11,7 @@ from jsonschema_specifications import REGISTRY
 from edgeslm.card import Style
 from edgeslm.errors import OutputInvalidError, SchemaError
 from edgeslm.grammar import Grammar, GrammarTokenizer
-from edgeslm.schema import Schema, compile_schema
+from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine
 
 OLD = [f"http://json-schema.org/draft-0{number}/schema#" for number in (4, 6, 7)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslm.errors import SchemaError
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 
 NAMES = ("b", "a", "ab")
 TEXTS = st.text(alphabet='abé"\\\n', max_size=4)

@@ -14,7 +14,7 @@ from grammar_help import accepts
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
 
 from edgeslm.errors import OutputInvalidError, SchemaError
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 
 
 class Colour(enum.Enum):

@@ -8,7 +8,7 @@ from grammar_help import accepts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.schema_regex import disjoint, portable
+from edgeslm.schema.regex import disjoint, portable
 
 PATTERNS = [
     "^[a-z-]+$", r"^[\w-]+$", r"[\w.-]", r"^\d{3}$", r"^\S+$", r"^[^\s]+$", r"^\p{L}+$", r"^\cC$",

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from edgeslm.errors import OutputInvalidError, SchemaError
 from edgeslm.grammar import Matcher
-from edgeslm.schema import Schema, certify, compile_schema
-from edgeslm.schema_compile import Compiler
-from edgeslm.schema_regex import other_than
-from edgeslm.schema_source import Document
+from edgeslm.schema.compiler import Compiler
+from edgeslm.schema.document import Document
+from edgeslm.schema.regex import other_than
+from edgeslm.schema.schema import Schema, certify, compile_schema
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 NAMES = ("a", "b", "c")

@@ -21,7 +21,7 @@ from edgeslm.errors import CancelledError, DeadlineError, EngineError
 from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.model import Model
 from edgeslm.prompt import Prompt
-from edgeslm.schema import compile_schema
+from edgeslm.schema.schema import compile_schema
 from edgeslm.session import PREFIX_SLOTS, WORK, Session
 from edgeslm.testing import ScriptedEngine
 

@@ -11,7 +11,7 @@ import click
 
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
-from edgeslm.schema_source import MAX_BYTES, distinct
+from edgeslm.schema.document import MAX_BYTES, distinct
 from edgeslm.small_file import TooLargeError, read_all, read_small
 
 
@@ -29,7 +29,7 @@ def schema(file: str, as_json: bool, open_objects: bool) -> None:
     refused  not at all; the exit code is 7 and nothing would be inferred
     """
     from edgeslm.grammar import check_grammar
-    from edgeslm.schema import certify, compile_schema
+    from edgeslm.schema.schema import certify, compile_schema
 
     source = read_schema(file)
     rows = [item.to_dict() for item in certify(source, close_objects=not open_objects)]

@@ -15,7 +15,7 @@ from typing import Any
 from edgeslm.card import Style
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
 from edgeslm.grammar import Grammar, GrammarTokenizer
-from edgeslm.schema import Schema, compile_schema
+from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine
 
 ROOT = Path(__file__).resolve().parents[2]

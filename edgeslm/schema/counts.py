@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 
-from edgeslm.schema_leaves import Closed, Conjuncts, Never, Places, tightest
+from edgeslm.schema.parts import Closed, Conjuncts, Never, Places, tightest
 
 _MOST_SETS = 64
 #: bound on the JSON of all sets together, in characters

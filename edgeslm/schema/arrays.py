@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeslm.schema_leaves import Closed, Conjuncts, Never, Places, tightest
+from edgeslm.schema.parts import Closed, Conjuncts, Never, Places, tightest
 
 _MOST_NEEDED = 4096
 _MOST_COUNTED = 65_536

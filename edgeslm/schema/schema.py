@@ -12,11 +12,11 @@ import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
-from edgeslm.schema_compile import Compiler
-from edgeslm.schema_finite import ends
-from edgeslm.schema_keywords import Constraint, How
-from edgeslm.schema_pydantic import has_decimals, json_schema
-from edgeslm.schema_source import Document, distinct, where
+from edgeslm.schema.compiler import Compiler
+from edgeslm.schema.document import Document, distinct, where
+from edgeslm.schema.from_pydantic import has_decimals, json_schema
+from edgeslm.schema.keywords import Constraint, How
+from edgeslm.schema.recursion import ends
 
 __all__ = ["Constraint", "How", "Schema", "certify", "compile_schema"]
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import jsonschema_rs
 
-from edgeslm.schema_keywords import Certificate
-from edgeslm.schema_negation import forbidden_values
-from edgeslm.schema_regex import EMPTY, fault, other_than, portable
-from edgeslm.schema_rewrite import Rewrites
+from edgeslm.schema.conditions import Rewrites
+from edgeslm.schema.keywords import Certificate
+from edgeslm.schema.negation import forbidden_values
+from edgeslm.schema.regex import EMPTY, fault, other_than, portable
 
 Closed = dict[str, Any]
 #: the schemas that hold together for one value, each with its JSON pointer

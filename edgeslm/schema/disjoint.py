@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from edgeslm.schema_keywords import property_path
-from edgeslm.schema_leaves import Conjuncts, identity, listed, type_of
+from edgeslm.schema.keywords import property_path
+from edgeslm.schema.parts import Conjuncts, identity, listed, type_of
 
 _MOST_COMPARED = 64
 

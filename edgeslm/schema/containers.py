@@ -7,11 +7,11 @@ from typing import Any
 
 import jsonschema_rs
 
-from edgeslm.schema_counts import counted
-from edgeslm.schema_keywords import ANNOTATIONS, property_path
-from edgeslm.schema_leaves import Closed, Conjuncts, Never, Places, hold
-from edgeslm.schema_negation import forbidden_property
-from edgeslm.schema_regex import disjoint
+from edgeslm.schema.counts import counted
+from edgeslm.schema.keywords import ANNOTATIONS, property_path
+from edgeslm.schema.negation import forbidden_property
+from edgeslm.schema.parts import Closed, Conjuncts, Never, Places, hold
+from edgeslm.schema.regex import disjoint
 
 #: keywords by which properties that are not in sight here may count as evaluated
 _EVALUATE = frozenset({

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgeslm.schema_negation import Made, opposites
-from edgeslm.schema_source import Document, escape, is_schema
+from edgeslm.schema.document import Document, escape, is_schema
+from edgeslm.schema.negation import Made, opposites
 
 #: schemas that hold together
 Branch = tuple[str, ...]

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from edgeslm.schema_keywords import ANNOTATIONS
-from edgeslm.schema_source import Document, escape
+from edgeslm.schema.document import Document, escape
+from edgeslm.schema.keywords import ANNOTATIONS
 
 Made = dict[str, Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from edgeslm.schema_disjoint import Disjoint
-from edgeslm.schema_keywords import Certificate
-from edgeslm.schema_leaves import Conjuncts
-from edgeslm.schema_rewrite import Branch, Rewrites
+from edgeslm.schema.conditions import Branch, Rewrites
+from edgeslm.schema.disjoint import Disjoint
+from edgeslm.schema.keywords import Certificate
+from edgeslm.schema.parts import Conjuncts
 
 #: a schema by its JSON pointer, and whether its branches have been chosen already
 Part = tuple[str, bool]

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgeslm.errors import SchemaError
-from edgeslm.schema_arrays import Arrays
-from edgeslm.schema_choices import Choices, Part
-from edgeslm.schema_disjoint import has
-from edgeslm.schema_keywords import ANNOTATIONS, IMPLIES, Certificate
-from edgeslm.schema_leaves import (
+from edgeslm.schema.arrays import Arrays
+from edgeslm.schema.conditions import CONDITIONS, Branch, Rewrites
+from edgeslm.schema.containers import Objects
+from edgeslm.schema.disjoint import has
+from edgeslm.schema.document import Document, where
+from edgeslm.schema.keywords import ANNOTATIONS, IMPLIES, Certificate
+from edgeslm.schema.negation import forbidden_types, forbidden_values
+from edgeslm.schema.parts import (
     Closed,
     Conjuncts,
     Never,
@@ -23,10 +26,7 @@ from edgeslm.schema_leaves import (
     string,
     type_of,
 )
-from edgeslm.schema_negation import forbidden_types, forbidden_values
-from edgeslm.schema_objects import Objects
-from edgeslm.schema_rewrite import CONDITIONS, Branch, Rewrites
-from edgeslm.schema_source import Document, where
+from edgeslm.schema.unions import Choices, Part
 
 #: keywords of no type that a mask may hold
 _HELD = frozenset({"type", "enum", "const", "anyOf", "oneOf", "then", "else", *CONDITIONS})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
-from edgeslm.schema_dialect import Dialect, named
+from edgeslm.schema.drafts import Dialect, named
 
 _HOSTS = ("http://json-schema.org/", "https://json-schema.org/")
 #: the first draft whose metaschema is made of vocabularies, and that has ``$defs``

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgeslm.schema_dialect import ignores_beside_ref, knows
-from edgeslm.schema_source import Document, children, escape
+from edgeslm.schema.document import Document, children, escape
+from edgeslm.schema.drafts import ignores_beside_ref, knows
 
 How = Literal["mask", "rewrite", "check", "refused"]
 _SEVERITY: tuple[How, ...] = ("mask", "rewrite", "check", "refused")
