@@ -30,7 +30,7 @@ from edgeslm.cascade import Cascade
 from edgeslm.errors import EdgeslmError
 from edgeslm.intervals import Estimate, bootstrap, percentile, share
 from edgeslm.model import AnyModel, load
-from edgeslm.result import CascadeAnswer, Classification
+from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.scoring import Comparison, compare
 from edgeslm.transfer import publish
 

@@ -21,7 +21,7 @@ from edgeslm.card import ExtractTask, LabelSpec, PromptSpec
 from edgeslm.classify import default_prompt as classify_prompt
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.prompt import compile_prompt
-from edgeslm.result import Timing
+from edgeslm.results import Timing
 from edgeslm.schema.schema import compile_schema
 from edgeslm.schema_prompt import default_prompt
 

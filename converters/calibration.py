@@ -17,7 +17,7 @@ from edgeslm.card import Calibration
 from edgeslm.errors import EdgeslmError, OutputInvalidError
 from edgeslm.evidence import field_of, leaves
 from edgeslm.normal import Kind, kind_of, normal
-from edgeslm.result import Classification, Extraction
+from edgeslm.results import Classification, Extraction
 
 #: a probability below this one is taken for it: the logarithm stays finite
 _LEAST = 1e-300

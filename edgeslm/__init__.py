@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from edgeslm.onnx_model import OnnxClassifier as OnnxClassifier
     from edgeslm.onnx_model import OnnxModel as OnnxModel
     from edgeslm.onnx_model import Tagger as Tagger
-    from edgeslm.result import CascadeAnswer as CascadeAnswer
-    from edgeslm.result import Classification as Classification
-    from edgeslm.result import Extraction as Extraction
-    from edgeslm.result import Field as Field
-    from edgeslm.result import Labels as Labels
-    from edgeslm.result import Tags as Tags
-    from edgeslm.result import Timing as Timing
+    from edgeslm.results import CascadeAnswer as CascadeAnswer
+    from edgeslm.results import Classification as Classification
+    from edgeslm.results import Extraction as Extraction
+    from edgeslm.results import Field as Field
+    from edgeslm.results import Labels as Labels
+    from edgeslm.results import Tags as Tags
+    from edgeslm.results import Timing as Timing
 
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
     "Card": "edgeslm.card",
     "Cascade": "edgeslm.cascade",
-    "CascadeAnswer": "edgeslm.result",
-    "Classification": "edgeslm.result",
+    "CascadeAnswer": "edgeslm.results",
+    "Classification": "edgeslm.results",
     "Classifier": "edgeslm.classify",
     "EdgeslmError": "edgeslm.errors",
-    "Extraction": "edgeslm.result",
+    "Extraction": "edgeslm.results",
     "Extractor": "edgeslm.extract",
-    "Field": "edgeslm.result",
-    "Labels": "edgeslm.result",
+    "Field": "edgeslm.results",
+    "Labels": "edgeslm.results",
     "Model": "edgeslm.model",
     "OnnxClassifier": "edgeslm.onnx_model",
     "OnnxModel": "edgeslm.onnx_model",
     "PromptSpec": "edgeslm.card",
     "Tagger": "edgeslm.onnx_model",
-    "Tags": "edgeslm.result",
-    "Timing": "edgeslm.result",
+    "Tags": "edgeslm.results",
+    "Timing": "edgeslm.results",
     "load": "edgeslm.model",
 }
 

@@ -16,7 +16,7 @@ from edgeslm.engine import Engine
 from edgeslm.evidence import Leaf, byte_places, leaves
 from edgeslm.grammar import Matcher
 from edgeslm.labels import LabelTokens, score_labels
-from edgeslm.result import Field
+from edgeslm.results import Field
 from edgeslm.steps import Steps
 
 #: sequences that the values of one leaf are evaluated in; more values take more batches

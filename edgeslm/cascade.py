@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from edgeslm.cascade_call import Call
 from edgeslm.cascade_members import Member, MemberLike, as_fallback, as_members, close_all
 from edgeslm.errors import CalibrationError, CancelledError, CardError, EdgeslmError, InputError
-from edgeslm.result import CascadeAnswer, Classification
+from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.risk import Bound, fit_thresholds
 from edgeslm.small_file import read_small
 from edgeslm.transfer import publish

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from edgeslm.cascade_members import Member, Said
 from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError
-from edgeslm.result import Asked, CascadeAnswer, Classification
+from edgeslm.results import Asked, CascadeAnswer, Classification
 
 Reason = Literal["fallback", "unsure", "fallback failed", "deadline"]
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from edgeslm.card import Card
 from edgeslm.errors import CalibrationError, DeadlineError, EdgeslmError
 from edgeslm.model import load
-from edgeslm.result import Classification
+from edgeslm.results import Classification
 
 #: what a member or a fallback is in the end: text in, answer out
 Answer = Callable[..., Any]

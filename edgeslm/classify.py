@@ -19,7 +19,7 @@ from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.label_search import LabelTrie, search_labels
 from edgeslm.labels import score_labels, tokenize_labels
 from edgeslm.prompt import Prompt, compile_prompt, fit_text
-from edgeslm.result import Classification, Timing
+from edgeslm.results import Classification, Timing
 from edgeslm.session import WORK, Session
 from edgeslm.steps import Steps, drive
 from edgeslm.texts import Truncate, check_text

@@ -17,7 +17,7 @@ from edgeslm.intervals import percentile
 from edgeslm.model import AnyModel, load
 from edgeslm.onnx_file import read_onnx
 from edgeslm.onnx_model import OnnxModel
-from edgeslm.result import Classification, Extraction, Tags
+from edgeslm.results import Classification, Extraction, Tags
 from edgeslm.scoring import (
     ClassificationScores,
     Comparison,

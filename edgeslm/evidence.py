@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeslm.card import FieldCalibration
 from edgeslm.decode import Choice
-from edgeslm.result import Field
+from edgeslm.results import Field
 
 _NAME = re.compile(r"[A-Za-z_\u0080-\ud7ff\ue000-\U0010ffff][\w\u0080-\ud7ff\ue000-\U0010ffff]*\Z")
 # a minus behind a letter or digit is a hyphen: 10-20, INV-7

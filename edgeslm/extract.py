@@ -24,7 +24,7 @@ from edgeslm.evidence import calibrated, fields
 from edgeslm.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.grounding import Grounded, ground, grounded_fields
 from edgeslm.prompt import Prompt, compile_prompt, fit_text
-from edgeslm.result import Extraction, Timing
+from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.session import WORK, Prefilled, Session
 from edgeslm.steps import Steps, drive

@@ -29,7 +29,7 @@ from edgeslm.errors import (
 )
 from edgeslm.onnx_file import ONNXInfo, label_sets, read_onnx
 from edgeslm.onnx_reader import Reader, reader_of
-from edgeslm.result import Classification, Labels, Tags, Timing
+from edgeslm.results import Classification, Labels, Tags, Timing
 from edgeslm.texts import Truncate, check_text
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 from edgeslm.card import ClassifyTask, Example, TagTask
 from edgeslm.errors import InputError, OutputError
 from edgeslm.model import AnyModel, load
-from edgeslm.result import Classification, Tags
+from edgeslm.results import Classification, Tags
 
 #: characters of a value that a message shows
 _SHOWN = 200

@@ -9,7 +9,7 @@ from scripted import PIECES
 
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
-from edgeslm.result import Classification, Extraction
+from edgeslm.results import Classification, Extraction
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {

@@ -20,7 +20,7 @@ from edgeslm.errors import (
     SchemaError,
 )
 from edgeslm.extract import Extractor
-from edgeslm.result import Extraction
+from edgeslm.results import Extraction
 
 
 def alone(call: Callable[[str], Any], text: str) -> object:

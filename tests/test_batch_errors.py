@@ -18,7 +18,7 @@ from edgeslm.errors import (
     InputTooLongError,
     OutputTruncatedError,
 )
-from edgeslm.result import Extraction
+from edgeslm.results import Extraction
 from edgeslm.testing import ScriptedEngine
 
 

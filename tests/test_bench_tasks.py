@@ -18,7 +18,7 @@ from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswer
 from edgeslm.card import Card
 from edgeslm.errors import CancelledError, InputError, InputTooLongError
 from edgeslm.model import Model
-from edgeslm.result import Timing
+from edgeslm.results import Timing
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {

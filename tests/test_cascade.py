@@ -20,7 +20,7 @@ from edgeslm.errors import (
     ModelNotFoundError,
 )
 from edgeslm.model import Model
-from edgeslm.result import Classification, Timing
+from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 
 TIMING = Timing(1.0, 0.0, 1.5, 3, 0, 0, 1)

@@ -21,7 +21,7 @@ from edgeslm.card_facts import CARD_KEY
 from edgeslm.cli import inputs, main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.model import Model
-from edgeslm.result import Classification, Timing
+from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 
 __all__ = ["reader", "sorter", "work"]  # fixtures

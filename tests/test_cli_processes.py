@@ -19,7 +19,7 @@ SLOW = """
 import contextlib, importlib, os, sys, threading, types
 from edgeslm.cli import main
 from edgeslm.errors import CancelledError
-from edgeslm.result import Classification, Timing
+from edgeslm.results import Classification, Timing
 
 cancelled = threading.Event()
 

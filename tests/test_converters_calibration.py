@@ -12,7 +12,7 @@ from converters.errors import DataError
 from converters.rows import Row, rows_sha256
 from edgeslm.errors import InputError, OutputInvalidError
 from edgeslm.evidence import leaves
-from edgeslm.result import Classification, Extraction, Field, Timing
+from edgeslm.results import Classification, Extraction, Field, Timing
 
 NONE = Timing(0, 0, 0, 0, 0, 0, 0)
 

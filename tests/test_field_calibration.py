@@ -16,7 +16,7 @@ from edgeslm.cli import main
 from edgeslm.errors import CardError
 from edgeslm.evidence import calibrated, field_of
 from edgeslm.model import Model
-from edgeslm.result import Field
+from edgeslm.results import Field
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {

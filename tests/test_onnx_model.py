@@ -47,7 +47,7 @@ from edgeslm.errors import (
 from edgeslm.evaluate import task_of
 from edgeslm.onnx_model import OnnxModel, open_onnx
 from edgeslm.registry import Entry
-from edgeslm.result import Classification, Labels
+from edgeslm.results import Classification, Labels
 from edgeslm.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

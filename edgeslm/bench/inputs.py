@@ -13,7 +13,7 @@ from edgeslm.bench import invented
 from edgeslm.card import Card, ClassifyTask, ExtractTask
 from edgeslm.errors import InputError
 from edgeslm.model import AnyModel
-from edgeslm.result import Classification, Extraction, Tags
+from edgeslm.results import Classification, Extraction, Tags
 from edgeslm.small_file import read_small
 
 #: a larger file of inputs is refused

@@ -16,7 +16,7 @@ from edgeslm.bench.inputs import Answer, Row
 from edgeslm.bench.schema import TaskRun
 from edgeslm.bench.statistics import median, percentiles
 from edgeslm.errors import CancelledError, EdgeslmError, InputError, OutputError
-from edgeslm.result import Classification, Extraction, Tags, Timing
+from edgeslm.results import Classification, Extraction, Tags, Timing
 from edgeslm.selftest import said
 
 #: called with the requests done and all

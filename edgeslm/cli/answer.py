@@ -15,7 +15,7 @@ from edgeslm.cli import for_people, print_line
 from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
-from edgeslm.result import Classification, Extraction, Tags
+from edgeslm.results import Classification, Extraction, Tags
 from edgeslm.small_file import read_small
 
 if TYPE_CHECKING:

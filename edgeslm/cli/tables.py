@@ -12,7 +12,7 @@ from rich.text import Text
 from edgeslm.cli import printable
 from edgeslm.cli.inputs import Input
 from edgeslm.errors import EdgeslmError
-from edgeslm.result import Classification, Extraction, Field, Tags, Timing
+from edgeslm.results import Classification, Extraction, Field, Tags, Timing
 
 #: labels that are shown, the likeliest ones
 _LABELS = 5
