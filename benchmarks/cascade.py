@@ -28,11 +28,11 @@ from edgeslm.answers import Prediction
 from edgeslm.calibrate import risk_coverage
 from edgeslm.cascade import Cascade
 from edgeslm.errors import EdgeslmError
+from edgeslm.formats.files import publish
 from edgeslm.intervals import Estimate, bootstrap, percentile, share
 from edgeslm.model import AnyModel, load
 from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.scoring import Comparison, compare
-from edgeslm.transfer import publish
 
 #: texts that every system answers before time is taken
 _WARM_UP = 20

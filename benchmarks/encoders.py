@@ -30,10 +30,10 @@ from benchmarks.receipts import ROOT
 from edgeslm.encoder import EncoderTokens, stack
 from edgeslm.engines.onnx import load_library
 from edgeslm.errors import EdgeslmError
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.intervals import percentile
 from edgeslm.machine import default_threads
 from edgeslm.model import load
-from edgeslm.onnx_file import read_onnx
 from edgeslm.onnx_reader import reader_of
 from edgeslm.store import Store
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from edgeslm.transfer import file_sha256, publish
+from edgeslm.formats.files import file_sha256, publish
 
 
 def requantized(source: Path, kind: str, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from rich.table import Table
 from converters.work import STEPS, Step, Work
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import EdgeslmError
-from edgeslm.transfer import Progress
+from edgeslm.formats.files import Progress
 
 #: seconds between two lines on one thing, where no terminal shows bars
 _LINE_EVERY = 10.0

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from converters.errors import BaseModelError, require
-from edgeslm.adapter_file import Adapter, Factors, Floats
-from edgeslm.gguf_file import GGUFInfo
+from edgeslm.formats.gguf.adapter import Adapter, Factors, Floats
+from edgeslm.formats.gguf.info import GGUFInfo
 
 #: architecture of the GGUF -> whether its query and key rows are in another order than
 #: transformers': rope turns neighbours there, halves here

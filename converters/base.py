@@ -13,9 +13,9 @@ from converters.export import export_gguf
 from converters.gguf_tokenizer import rebuild_tokenizer
 from converters.hf_folder import TOKENIZER_FILES, check_folder
 from edgeslm.errors import EdgeslmError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.files import Progress, megabytes, silent
+from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store import Store
-from edgeslm.transfer import Progress, megabytes, silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

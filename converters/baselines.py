@@ -11,7 +11,7 @@ from converters.errors import DataError, require
 from converters.recipe import Recipe
 from converters.rows import Row, commonest
 from edgeslm.answers import Prediction
-from edgeslm.card import ClassifyTask
+from edgeslm.formats.card import ClassifyTask
 from edgeslm.normal import fold
 
 #: the name of the baseline that could be a specialist of its own (`converters.linear_train`)

@@ -14,7 +14,7 @@ from converters.errors import RecipeError, require
 from converters.recipe import Recipe, read_recipe
 from converters.work import Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
-from edgeslm.transfer import Progress
+from edgeslm.formats.files import Progress
 
 #: called when a step begins (None) and when it ends, with what it returned
 Told = Callable[[Step, Any], None]

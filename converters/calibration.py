@@ -13,9 +13,9 @@ import numpy as np
 from converters.errors import DataError
 from converters.rows import Row, rows_sha256
 from edgeslm.calibrate import fit_field, fit_temperature, risk_coverage, softmax
-from edgeslm.card import Calibration
 from edgeslm.errors import EdgeslmError, OutputInvalidError
 from edgeslm.evidence import field_of, leaves
+from edgeslm.formats.card import Calibration
 from edgeslm.normal import Kind, kind_of, normal
 from edgeslm.results import Classification, Extraction
 

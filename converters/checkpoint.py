@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeslm.transfer import publish
+from edgeslm.formats.files import publish
 
 if TYPE_CHECKING:
     from torch import Tensor

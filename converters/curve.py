@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import require
-from edgeslm.transfer import publish
+from edgeslm.formats.files import publish
 
 if TYPE_CHECKING:
     from converters.training_loop import History

@@ -17,8 +17,8 @@ from converters.recipe import Recipe
 from converters.rows import Part, Row, by_input, rows_sha256, write_rows
 from converters.split import Divided, divide, leaks
 from converters.summary import DataSummary, PartSummary
-from edgeslm.card import ClassifyTask, TagTask, Task
-from edgeslm.transfer import Progress, publish
+from edgeslm.formats.card import ClassifyTask, TagTask, Task
+from edgeslm.formats.files import Progress, publish
 
 
 def prepare(recipe: Recipe, data_folder: Path, out: Path, progress: Progress) -> DataSummary:

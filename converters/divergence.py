@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from converters.encode import Encoded
 from converters.errors import DataError
 from edgeslm.engine import Batch, Engine, Logits
-from edgeslm.transfer import Progress, silent
+from edgeslm.formats.files import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from converters.errors import DataError
 from converters.rows import Row
-from edgeslm.card import ClassifyTask, PromptSpec, Style, TagTask, Task
+from edgeslm.formats.card import ClassifyTask, PromptSpec, Style, TagTask, Task
 from edgeslm.prompt import Prompt, Tokenizer, compile_prompt
 
 

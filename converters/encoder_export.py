@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 from converters.encoder_graph import encoder_graph
 from converters.errors import BaseModelError, require
-from edgeslm.card import Card
-from edgeslm.card_facts import CARD_KEY
-from edgeslm.onnx_file import FEATURES_KEY, KIND_KEY, KNOWN_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY
-from edgeslm.transfer import publish
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.files import publish
+from edgeslm.formats.onnx.info import (
+    FEATURES_KEY,
+    KIND_KEY,
+    KNOWN_KEY,
+    MAX_TOKENS_KEY,
+    TOKENIZER_KEY,
+)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 
     from converters.encoder_model import EncoderModel
     from converters.linear_train import LinearModel
-    from edgeslm.known import KnownInputs
+    from edgeslm.formats.onnx.known_inputs import KnownInputs
 
 
 def export_onnx(

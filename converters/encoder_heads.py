@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converters.errors import DataError, RecipeError
 from converters.rows import Row
-from edgeslm.card import ClassifyTask, TagTask, Task
+from edgeslm.formats.card import ClassifyTask, TagTask, Task
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

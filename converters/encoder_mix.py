@@ -16,7 +16,7 @@ from converters.linear_train import LinearModel, train_linear
 from converters.onnx_logits import Logits
 from converters.recipe import Recipe
 from converters.rows import Row, commonest
-from edgeslm.card import ClassifyTask
+from edgeslm.formats.card import ClassifyTask
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

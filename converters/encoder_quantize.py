@@ -18,8 +18,8 @@ from converters.encoder_parity import divergence
 from converters.encoder_tables import Bits, quantize_tables
 from converters.errors import DataError, GateError, require
 from converters.onnx_logits import FileLogits, Logits
-from edgeslm.card import Task
-from edgeslm.transfer import Progress, publish, silent
+from edgeslm.formats.card import Task
+from edgeslm.formats.files import Progress, publish, silent
 
 if TYPE_CHECKING:
     from onnx import ModelProto

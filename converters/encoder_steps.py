@@ -19,8 +19,8 @@ from converters.steps import (
 )
 from converters.work import Work
 from edgeslm.answers import Prediction
-from edgeslm.card import Calibration, ClassifyTask
-from edgeslm.transfer import Progress, file_sha256, publish
+from edgeslm.formats.card import Calibration, ClassifyTask
+from edgeslm.formats.files import Progress, file_sha256, publish
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from converters.onnx_logits import Logits
     from converters.training_loop import History
     from converters.verify import Verdict
-    from edgeslm.known import KnownInputs
+    from edgeslm.formats.onnx.known_inputs import KnownInputs
 
 __all__ = ["data", "export", "pack", "quantize", "train", "verify"]
 
@@ -245,7 +245,7 @@ def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) 
         GateError: it did not pass verification.
     """
     from converters.encoder_export import write_card
-    from edgeslm.onnx_file import read_onnx
+    from edgeslm.formats.onnx.info import read_onnx
 
     require_passed(work)
     aside = work.model.with_name(f".{work.recipe.name}.part.onnx")
@@ -265,8 +265,8 @@ def _remember_held_out(work: Work, path: Path) -> None:
     """Held-out rows, which have said all they can of the file: a device is to know them too."""
     from converters.encoder_export import write_known
     from converters.remember import remember_also
-    from edgeslm.known import read_known
-    from edgeslm.onnx_file import read_onnx
+    from edgeslm.formats.onnx.info import read_onnx
+    from edgeslm.formats.onnx.known_inputs import read_known
 
     info, task = read_onnx(path), work.recipe.task
     assert info.known is not None and isinstance(task, ClassifyTask), "export has seen to both"

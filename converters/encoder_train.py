@@ -21,7 +21,7 @@ from converters.probe import fit_head
 from converters.recipe import Recipe
 from converters.rows import Row
 from converters.training_loop import Evaluation, History, Report, TrainingRun, best_device
-from edgeslm.transfer import Progress, silent
+from edgeslm.formats.files import Progress, silent
 
 if TYPE_CHECKING:
     from torch import Tensor

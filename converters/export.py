@@ -14,7 +14,7 @@ from converters.errors import BaseModelError, require
 from converters.hf_folder import HFFolder, check_folder
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
 from edgeslm.errors import EdgeslmError, ModelFileError
-from edgeslm.transfer import Progress, publish, require_room, silent
+from edgeslm.formats.files import Progress, publish, require_room, silent
 
 FloatType = Literal["F32", "F16", "BF16"]
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}

@@ -15,10 +15,10 @@ from converters.recipe import Recipe
 from converters.recipe_data import AnswerField, Data
 from converters.rows import Row
 from converters.sources import Source, read_sources
-from edgeslm.card import ClassifyTask, ExtractTask, GenerateTask, TagTask
 from edgeslm.errors import OutputInvalidError
+from edgeslm.formats.card import ClassifyTask, ExtractTask, GenerateTask, TagTask
+from edgeslm.formats.files import Progress
 from edgeslm.schema.schema import compile_schema
-from edgeslm.transfer import Progress
 
 #: why a row is in the review file; all but suspects were dropped
 Why = Literal[

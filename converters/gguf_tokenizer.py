@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.errors import BaseModelError, require
-from edgeslm.gguf_file import GGUFInfo, read_gguf
-from edgeslm.gguf_format import U64
-from edgeslm.gguf_header import ArrayInfo
+from edgeslm.formats.gguf.constants import U64
+from edgeslm.formats.gguf.header import ArrayInfo
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

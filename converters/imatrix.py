@@ -10,8 +10,8 @@ import numpy as np
 from converters.adapter import tensor_names
 from converters.encode import Encoded
 from converters.errors import require
-from edgeslm.adapter_file import Floats
-from edgeslm.transfer import Progress, silent
+from edgeslm.formats.files import Progress, silent
+from edgeslm.formats.gguf.adapter import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor

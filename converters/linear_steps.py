@@ -15,8 +15,8 @@ from converters.onnx_logits import Logits
 from converters.steps import data, draft_card, forget_other_run, judge, loses_too_much
 from converters.work import Work
 from edgeslm.answers import Prediction
-from edgeslm.card import ClassifyTask
-from edgeslm.transfer import Progress
+from edgeslm.formats.card import ClassifyTask
+from edgeslm.formats.files import Progress
 
 if TYPE_CHECKING:
     from converters.verify import Verdict

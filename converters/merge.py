@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from converters.errors import BaseModelError, require
-from edgeslm.adapter_file import as_stored
+from edgeslm.formats.gguf.adapter import as_stored
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeslm.encoder import Row, stack
 from edgeslm.engines.onnx import OnnxSession
-from edgeslm.onnx_file import read_onnx
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.onnx_reader import reader_of
 
 Logits = NDArray[np.float32]

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from converters.encode import Encoded
 from converters.errors import BaseModelError, require
-from edgeslm.card import PromptSpec
 from edgeslm.engine import Batch, Engine
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
-from edgeslm.gguf_file import read_gguf
-from edgeslm.merge import read_rows
+from edgeslm.formats.card import PromptSpec
+from edgeslm.formats.gguf.info import read_gguf
+from edgeslm.formats.gguf.merge import read_rows
 from edgeslm.prompt import Tokenizer, compile_prompt
 
 if TYPE_CHECKING:

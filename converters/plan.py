@@ -83,7 +83,7 @@ def _causal_cost(work: Work) -> _Cost:
     only through the activations, for their weights are frozen."""
     from converters.base import runtime_gguf
     from converters.training_loop import best_device, best_dtype
-    from edgeslm.gguf_file import read_gguf
+    from edgeslm.formats.gguf.info import read_gguf
 
     info = read_gguf(runtime_gguf(work.base, work.folder))
     layers = [t for t in info.tensors if t.name.startswith("blk.") and len(t.shape) == 2]

@@ -8,8 +8,8 @@ from pathlib import Path
 from converters.recipe import Recipe
 from converters.rows import Row
 from edgeslm.answers import Prediction
-from edgeslm.card import Card
 from edgeslm.evaluate import Progress, answer_rows, answerer
+from edgeslm.formats.card import Card
 from edgeslm.gold import GoldRow, read_baseline
 from edgeslm.model import AnyModel, Model, is_onnx
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.encoder_heads import EncodedText, HeadSpec
 from converters.errors import require
-from edgeslm.transfer import Progress, silent
+from edgeslm.formats.files import Progress, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

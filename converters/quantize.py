@@ -14,10 +14,10 @@ from converters.divergence import Divergence, divergences
 from converters.encode import Encoded
 from converters.errors import GateError
 from converters.recipe import Quantize
-from edgeslm.adapter_file import Floats, Quantization, QuantType
 from edgeslm.engine import Batch
-from edgeslm.gguf_file import read_gguf
-from edgeslm.transfer import Progress, publish, silent
+from edgeslm.formats.files import Progress, publish, silent
+from edgeslm.formats.gguf.adapter import Floats, Quantization, QuantType
+from edgeslm.formats.gguf.info import read_gguf
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from converters.rows import PARTS, Part
-from edgeslm.card import ShortText
+from edgeslm.formats.card import ShortText
 
 
 class Closed(BaseModel):

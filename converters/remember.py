@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from converters.onnx_logits import Logits
 from converters.rows import Row
 from edgeslm.calibrate import fit_temperature, softmax
-from edgeslm.card import ClassifyTask
-from edgeslm.known import KnownInputs, known_inputs
+from edgeslm.formats.card import ClassifyTask
+from edgeslm.formats.onnx.known_inputs import KnownInputs, known_inputs
 from edgeslm.normal import fold
 
 #: prior_rows that are tried, and the one where development has no text twice to say

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from converters.errors import DataError
+from edgeslm.formats.files import publish
 from edgeslm.normal import fold
-from edgeslm.transfer import publish
 
 T = TypeVar("T")
 Part = Literal["train", "development", "gold", "seen"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.rows import Row
 from edgeslm.answers import Prediction
-from edgeslm.card import CategoryScore, Score
+from edgeslm.formats.card import CategoryScore, Score
 from edgeslm.intervals import Estimate, share
 from edgeslm.scoring import (
     ExtractionScores,

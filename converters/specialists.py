@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslm.adapter_file import read_adapter
 from edgeslm.bench import saved
 from edgeslm.bench.schema import BenchReport
 from edgeslm.bench.summary import latency_line, machine_line, main_task
-from edgeslm.card import Card, CategoryScore, ClassifyTask, Score, TagTask
 from edgeslm.cli import fail
 from edgeslm.errors import CardError, EdgeslmError
+from edgeslm.formats.card import Card, CategoryScore, ClassifyTask, Score, TagTask
+from edgeslm.formats.files import publish
+from edgeslm.formats.gguf.adapter import read_adapter
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.intervals import rows_to_claim
-from edgeslm.onnx_file import read_onnx
 from edgeslm.scoring import ENOUGH_ROWS, NOT_ENOUGH
-from edgeslm.transfer import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = ROOT / "edgeslm" / "specialists"

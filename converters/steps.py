@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from converters.encode import Encoded, encode_rows
 from converters.work import Work
-from edgeslm.card import Card, ClassifyTask, Provenance
-from edgeslm.transfer import Progress, file_sha256
+from edgeslm.formats.card import Card, ClassifyTask, Provenance
+from edgeslm.formats.files import Progress, file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from converters.training_loop import History
     from converters.verify import Verdict
     from edgeslm.answers import Prediction
-    from edgeslm.card import Calibration
+    from edgeslm.formats.card import Calibration
 
 #: development rows at whose answers libraries and quantizations are compared
 _COMPARED_ROWS = 32
@@ -69,9 +69,9 @@ def merge(work: Work, progress: Progress) -> list[Path]:
     from converters.adapter import read_peft
     from converters.base import load_base, runtime_gguf, save_hf
     from converters.merge import merge_hf
-    from edgeslm.adapter_file import write_adapter
     from edgeslm.assemble import merge_float
-    from edgeslm.gguf_file import read_gguf
+    from edgeslm.formats.gguf.adapter import write_adapter
+    from edgeslm.formats.gguf.info import read_gguf
 
     base = runtime_gguf(work.base, work.folder, progress=progress)
     progress("merging with torch", 0, None)
@@ -89,7 +89,7 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
     from converters.export import export_gguf, load_hf_tokenizer
     from converters.parity import float_parity, prompt_parity, token_parity, weight_distance
     from edgeslm.engines.llama_tokenizer import LlamaTokenizer
-    from edgeslm.gguf_file import read_gguf
+    from edgeslm.formats.gguf.info import read_gguf
 
     base = read_gguf(runtime_gguf(work.base, work.folder, progress=progress))
     pre = base.metadata.get("tokenizer.ggml.pre")  # a rebuilt tokenizer may not be recognised
@@ -127,8 +127,8 @@ def quantize(work: Work, progress: Progress) -> Any:
     from converters.base import load_base, runtime_gguf
     from converters.imatrix import importance_matrix
     from converters.quantize import quantize_best, table
-    from edgeslm.adapter_file import write_adapter
-    from edgeslm.gguf_file import read_gguf
+    from edgeslm.formats.gguf.adapter import write_adapter
+    from edgeslm.formats.gguf.info import read_gguf
 
     base = read_gguf(runtime_gguf(work.base, work.folder, progress=progress))
     rows = encoded(work, "train")[: work.recipe.quantize.imatrix_rows]
@@ -297,7 +297,7 @@ def require_passed(work: Work) -> None:
 
 def final_card(work: Work, base_sha256: str | None, *, tools: Sequence[str]) -> Card:
     """The card with scores and provenance; ``tools`` are packages whose versions it names."""
-    from edgeslm.card import Score
+    from edgeslm.formats.card import Score
 
     card = draft_card(work, written_calibration(work.read_report("quantize")))
     scores = work.read_report("verify")["scores"]
@@ -342,7 +342,7 @@ def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration
 
 def written_calibration(quantized: dict[str, Any]) -> Calibration | None:
     """The calibration that the quantize step has fitted."""
-    from edgeslm.card import Calibration
+    from edgeslm.formats.card import Calibration
 
     found = quantized["calibration"]
     return None if found is None else Calibration.model_validate(found)

@@ -22,7 +22,7 @@ from converters.training_loop import (
     best_device,
     best_dtype,
 )
-from edgeslm.card import ClassifyTask
+from edgeslm.formats.card import ClassifyTask
 from edgeslm.prompt import Tokenizer
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from converters.recipe import Gates, Recipe
 from converters.rows import Part, Row, by_part, rows_sha256
 from converters.scores import card_scores, scope_scores, share_by_category
 from edgeslm.answers import Prediction
-from edgeslm.card import ClassifyTask, Score
+from edgeslm.formats.card import ClassifyTask, Score
 from edgeslm.intervals import Estimate
 from edgeslm.scoring import (
     ENOUGH_ROWS,

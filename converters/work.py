@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from converters.recipe import Recipe
 from converters.rows import Part, Row, read_rows
 from edgeslm.errors import EdgeslmError
-from edgeslm.transfer import file_sha256, publish
+from edgeslm.formats.files import file_sha256, publish
 
 Step = Literal["data", "train", "merge", "export", "quantize", "verify", "pack"]
 STEPS: tuple[Step, ...] = ("data", "train", "merge", "export", "quantize", "verify", "pack")

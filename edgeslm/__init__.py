@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeslm.card import Card as Card
-    from edgeslm.card import PromptSpec as PromptSpec
     from edgeslm.cascade import Cascade as Cascade
     from edgeslm.classify import Classifier as Classifier
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.extract import Extractor as Extractor
+    from edgeslm.formats.card import Card as Card
+    from edgeslm.formats.card import PromptSpec as PromptSpec
     from edgeslm.model import Model as Model
     from edgeslm.model import load as load
     from edgeslm.onnx_model import OnnxClassifier as OnnxClassifier
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
-    "Card": "edgeslm.card",
+    "Card": "edgeslm.formats.card",
     "Cascade": "edgeslm.cascade",
     "CascadeAnswer": "edgeslm.results",
     "Classification": "edgeslm.results",
@@ -40,7 +40,7 @@ _PUBLIC = {
     "Model": "edgeslm.model",
     "OnnxClassifier": "edgeslm.onnx_model",
     "OnnxModel": "edgeslm.onnx_model",
-    "PromptSpec": "edgeslm.card",
+    "PromptSpec": "edgeslm.formats.card",
     "Tagger": "edgeslm.onnx_model",
     "Tags": "edgeslm.results",
     "Timing": "edgeslm.results",

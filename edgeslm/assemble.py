@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeslm.adapter_file import (
+from edgeslm.errors import CardError, EdgeslmError
+from edgeslm.formats.card import Card
+from edgeslm.formats.files import Progress, file_sha256, silent
+from edgeslm.formats.gguf.adapter import (
     AdapterInfo,
     Assembly,
     Mark,
@@ -18,13 +21,10 @@ from edgeslm.adapter_file import (
     read_adapter,
     write_adapter,
 )
-from edgeslm.card import Card
-from edgeslm.errors import CardError, EdgeslmError
-from edgeslm.gguf_file import GGUFInfo, read_gguf
-from edgeslm.gguf_header import TensorInfo
-from edgeslm.merge import merge_float, read_raw, read_rows, unwritable, write_merged
-from edgeslm.pack import remove_leftovers, write_card
-from edgeslm.transfer import Progress, file_sha256, silent
+from edgeslm.formats.gguf.header import TensorInfo
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
+from edgeslm.formats.gguf.merge import merge_float, read_raw, read_rows, unwritable, write_merged
+from edgeslm.formats.gguf.pack import remove_leftovers, write_card
 
 __all__ = ["assemble", "merge_float", "seal"]
 

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeslm.card import MAX_STEPS, Calibration, FieldCalibration
 from edgeslm.errors import CalibrationError
+from edgeslm.formats.card import MAX_STEPS, Calibration, FieldCalibration
 
 Floats = NDArray[np.float64]
 

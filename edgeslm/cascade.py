@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from edgeslm.cascade_call import Call
 from edgeslm.cascade_members import Member, MemberLike, as_fallback, as_members, close_all
 from edgeslm.errors import CalibrationError, CancelledError, CardError, EdgeslmError, InputError
+from edgeslm.formats.files import publish
+from edgeslm.formats.small_file import read_small
 from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.risk import Bound, fit_thresholds
-from edgeslm.small_file import read_small
-from edgeslm.transfer import publish
 
 #: the version of the file that `Cascade.save` writes
 CASCADE_FORMAT: Final = 1

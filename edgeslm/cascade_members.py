@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from edgeslm.card import Card
 from edgeslm.errors import CalibrationError, DeadlineError, EdgeslmError
+from edgeslm.formats.card import Card
 from edgeslm.model import load
 from edgeslm.results import Classification
 

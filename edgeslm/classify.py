@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from edgeslm.batch import DEFAULT_WIDTH, answer_all
-from edgeslm.card import LabelSpec, PromptSpec
 from edgeslm.decide import Rule
 from edgeslm.engine import Engine
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
+from edgeslm.formats.card import LabelSpec, PromptSpec
+from edgeslm.formats.text import Truncate, check_text
 from edgeslm.label_search import LabelTrie, search_labels
 from edgeslm.labels import score_labels, tokenize_labels
 from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.results import Classification, Timing
 from edgeslm.session import WORK, Session
 from edgeslm.steps import Steps, drive
-from edgeslm.texts import Truncate, check_text
 
 #: the likeliest label, with the model's own probabilities
 _LIKELIEST = Rule()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.card_facts import Bounds
+from edgeslm.formats.card_facts import Bounds
 
 if TYPE_CHECKING:
-    from edgeslm.card import Calibration, ClassifyTask
+    from edgeslm.formats.card import Calibration, ClassifyTask
 
 Scores = NDArray[Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.errors import InputTooLongError, ModelFileError
-from edgeslm.texts import Truncate
+from edgeslm.formats.text import Truncate
 
 T = TypeVar("T")
 

@@ -10,12 +10,12 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeslm.answers import Prediction
-from edgeslm.card import Card, ClassifyTask, Head, TagTask
 from edgeslm.errors import CancelledError, CardError, InputError, OutputError, ResourceError
+from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.gold import Gold, GoldKind, GoldRow, read_baseline
 from edgeslm.intervals import percentile
 from edgeslm.model import AnyModel, load
-from edgeslm.onnx_file import read_onnx
 from edgeslm.onnx_model import OnnxModel
 from edgeslm.results import Classification, Extraction, Tags
 from edgeslm.scoring import (

@@ -10,8 +10,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from edgeslm.card import FieldCalibration
 from edgeslm.decode import Choice
+from edgeslm.formats.card import FieldCalibration
 from edgeslm.results import Field
 
 _NAME = re.compile(r"[A-Za-z_\u0080-\ud7ff\ue000-\U0010ffff][\w\u0080-\ud7ff\ue000-\U0010ffff]*\Z")

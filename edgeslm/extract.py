@@ -11,7 +11,6 @@ from typing import Generic, Literal, TypeVar
 
 from edgeslm.alternatives import ListedValues, Weighed, weigh, with_weights
 from edgeslm.batch import DEFAULT_WIDTH, answer_all
-from edgeslm.card import FieldCalibration, PromptSpec, Style
 from edgeslm.closing import close_validly
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
 from edgeslm.errors import (
@@ -21,6 +20,8 @@ from edgeslm.errors import (
     OutputTruncatedError,
 )
 from edgeslm.evidence import calibrated, fields
+from edgeslm.formats.card import FieldCalibration, PromptSpec, Style
+from edgeslm.formats.text import Truncate, check_text
 from edgeslm.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.grounding import Grounded, ground, grounded_fields
 from edgeslm.prompt import Prompt, compile_prompt, fit_text
@@ -28,7 +29,6 @@ from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.session import WORK, Prefilled, Session
 from edgeslm.steps import Steps, drive
-from edgeslm.texts import Truncate, check_text
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]

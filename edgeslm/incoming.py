@@ -14,7 +14,7 @@ from edgeslm.errors import (
     PullError,
     ResourceError,
 )
-from edgeslm.transfer import Progress, file_sha256, publish
+from edgeslm.formats.files import Progress, file_sha256, publish
 from edgeslm.versions import Parts, Version
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from edgeslm.card import Card
 from edgeslm.errors import CardError, PullError
+from edgeslm.formats.card import Card
+from edgeslm.formats.files import Progress, silent
 from edgeslm.incoming import Assembler
 from edgeslm.model import is_onnx
 from edgeslm.registry import Entry, Registry
 from edgeslm.store import Store
-from edgeslm.transfer import Progress, silent
 
 
 class Assemble(Protocol):
@@ -98,7 +98,7 @@ def _card_of(path: Path) -> Card | None:
 
         with open_onnx(path) as model:
             return model.card
-    from edgeslm.gguf_file import read_gguf
+    from edgeslm.formats.gguf.info import read_gguf
 
     return read_gguf(path).card
 

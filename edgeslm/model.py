@@ -16,11 +16,11 @@ from edgeslm.store import Store
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from edgeslm.adapter_file import AdapterInfo
-    from edgeslm.card import Card, LabelSpec, PromptSpec
     from edgeslm.classify import Classifier
     from edgeslm.engine import Engine
     from edgeslm.extract import Extractor
+    from edgeslm.formats.card import Card, LabelSpec, PromptSpec
+    from edgeslm.formats.gguf.adapter import AdapterInfo
     from edgeslm.grounding import Grounded
     from edgeslm.onnx_model import OnnxModel
     from edgeslm.prefix_cache import PrefixCache, Weights
@@ -76,7 +76,7 @@ def _open_gguf(
     threads: int | None,
 ) -> Model:
     from edgeslm.engines.llama import LlamaEngine
-    from edgeslm.pack import check_card
+    from edgeslm.formats.gguf.pack import check_card
     from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
 
     limit = prefix_limit()
@@ -126,8 +126,8 @@ class Model:
         """
         from hashlib import sha256
 
-        from edgeslm.adapter_file import read_adapter
-        from edgeslm.pack import check_template
+        from edgeslm.formats.gguf.adapter import read_adapter
+        from edgeslm.formats.gguf.pack import check_template
         from edgeslm.prefix_cache import Weights
 
         store = Store()
@@ -182,8 +182,8 @@ class Model:
             SchemaError: the schema cannot be enforced in full.
             CardError: no schema was given and the model has no card with one.
         """
-        from edgeslm.card import ExtractTask, GenerateTask, Style
         from edgeslm.extract import DEFAULT_MAX_TOKENS, Extractor
+        from edgeslm.formats.card import ExtractTask, GenerateTask, Style
         from edgeslm.schema.schema import compile_schema
         from edgeslm.schema_prompt import default_prompt
 
@@ -236,9 +236,9 @@ class Model:
             LabelError: fewer than two labels, doubled or empty ones.
             CardError: no labels were given and the model has no card with some.
         """
-        from edgeslm.card import ClassifyTask
         from edgeslm.classify import Classifier, default_prompt
         from edgeslm.decide import Rule
+        from edgeslm.formats.card import ClassifyTask
 
         if labels is not None:
             specs = _label_specs(labels)
@@ -286,7 +286,7 @@ class Model:
 def _label_specs(labels: Sequence[str] | Mapping[str, str]) -> tuple[LabelSpec, ...]:
     from pydantic import ValidationError
 
-    from edgeslm.card import ClassifyTask, LabelSpec
+    from edgeslm.formats.card import ClassifyTask, LabelSpec
 
     if isinstance(labels, str):
         raise LabelError("labels are a list of names or a dict of name to description, not a str")

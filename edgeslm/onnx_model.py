@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.card_facts import LabelSet
 from edgeslm.decide import Decision, Rule, picked, sigmoid
 from edgeslm.encoder import Row, stack
 from edgeslm.engines.onnx import OnnxSession, load_library
@@ -27,14 +26,15 @@ from edgeslm.errors import (
     LabelError,
     ModelFileError,
 )
-from edgeslm.onnx_file import ONNXInfo, label_sets, read_onnx
+from edgeslm.formats.card_facts import LabelSet
+from edgeslm.formats.onnx.info import ONNXInfo, label_sets, read_onnx
+from edgeslm.formats.text import Truncate, check_text
 from edgeslm.onnx_reader import Reader, reader_of
 from edgeslm.results import Classification, Labels, Tags, Timing
-from edgeslm.texts import Truncate, check_text
 
 if TYPE_CHECKING:
-    from edgeslm.card import Card
-    from edgeslm.known import KnownInputs
+    from edgeslm.formats.card import Card
+    from edgeslm.formats.onnx.known_inputs import KnownInputs
 
 R = TypeVar("R")
 
@@ -187,7 +187,7 @@ def _read_beside(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row, KnownInp
     read, trial = reader_of(info, max_tokens)
     if info.known is None:
         return read, trial, None
-    from edgeslm.known import read_known  # most files know nothing
+    from edgeslm.formats.onnx.known_inputs import read_known  # most files know nothing
 
     return read, trial, read_known(info.known, info.label_count, where=str(info.path))
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from edgeslm.encoder import EncoderTokens, Row
-from edgeslm.onnx_file import ONNXInfo
-from edgeslm.texts import Truncate
+from edgeslm.formats.onnx.info import ONNXInfo
+from edgeslm.formats.text import Truncate
 
 #: one text's inputs; raises InputTooLongError where it is longer than may be read
 Reader = Callable[[str, Truncate], Row]

@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgeslm.errors import EdgeslmError, ModelFileError, PullError
+from edgeslm.formats.files import file_sha256, publish, require_room
 from edgeslm.machine import cache_home
-from edgeslm.transfer import file_sha256, publish, require_room
 
 #: megabytes that the folder may hold; 0 turns the cache off
 LIMIT_VARIABLE = "EDGESLM_PREFIX_CACHE_MB"

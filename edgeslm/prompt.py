@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeslm.card import PromptSpec
 from edgeslm.chat_template import TemplateRefusedError, render
 from edgeslm.engine import Vocab
 from edgeslm.errors import InputTooLongError, ModelFileError
-from edgeslm.texts import Truncate
+from edgeslm.formats.card import PromptSpec
+from edgeslm.formats.text import Truncate
 
 # Stand for the contents while the template renders, so that no content is ever
 # parsed for control tokens, or seen by the template's code.

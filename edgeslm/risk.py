@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgeslm.calibrate import risk_coverage
-from edgeslm.card import Share
 from edgeslm.errors import CalibrationError
+from edgeslm.formats.card import Share
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgeslm.card import PromptSpec
 from edgeslm.errors import SchemaError
+from edgeslm.formats.card import PromptSpec
 
 
 def default_prompt(schema: dict[str, Any]) -> PromptSpec:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeslm.answers import Bools, Fields, Labels, Prediction, ratio, statistic_of
 from edgeslm.calibrate import expected_calibration_error
-from edgeslm.card import CategoryScore
+from edgeslm.formats.card import CategoryScore
 from edgeslm.intervals import (
     Estimate,
     Statistic,

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeslm.answers import Bools, Floats, Ints, Labels, Prediction, ratio
-from edgeslm.card import Head
+from edgeslm.formats.card import Head
 from edgeslm.intervals import Estimate, Statistic, bootstrap, share
 from edgeslm.scoring import (
     ClassificationScores,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeslm.card import ClassifyTask, Example, TagTask
 from edgeslm.errors import InputError, OutputError
+from edgeslm.formats.card import ClassifyTask, Example, TagTask
 from edgeslm.model import AnyModel, load
 from edgeslm.results import Classification, Tags
 

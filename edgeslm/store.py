@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from edgeslm.errors import ModelNotFoundError, ModelNotPulledError, PullError
+from edgeslm.formats.files import SUFFIXES, Progress, file_sha256, megabytes, silent
 from edgeslm.incoming import Assembler, bring
-from edgeslm.transfer import SUFFIXES, Progress, file_sha256, megabytes, silent
 from edgeslm.versions import (
     LOCK,
     STATE,

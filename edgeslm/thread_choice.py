@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from edgeslm.formats.files import publish
+from edgeslm.formats.small_file import read_small
 from edgeslm.machine import cache_home
-from edgeslm.small_file import read_small
-from edgeslm.transfer import publish
 
 #: (rows, threads) -> the milliseconds that a batch of so many rows takes with so many threads
 Measure = Callable[[int, int], float]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeslm.transfer import SUFFIXES, Progress, Suffix, file_sha256, publish
+from edgeslm.formats.files import SUFFIXES, Progress, Suffix, file_sha256, publish
 
 STATE = "state.json"
 LOCK = "lock"

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeslm.errors import PullError
+from edgeslm.formats.files import SUFFIXES, Progress, append, chunks_of, require_room
 from edgeslm.registry import PypiSource
-from edgeslm.transfer import SUFFIXES, Progress, append, chunks_of, require_room
 
 _POLL_SECONDS = 0.2
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.adapter_file import Adapter, Factors
-from edgeslm.card import Card
-from edgeslm.gguf_file import GGUFInfo, read_gguf
+from edgeslm.formats.card import Card
+from edgeslm.formats.gguf.adapter import Adapter, Factors
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 
 TOKENS = [3 + (7 * i) % 400 for i in range(40)]
 CARD = Card.from_dict(

@@ -10,7 +10,7 @@ from typing import Any
 
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 #: numbers that hyperparameters must not be taken for granted to lie within
 NUMBERS = (0, 1, 2, 3, 5, 7, 63, 64, 65, 127, 255, 511, 513, 1025, 65_537, 2**24, 2**31, 2**32 - 1)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeslm.card import PromptSpec, Style
 from edgeslm.engine import Batch
 from edgeslm.extract import Extractor
+from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.schema.schema import compile_schema
 from edgeslm.session import Session

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lora_help import CARD
 
-from edgeslm.adapter_file import Adapter, Assembly, Factors, read_adapter, write_adapter
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
+from edgeslm.formats.gguf.adapter import Adapter, Assembly, Factors, read_adapter, write_adapter
 
 NAME = "blk.0.attn_q.weight"
 ASSEMBLY = {

@@ -17,14 +17,14 @@ from tiny_adapter import write_tiny_adapter
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
-from edgeslm.adapter_file import Assembly, Mark, Quantization
-from edgeslm.card import Card
 from edgeslm.engine import Batch, Logits
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.errors import CardError, EngineError, ModelFileError, ModelNotFoundError
+from edgeslm.formats.card import Card
+from edgeslm.formats.files import file_sha256
+from edgeslm.formats.gguf.adapter import Assembly, Mark, Quantization
 from edgeslm.model import Model
 from edgeslm.prefix_cache import LIMIT_VARIABLE
-from edgeslm.transfer import file_sha256
 
 LABELS = {"refund": "the customer wants money back", "billing": "the customer asks for an invoice"}
 TEXTS = ("the ice is thin", "my money, please", "where is the invoice")

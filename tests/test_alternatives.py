@@ -9,10 +9,10 @@ import pytest
 from scripted import PIECES, extractor_for
 
 from edgeslm.alternatives import ListedValues
-from edgeslm.card import PromptSpec, Style
 from edgeslm.engine import Batch
 from edgeslm.errors import DeadlineError
 from edgeslm.extract import Extractor
+from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.prompt import compile_prompt
 from edgeslm.schema.schema import compile_schema
 from edgeslm.session import Session

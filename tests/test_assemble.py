@@ -11,12 +11,12 @@ import pytest
 from lora_help import CARD, logits_of, random_adapter, weights_of, write_base
 
 import edgeslm.assemble
-from edgeslm.adapter_file import Adapter, Factors, Quantization, read_adapter, write_adapter
 from edgeslm.assemble import TOLERANCE, assemble, merge_float, seal
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError, PullError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.files import file_sha256
+from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, read_adapter, write_adapter
+from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store import Store
-from edgeslm.transfer import file_sha256
 
 Q4 = Quantization(file_type="Q4_0", embeddings="Q8_0")
 
@@ -85,7 +85,7 @@ def test_a_large_tensor_is_merged_in_parts_as_in_one(base, draft, tmp_path, monk
 def test_llama_cpp_answers_alike_beside_and_merged(tmp_path: Path, monkeypatch):
     # in float32 throughout: in front of 16-bit factors llama.cpp rounds the activations too
     monkeypatch.setattr(
-        "edgeslm.adapter_file._smallest_loss", lambda _: gguf.GGMLQuantizationType.F32
+        "edgeslm.formats.gguf.adapter._smallest_loss", lambda _: gguf.GGMLQuantizationType.F32
     )
     base, draft = write_base(tmp_path / "base.gguf"), tmp_path / "draft.gguf"
     write_adapter(draft, random_adapter(read_gguf(base)))
@@ -217,7 +217,7 @@ def test_what_does_not_fit_the_base_is_named(base: Path, tmp_path: Path, change,
 
 def test_a_full_disk_is_one_error_and_leaves_nothing(base, sealed, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "edgeslm.transfer.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})
+        "edgeslm.formats.files.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})
     )
     with pytest.raises(PullError, match="needed"):
         assemble(base, sealed, tmp_path / "again.gguf")

@@ -8,8 +8,8 @@ import pytest
 from edgeslm.bench import run as bench
 from edgeslm.bench.run import Options, Target, run
 from edgeslm.bench.schema import BenchReport, Energy, Footprint, RawTest, Start
-from edgeslm.card import Card
 from edgeslm.errors import InputError, MachineError, ModelFileError
+from edgeslm.formats.card import Card
 from tests import bench_help, tiny_onnx
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -15,7 +15,7 @@ from edgeslm.bench.facts import model_facts
 from edgeslm.bench.synthetic import SHAPES, Shape, synthetic, tensors, write
 from edgeslm.engine import Batch
 from edgeslm.errors import InputError, PullError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 LLAMA = Shape("llama", 2, 256, 4, 2, 512, 600, 1024, 10_000.0, tied=False)
 QWEN = Shape("qwen2", 2, 96, 3, 1, 160, 600, 1024, 10_000.0, tied=True)

@@ -15,8 +15,8 @@ from edgeslm.bench.correctness import judge
 from edgeslm.bench.inputs import Row, Workload, choose
 from edgeslm.bench.statistics import median, percentiles
 from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswered
-from edgeslm.card import Card
 from edgeslm.errors import CancelledError, InputError, InputTooLongError
+from edgeslm.formats.card import Card
 from edgeslm.model import Model
 from edgeslm.results import Timing
 from edgeslm.testing import ScriptedEngine

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgeslm.card import Card, ClassifyTask, ExtractTask, TagTask
-from edgeslm.card_facts import MAX_CARD_BYTES
 from edgeslm.errors import CardError
+from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, TagTask
+from edgeslm.formats.card_facts import MAX_CARD_BYTES
 
 BASE: dict[str, Any] = {
     "name": "router",

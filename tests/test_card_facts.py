@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.card import Card
-from edgeslm.card_facts import MAX_CARD_BYTES, Bounds, LabelSet, facts_of, read_facts
 from edgeslm.errors import CardError
-from edgeslm.onnx_file import read_onnx
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import MAX_CARD_BYTES, Bounds, LabelSet, facts_of, read_facts
+from edgeslm.formats.onnx.info import read_onnx
 
 SHA256 = "0123456789abcdef" * 4
 SPECIALISTS = sorted((Path(__file__).parent.parent / "edgeslm" / "specialists").glob("*.onnx"))

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.card import Card
 from edgeslm.cascade import Cascade
 from edgeslm.errors import (
     CalibrationError,
@@ -19,6 +18,7 @@ from edgeslm.errors import (
     InputTooLongError,
     ModelNotFoundError,
 )
+from edgeslm.formats.card import Card
 from edgeslm.model import Model
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine

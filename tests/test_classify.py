@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeslm import errors
-from edgeslm.card import Card
+from edgeslm.formats.card import Card
 from edgeslm.model import Model
 from edgeslm.session import FIRST_FREE
 from edgeslm.testing import ScriptedEngine

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tiny_adapter import write_tiny_adapter
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.card import Card
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.cli import inputs, main
 from edgeslm.errors import EngineError, InputError
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.model import Model
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine

@@ -11,11 +11,11 @@ from rich.console import Console
 from tiny_gguf import write_tiny_gguf
 
 from edgeslm import doctor as library
-from edgeslm.card import Card
 from edgeslm.cli import cli
 from edgeslm.cli import doctor as command
+from edgeslm.formats.card import Card
+from edgeslm.formats.gguf.pack import write_card
 from edgeslm.model import load
-from edgeslm.pack import write_card
 from tests.test_doctor import BUILD, HERE
 
 REPORT = library.Report(

@@ -11,9 +11,9 @@ import pytest
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm.cli.show
-from edgeslm.card import Card
 from edgeslm.cli import main
-from edgeslm.gguf_file import kv_bytes, read_gguf
+from edgeslm.formats.card import Card
+from edgeslm.formats.gguf.info import kv_bytes, read_gguf
 
 CARD = """
 name = "router"

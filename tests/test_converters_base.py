@@ -24,7 +24,7 @@ from converters.export import export_gguf, load_hf_tokenizer
 from converters.gguf_tokenizer import rebuild_tokenizer
 from converters.parity import float_parity, token_parity
 from edgeslm.errors import EdgeslmError, ModelFileError, RegistryError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store import Store
 
 ROWS = [Encoded("a", tuple(range(3, 90)), 8)]

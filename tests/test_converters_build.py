@@ -24,7 +24,7 @@ from converters.errors import GateError
 from converters.recipe import Recipe
 from converters.work import STEPS, Work
 from edgeslm.assemble import assemble
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 pytestmark = pytest.mark.slow  # a build is a dozen seconds
 

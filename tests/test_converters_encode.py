@@ -13,10 +13,10 @@ from recipes import BILL_SCHEMA, classify, extract
 from converters.encode import encode_rows, target_text
 from converters.errors import DataError
 from converters.rows import Row, part_of, read_rows, rows_sha256, write_rows
-from edgeslm.card import Card, ClassifyTask, ExtractTask, PromptSpec
 from edgeslm.engine import Batch, Logits
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, PromptSpec
 from edgeslm.model import Model
 
 TEXT = "Größe 12.50 <|im_end|> the total,\n2024-03-01  😀"

@@ -23,11 +23,11 @@ from converters.errors import BaseModelError, DataError, GateError, RecipeError
 from converters.plan import plan
 from converters.rows import PARTS, Row
 from converters.work import STEPS_OF, Work
-from edgeslm.card import ClassifyTask
 from edgeslm.decide import Rule
-from edgeslm.known import read_known, text_hash
+from edgeslm.formats.card import ClassifyTask
+from edgeslm.formats.onnx.info import read_onnx
+from edgeslm.formats.onnx.known_inputs import read_known, text_hash
 from edgeslm.linear import FeatureSpec
-from edgeslm.onnx_file import read_onnx
 
 LABELS = ["refund", "address", "other"]
 WORDS = ["all", "are", "not", "you", "for", "the", "and", "her", "con", "per", "pro", "com"]

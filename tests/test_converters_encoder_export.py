@@ -23,8 +23,8 @@ from converters.encoder_quantize import SCHEMES, quantize_best, quantize_onnx
 from converters.encoder_tables import LARGE_TABLE
 from converters.errors import BaseModelError, DataError, GateError
 from converters.onnx_logits import FileLogits
-from edgeslm.card import Card, ClassifyTask, TagTask
-from edgeslm.onnx_file import read_onnx
+from edgeslm.formats.card import Card, ClassifyTask, TagTask
+from edgeslm.formats.onnx.info import read_onnx
 
 #: so many that their embeddings are a large table
 WORDS = tuple(f"w{i}" for i in range(LARGE_TABLE // 32 + 1))

@@ -21,8 +21,8 @@ from converters.encoder_quantize import SCHEMES, quantize_onnx
 from converters.onnx_logits import FileLogits
 from converters.recipe import Encoder, Recipe
 from converters.rows import Row
-from edgeslm.card import Card, ClassifyTask
-from edgeslm.onnx_file import read_onnx
+from edgeslm.formats.card import Card, ClassifyTask
+from edgeslm.formats.onnx.info import read_onnx
 
 LABELS = ("refund", "address", "total")
 FEATURES = 30

@@ -25,7 +25,7 @@ from converters.encoder_quantize import quantize_onnx
 from converters.encoder_rounded import RoundedLinear, round_inputs, round_layers, round_weights
 from converters.encoder_tables import Bits
 from converters.onnx_logits import FileLogits
-from edgeslm.card import Card, ClassifyTask
+from edgeslm.formats.card import Card, ClassifyTask
 
 LABELS = ("refund", "address", "total")
 TEXTS = [" ".join(WORDS[4 + (i * k) % 6] for k in range(1, 2 + i % 9)) for i in range(30)]

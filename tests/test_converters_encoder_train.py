@@ -25,7 +25,7 @@ from converters.filter import read_examples
 from converters.recipe import Recipe
 from converters.rows import Row
 from converters.training_loop import Evaluation, History
-from edgeslm.transfer import silent
+from edgeslm.formats.files import silent
 
 LABELS = ["refund", "address", "total"]
 ROWS = [

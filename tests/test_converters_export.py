@@ -21,7 +21,7 @@ from converters.hf_folder import ARCHITECTURES
 from converters.hf_to_gguf import bundled_converter
 from converters.parity import float_parity
 from edgeslm.errors import PullError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 #: what a tokenizer trained by a test splits text by; its hash is nobody's
 PRE = "gpt-2"

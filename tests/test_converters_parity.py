@@ -19,9 +19,9 @@ from converters.parity import (
     prompt_parity,
     token_parity,
 )
-from edgeslm.card import PromptSpec
 from edgeslm.engines.llama_tokenizer import LlamaTokenizer
 from edgeslm.errors import EngineError, ModelFileError
+from edgeslm.formats.card import PromptSpec
 
 ROWS = [Encoded("a", tuple(range(3, 90)), 8), Encoded("b", (5, 6, 7, 8), 3)]
 

@@ -2,7 +2,7 @@
 
 from converters.predict import open_with_card, predict
 from converters.rows import Row
-from edgeslm.card import Card
+from edgeslm.formats.card import Card
 
 CARD = Card(name="tried", licence="MIT", task={"kind": "classify", "labels": ["billing", "refund"]})
 

@@ -17,7 +17,7 @@ from converters.recipe import Quantize
 from edgeslm.engine import Batch
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.engines.llama_quantize import quantize
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 ROWS = [
     Encoded("first", tuple(TOKENS), 30),

@@ -17,8 +17,8 @@ from converters import recipe_data
 from converters.errors import RecipeError
 from converters.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
 from converters.work import STEPS
-from edgeslm.card import ClassifyTask, TagTask
 from edgeslm.errors import EXIT_CODES
+from edgeslm.formats.card import ClassifyTask, TagTask
 from edgeslm.schema.schema import compile_schema
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,8 +7,8 @@ import pytest
 
 from converters.remember import TRIED, UNKNOWN, fit_prior, remember, remember_also
 from converters.rows import Row, commonest
-from edgeslm.card import ClassifyTask
-from edgeslm.known import known_inputs
+from edgeslm.formats.card import ClassifyTask
+from edgeslm.formats.onnx.known_inputs import known_inputs
 
 LABELS = ("a", "b", "c")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from converters.specialists import PAGE, RUNS, Specialist, page, specialists, write_page
-from edgeslm.adapter_file import Adapter, Factors, write_adapter
 from edgeslm.bench import saved
-from edgeslm.card import Calibration, Card, CategoryScore, Provenance, Score
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
+from edgeslm.formats.card import Calibration, Card, CategoryScore, Provenance, Score
+from edgeslm.formats.gguf.adapter import Adapter, Factors, write_adapter
 
 CARD = Card(
     name="support-tried",

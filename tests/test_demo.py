@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import edgeslm
-from edgeslm.card import Card, ClassifyTask, ExtractTask, LabelSpec
 from edgeslm.cli import main as edgeslm_main
+from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, LabelSpec
 from edgeslm.model import Model
 from edgeslm.testing import ScriptedEngine
 from examples import demo

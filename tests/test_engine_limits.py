@@ -18,7 +18,7 @@ from edgeslm.engine import Batch
 from edgeslm.engines.llama import LlamaEngine
 from edgeslm.engines.llama_memory import BATCH_SIZE, layers_that_fit, need
 from edgeslm.errors import CancelledError, DeadlineError, EngineError, ResourceError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 # --- stopping -------------------------------------------------------------------------------
 

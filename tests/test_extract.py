@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 from scripted import extractor_for
 
 from edgeslm import errors
-from edgeslm.card import Card
+from edgeslm.formats.card import Card
 from edgeslm.model import Model
 from edgeslm.schema_prompt import default_prompt
 from edgeslm.testing import ScriptedEngine

@@ -11,10 +11,10 @@ from tiny_gguf import write_tiny_gguf
 
 import edgeslm.cli.show
 from edgeslm.calibrate import fit_field
-from edgeslm.card import MAX_STEPS, Card, FieldCalibration
 from edgeslm.cli import main
 from edgeslm.errors import CardError
 from edgeslm.evidence import calibrated, field_of
+from edgeslm.formats.card import MAX_STEPS, Card, FieldCalibration
 from edgeslm.model import Model
 from edgeslm.results import Field
 from edgeslm.testing import ScriptedEngine

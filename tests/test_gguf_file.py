@@ -35,11 +35,11 @@ from raw_gguf import (
 )
 from tiny_gguf import CHATML, write_tiny_gguf
 
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, ModelFileError
-from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
-from edgeslm.gguf_format import FILE_TYPES, TENSOR_TYPES
-from edgeslm.gguf_header import ArrayInfo
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.gguf.constants import FILE_TYPES, TENSOR_TYPES
+from edgeslm.formats.gguf.header import ArrayInfo
+from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes, read_gguf
 
 GOOD = raw_gguf()
 

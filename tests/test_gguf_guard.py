@@ -9,8 +9,8 @@ import pytest
 from tiny_gguf import write_tiny_gguf
 
 from edgeslm.errors import ModelFileError
-from edgeslm.gguf_file import read_gguf
-from edgeslm.gguf_guard import refuse_fatal
+from edgeslm.formats.gguf.guard import refuse_fatal
+from edgeslm.formats.gguf.info import read_gguf
 
 TOKENS = [f"t{number}" for number in range(456)]
 

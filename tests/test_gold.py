@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from edgeslm.card import Head
 from edgeslm.errors import InputError
+from edgeslm.formats.card import Head
 from edgeslm.gold import GoldRow, read_baseline, read_gold
 from tests.test_evaluate import lines
 

@@ -9,8 +9,8 @@ from grammar_help import tokenizer
 from grounding_help import INVENTED, TEXT, Shop
 from scripted import extractor_for
 
-from edgeslm.card import Card, Style
 from edgeslm.errors import CardError, SchemaError
+from edgeslm.formats.card import Card, Style
 from edgeslm.grammar import lark_matcher
 from edgeslm.grounding import ground, grounded_fields
 from edgeslm.model import Model

@@ -11,9 +11,7 @@ import pytest
 from tiny_gguf import write_tiny_gguf
 
 from edgeslm import fetch, selftest
-from edgeslm.adapter_file import Adapter, Factors, Quantization, write_adapter
 from edgeslm.assemble import seal
-from edgeslm.card import Card
 from edgeslm.errors import (
     HashMismatchError,
     ModelFileError,
@@ -22,13 +20,15 @@ from edgeslm.errors import (
     RegistryError,
     ResourceError,
 )
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.card import Card
+from edgeslm.formats.files import require_room
+from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_adapter
+from edgeslm.formats.gguf.info import read_gguf
+from edgeslm.formats.gguf.pack import write_card
 from edgeslm.install import install
 from edgeslm.model import load
-from edgeslm.pack import write_card
 from edgeslm.registry import Entry, Registry
 from edgeslm.store import Store
-from edgeslm.transfer import require_room
 
 TEXT = "where is my money"
 

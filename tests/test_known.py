@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeslm.errors import CardError
-from edgeslm.known import known_inputs, read_known, text_hash
+from edgeslm.formats.onnx.known_inputs import known_inputs, read_known, text_hash
 
 SHARES = np.array([0.7, 0.2, 0.1])
 KNOWN = known_inputs(

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
-from edgeslm.card import LabelSpec, PromptSpec
 from edgeslm.classify import Classifier
 from edgeslm.decide import softmax
 from edgeslm.engine import Logits
 from edgeslm.errors import LabelError
+from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.label_search import UNDECIDED, LabelTrie, search_labels
 from edgeslm.labels import LabelTokens, score_labels, tokenize_labels
 from edgeslm.session import Session

@@ -10,7 +10,7 @@ from lora_help import weights_of, write_base
 
 from edgeslm.engines.llama_quantize import quantize
 from edgeslm.errors import EngineError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.gguf.info import read_gguf
 
 WEIGHT = "blk.0.ffn_up.weight"
 

@@ -22,9 +22,9 @@ from tiny_onnx import write_model as write
 
 from edgeslm.decide import softmax
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
-from edgeslm.known import known_inputs
+from edgeslm.formats.onnx.info import FEATURES_KEY, KNOWN_KEY
+from edgeslm.formats.onnx.known_inputs import known_inputs
 from edgeslm.linear import FeatureSpec, Terms
-from edgeslm.onnx_file import FEATURES_KEY, KNOWN_KEY
 from edgeslm.onnx_model import open_onnx
 
 

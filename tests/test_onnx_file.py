@@ -24,11 +24,11 @@ from tiny_onnx import (
     write_tiny_onnx,
 )
 
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
-from edgeslm.onnx_file import KIND_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY, read_onnx
-from edgeslm.onnx_parts import read_parts
-from edgeslm.onnx_wire import Fields, WireError
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.onnx.info import KIND_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY, read_onnx
+from edgeslm.formats.onnx.parts import read_parts
+from edgeslm.formats.onnx.wire import Fields, WireError
 
 MUTATIONS = 1000
 

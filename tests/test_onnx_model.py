@@ -30,8 +30,6 @@ from tiny_onnx import write_model as write
 
 import edgeslm
 from edgeslm import onnx_model, onnx_reader
-from edgeslm.card import Card
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.decide import sigmoid, softmax
 from edgeslm.engines.onnx import OnnxSession
 from edgeslm.errors import (
@@ -45,6 +43,8 @@ from edgeslm.errors import (
     ModelFileError,
 )
 from edgeslm.evaluate import task_of
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.onnx_model import OnnxModel, open_onnx
 from edgeslm.registry import Entry
 from edgeslm.results import Classification, Labels

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from raw_gguf import ENTRIES, raw_gguf, text_entry
 from tiny_gguf import CHATML, write_tiny_gguf
 
-import edgeslm.pack
-from edgeslm.card import Card
-from edgeslm.card_facts import CARD_KEY
+import edgeslm.formats.gguf.pack
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError, SchemaError
-from edgeslm.gguf_file import GGUFInfo, read_gguf
-from edgeslm.pack import check_card, read_card, write_card
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
+from edgeslm.formats.gguf.pack import check_card, read_card, write_card
 
 TEMPLATE_SHA = hashlib.sha256(CHATML.encode()).hexdigest()
 CLASSIFY = {"kind": "classify", "labels": ["billing", "refund"]}
@@ -262,7 +262,7 @@ def test_a_failing_disk_leaves_the_file_alone(model: Path, monkeypatch: pytest.M
 def test_weights_that_arrive_changed_are_not_accepted(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = edgeslm.pack._copy
+    copy = edgeslm.formats.gguf.pack._copy
 
     def flipping(reader: Any, writer: Any) -> str:
         digest = copy(reader, writer)
@@ -270,7 +270,7 @@ def test_weights_that_arrive_changed_are_not_accepted(
         writer.write(b"\xa5")
         return digest
 
-    monkeypatch.setattr(edgeslm.pack, "_copy", flipping)
+    monkeypatch.setattr(edgeslm.formats.gguf.pack, "_copy", flipping)
     before = sha256(model)
     with pytest.raises(EdgeslmError, match="reads back otherwise"):
         write_card(model, card(), model)
@@ -298,8 +298,8 @@ def test_permissions_are_kept_and_a_link_is_replaced(model: Path, tmp_path: Path
 _CHILD = """
 import sys, time
 from pathlib import Path
-import edgeslm.pack as pack
-from edgeslm.card import Card
+import edgeslm.formats.gguf.pack as pack
+from edgeslm.formats.card import Card
 stage, source = sys.argv[1], Path(sys.argv[2])
 def stop(*_):
     print("there", flush=True)

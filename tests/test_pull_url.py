@@ -11,9 +11,9 @@ from hub_server import HubServer
 
 from edgeslm import fetch
 from edgeslm.errors import PullError
+from edgeslm.formats.files import silent
 from edgeslm.registry import UNVERIFIED, Entry, UrlSource
 from edgeslm.store import Store
-from edgeslm.transfer import silent
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 

@@ -15,10 +15,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 import edgeslm
-from edgeslm.card import Style
 from edgeslm.decide import softmax
 from edgeslm.decode import Decoder
 from edgeslm.engine import Batch
+from edgeslm.formats.card import Style
 from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.labels import log_softmax_at, score_labels, tokenize_labels
 from edgeslm.schema.schema import compile_schema

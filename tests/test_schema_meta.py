@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from jsonschema_specifications import REGISTRY
 
-from edgeslm.card import Style
 from edgeslm.errors import OutputInvalidError, SchemaError
+from edgeslm.formats.card import Style
 from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslm.answers import Prediction
-from edgeslm.card import Head
+from edgeslm.formats.card import Head
 from edgeslm.scoring_tags import compare_tags, right_tags, score_tags
 
 KIND = Head(name="kind", labels=("bug", "wish"))

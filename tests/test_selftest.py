@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.card import Card
 from edgeslm.errors import SchemaError
+from edgeslm.formats.card import Card
 from edgeslm.model import Model
 from edgeslm.selftest import SelfTest, self_test, self_test_of
 from edgeslm.testing import ScriptedEngine

@@ -11,12 +11,12 @@ import edgeslm
 from converters.data import prepare
 from converters.recipe import read_recipe
 from converters.rows import read_rows
-from edgeslm.adapter_file import read_adapter
-from edgeslm.card import Card
 from edgeslm.errors import EdgeslmError
 from edgeslm.evaluate import answer_rows, answerer, score_answers, task_of
+from edgeslm.formats.card import Card
+from edgeslm.formats.gguf.adapter import read_adapter
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.gold import GoldRow
-from edgeslm.onnx_file import read_onnx
 from edgeslm.onnx_model import OnnxModel
 from edgeslm.registry import Entry, Registry
 from edgeslm.selftest import self_test

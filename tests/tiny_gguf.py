@@ -10,8 +10,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.card import Card
-from edgeslm.card_facts import CARD_KEY
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
 
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'"

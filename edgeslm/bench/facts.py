@@ -17,12 +17,12 @@ from edgeslm import doctor, machine
 from edgeslm.bench import limits, sensors
 from edgeslm.bench.nvidia import nvml
 from edgeslm.bench.schema import Device, MachineFacts, ModelFacts
-from edgeslm.gguf_file import GGUFInfo, read_gguf
+from edgeslm.formats.files import file_sha256
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.machine import Build, Machine
 from edgeslm.model import is_onnx
-from edgeslm.onnx_file import read_onnx
 from edgeslm.store import Store
-from edgeslm.transfer import file_sha256
 
 #: in the metadata of a model whose weights are random
 SYNTHETIC_KEY = "edgeslm.synthetic"

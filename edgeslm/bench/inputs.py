@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from edgeslm.bench import invented
-from edgeslm.card import Card, ClassifyTask, ExtractTask
 from edgeslm.errors import InputError
+from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
+from edgeslm.formats.small_file import read_small
 from edgeslm.model import AnyModel
 from edgeslm.results import Classification, Extraction, Tags
-from edgeslm.small_file import read_small
 
 #: a larger file of inputs is refused
 MAX_BYTES: Final = 64 * 1024 * 1024

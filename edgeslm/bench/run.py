@@ -16,12 +16,12 @@ from edgeslm.bench.footprint import footprint
 from edgeslm.bench.inputs import Workload, choose
 from edgeslm.bench.load import Request
 from edgeslm.bench.schema import BenchReport, MachineFacts, RawTest
-from edgeslm.card import Card
 from edgeslm.errors import EdgeslmError
-from edgeslm.gguf_file import read_gguf
+from edgeslm.formats.card import Card
+from edgeslm.formats.gguf.info import read_gguf
+from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.model import AnyModel, Model, is_onnx
 from edgeslm.model import load as load_model
-from edgeslm.onnx_file import read_onnx
 
 #: called with the part under way, and what of it is done and all there is
 Progress = Callable[[str, int, int], None]

@@ -15,8 +15,8 @@ from edgeslm.cli import for_people, print_line
 from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
+from edgeslm.formats.small_file import read_small
 from edgeslm.results import Classification, Extraction, Tags
-from edgeslm.small_file import read_small
 
 if TYPE_CHECKING:
     from edgeslm.model import AnyModel
@@ -173,7 +173,7 @@ def classify(
     A model that answers with several label sets has an object of these by name, heads.
     One that cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.card import TagTask
+    from edgeslm.formats.card import TagTask
     from edgeslm.model import load
 
     files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")

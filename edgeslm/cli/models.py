@@ -23,10 +23,10 @@ from rich.text import Text
 
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import EdgeslmError, PullError
+from edgeslm.formats.files import Progress, megabytes
 from edgeslm.install import install
 from edgeslm.registry import Entry, Registry
 from edgeslm.store import Installed, Store
-from edgeslm.transfer import Progress, megabytes
 
 
 @click.command()

@@ -11,8 +11,8 @@ import click
 
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
+from edgeslm.formats.small_file import TooLargeError, read_all, read_small
 from edgeslm.schema.document import MAX_BYTES, distinct
-from edgeslm.small_file import TooLargeError, read_all, read_small
 
 
 @click.command()

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.card import CategoryScore
 from edgeslm.cli import printable
 from edgeslm.evaluate import Report, Rival
+from edgeslm.formats.card import CategoryScore
 from edgeslm.intervals import Estimate
 from edgeslm.scoring import (
     NOT_ENOUGH,

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
 from edgeslm.cli import for_people, print_line, printable
-from edgeslm.gguf_file import GGUFInfo, kv_bytes, read_gguf
-from edgeslm.onnx_file import ONNXInfo, read_onnx
+from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
+from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes, read_gguf
+from edgeslm.formats.onnx.info import ONNXInfo, read_onnx
 
 #: the context that the memory shown is for, unless the model's own is smaller
 _CONTEXT = 2048
@@ -89,7 +89,7 @@ def pack(file: Path, card_file: Path, out: Path | None) -> None:
     The card is checked against the file before anything is written: its schema must
     be one that can be enforced, its labels distinct, its chat template this file's.
     """
-    from edgeslm.pack import read_card, write_card
+    from edgeslm.formats.gguf.pack import read_card, write_card
 
     target = out or file
     write_card(file, read_card(card_file), target)
@@ -155,7 +155,7 @@ def _onnx_rows(info: ONNXInfo) -> dict[str, str]:
 
 def _known_texts(info: ONNXInfo) -> int:
     """How many texts the file has answers for beside its model."""
-    from edgeslm.known import read_known
+    from edgeslm.formats.onnx.known_inputs import read_known
 
     if info.known is None:
         return 0

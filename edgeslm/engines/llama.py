@@ -28,8 +28,8 @@ from edgeslm.engines.llama_memory import (
 from edgeslm.engines.llama_tokenizer import no_space_prefix, tokenize
 from edgeslm.engines.llama_vocab import read_vocab
 from edgeslm.errors import EdgeslmError, EngineError, ModelFileError
-from edgeslm.gguf_file import read_gguf
-from edgeslm.gguf_guard import refuse_fatal
+from edgeslm.formats.gguf.guard import refuse_fatal
+from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.pace import Pace, thread_counts
 
 #: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from edgeslm import machine
-from edgeslm.adapter_file import ALPHA_KEY, AdapterInfo, read_adapter
 from edgeslm.engines.llama_library import llama_cpp, log
 from edgeslm.errors import EngineError, ModelFileError
-from edgeslm.gguf_file import GGUFInfo
-from edgeslm.gguf_guard import TENSOR_ALIGNMENT
-from edgeslm.gguf_header import shown
+from edgeslm.formats.gguf.adapter import ALPHA_KEY, AdapterInfo, read_adapter
+from edgeslm.formats.gguf.guard import TENSOR_ALIGNMENT
+from edgeslm.formats.gguf.header import shown
+from edgeslm.formats.gguf.info import GGUFInfo
 
 #: aLoRA changes only what follows these tokens, which this engine does not do
 _ALORA_KEY = "adapter.alora.invocation_tokens"

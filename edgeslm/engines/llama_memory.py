@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from edgeslm import machine
 from edgeslm.engines.llama_library import libggml, logger
-from edgeslm.gguf_file import GGUFInfo, kv_bytes
+from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes
 
 #: rows of one batch
 BATCH_SIZE = 512

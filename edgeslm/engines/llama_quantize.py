@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from edgeslm import machine
 from edgeslm.engines.llama_library import llama_cpp, log
 from edgeslm.errors import EngineError
-from edgeslm.gguf_file import GGUFInfo, read_gguf
-from edgeslm.gguf_format import FILE_TYPES, TENSOR_TYPES
+from edgeslm.formats.gguf.constants import FILE_TYPES, TENSOR_TYPES
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 
 _FILE_NUMBERS = {label: number for number, label in FILE_TYPES.items()}
 _TENSOR_NUMBERS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}

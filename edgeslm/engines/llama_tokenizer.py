@@ -13,8 +13,8 @@ from edgeslm.engine import Vocab
 from edgeslm.engines.llama_library import llama_cpp, log
 from edgeslm.engines.llama_vocab import read_vocab
 from edgeslm.errors import EngineError, ModelFileError
-from edgeslm.gguf_file import read_gguf
-from edgeslm.gguf_guard import refuse_fatal
+from edgeslm.formats.gguf.guard import refuse_fatal
+from edgeslm.formats.gguf.info import read_gguf
 
 
 class LlamaTokenizer:

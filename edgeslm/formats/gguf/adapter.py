@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgeslm import gguf_format as fmt
-from edgeslm.card import Card, Sha256, ShortText
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, ModelFileError
-from edgeslm.gguf_file import MAX_NAME
-from edgeslm.gguf_header import AGAIN, ArrayInfo, Header, HeaderReader, TensorInfo, shown
-from edgeslm.transfer import publish
+from edgeslm.formats.card import Card, Sha256, ShortText
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.files import publish
+from edgeslm.formats.gguf import constants as fmt
+from edgeslm.formats.gguf.header import AGAIN, ArrayInfo, Header, HeaderReader, TensorInfo, shown
+from edgeslm.formats.gguf.info import MAX_NAME
 
 Floats = NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from edgeslm.onnx_wire import Fields, WireError, number, text
+from edgeslm.formats.onnx.wire import Fields, WireError, number, text
 
 #: parts of a model that are looked at; an encoder of 6 layers has about 10,000
 _MAX_FIELDS: Final = 1_000_000

@@ -11,11 +11,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from edgeslm import gguf_format as fmt
-from edgeslm.card import Card
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import CardError, ModelFileError
-from edgeslm.gguf_header import AGAIN, ArrayInfo, HeaderReader, Layout, TensorInfo, shown
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.gguf import constants as fmt
+from edgeslm.formats.gguf.header import AGAIN, ArrayInfo, HeaderReader, Layout, TensorInfo, shown
 
 #: an architecture with a longer name is none
 MAX_NAME = 64

@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from edgeslm import gguf_format as fmt
-from edgeslm.adapter_file import AdapterInfo, Floats, read_adapter
-from edgeslm.card_facts import CARD_KEY
 from edgeslm.errors import EdgeslmError, ModelFileError
-from edgeslm.gguf_file import GGUFInfo, read_gguf
-from edgeslm.gguf_header import TensorInfo
-from edgeslm.pack import gguf_string, remove_leftovers
-from edgeslm.transfer import Progress, publish, require_room, silent
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.files import Progress, publish, require_room, silent
+from edgeslm.formats.gguf import constants as fmt
+from edgeslm.formats.gguf.adapter import AdapterInfo, Floats, read_adapter
+from edgeslm.formats.gguf.header import TensorInfo
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
+from edgeslm.formats.gguf.pack import gguf_string, remove_leftovers
 
 #: values of a tensor that are in memory at a time
 _CHUNK_VALUES = 4 * 1024 * 1024

@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from edgeslm.card import Card, ClassifyTask, TagTask
-from edgeslm.card_facts import CARD_KEY, MAX_CARD_BYTES
 from edgeslm.errors import CardError, EdgeslmError
-from edgeslm.gguf_file import GGUFInfo, read_gguf
-from edgeslm.gguf_format import MAGIC, STRING
+from edgeslm.formats.card import Card, ClassifyTask, TagTask
+from edgeslm.formats.card_facts import CARD_KEY, MAX_CARD_BYTES
+from edgeslm.formats.gguf.constants import MAGIC, STRING
+from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
+from edgeslm.formats.small_file import read_small
 from edgeslm.schema.schema import compile_schema
-from edgeslm.small_file import read_small
 
 _CHUNK = 4 * 1024 * 1024
 _COUNTS = struct.Struct("<4sIQQ")  # magic, version, tensors, metadata entries

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from edgeslm import gguf_format as fmt
 from edgeslm.errors import ModelFileError
+from edgeslm.formats.gguf import constants as fmt
 
 AGAIN = "the file is damaged: pull or copy it again"
 

@@ -11,16 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from edgeslm.card_facts import CARD_KEY, CardFacts, facts_of, read_facts
 from edgeslm.errors import CardError, ModelFileError
-from edgeslm.onnx_parts import Parts, Value, read_parts
-from edgeslm.onnx_wire import WireError
-from edgeslm.transfer import file_sha256
+from edgeslm.formats.card_facts import CARD_KEY, CardFacts, facts_of, read_facts
+from edgeslm.formats.files import file_sha256
+from edgeslm.formats.onnx.parts import Parts, Value, read_parts
+from edgeslm.formats.onnx.wire import WireError
 
 # `Card` takes longer to import than onnxruntime: functions import it, where the card itself is
 # asked for or holds what only `Card` can judge.
 if TYPE_CHECKING:
-    from edgeslm.card import Card
+    from edgeslm.formats.card import Card
 
 KIND_KEY: Final = "edgeslm.kind"
 TOKENIZER_KEY: Final = "edgeslm.tokenizer"
@@ -204,7 +204,7 @@ def _facts(path: Path, card_json: str) -> CardFacts:
 
 
 def _card(path: Path, card_json: str) -> Card:
-    from edgeslm.card import Card
+    from edgeslm.formats.card import Card
 
     return Card.from_json(card_json, where=str(path))
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edgeslm.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
 from edgeslm.errors import CardError
+from edgeslm.formats.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
 
 #: steps that the calibration of one field may have
 MAX_STEPS: Final = 50

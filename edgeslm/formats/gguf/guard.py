@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from edgeslm.errors import ModelFileError
-from edgeslm.gguf_file import GGUFInfo
-from edgeslm.gguf_format import U64
-from edgeslm.gguf_header import AGAIN, shown
+from edgeslm.formats.gguf.constants import U64
+from edgeslm.formats.gguf.header import AGAIN, shown
+from edgeslm.formats.gguf.info import GGUFInfo
 
 #: bytes; llama.cpp wants every tensor to begin at a multiple
 TENSOR_ALIGNMENT = 32

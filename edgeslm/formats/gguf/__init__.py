@@ -1,0 +1,1 @@
+"""GGUF files: their header, their card, adapters, merging and packing."""
