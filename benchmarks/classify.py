@@ -37,7 +37,7 @@ from benchmarks.run import CACHE, MODEL, UNSOUND, describe_setting
 from benchmarks.side_by_side import Given, Side, median_if_told, take_turns
 from benchmarks.subjects import LabelQuestion
 from edgeslm import cli
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.intervals import median_of, share
 from edgeslm.store import Store

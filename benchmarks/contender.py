@@ -24,8 +24,8 @@ def open_edgeslm(model: Path, threads: int | None) -> None:
     """Become edgeslm with its defaults, but for ``threads`` where given."""
     global _request, _decode  # a worker process is one contestant
     from edgeslm import Model
-    from edgeslm.engine import Batch
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.engine import Batch
+    from edgeslm.engines.llama.engine import LlamaEngine
 
     engine = LlamaEngine(model, threads=threads)
     extractor = Model(engine).extractor(Receipt)
@@ -52,7 +52,7 @@ def open_llama(model: Path) -> None:
 
     # The library has read its environment now; from here on edgeslm's may be set.
     from benchmarks.peer import CONTEXT, Peer
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
     from edgeslm.prompt import compile_prompt
     from edgeslm.schema.schema import compile_schema
     from edgeslm.schema_prompt import default_prompt

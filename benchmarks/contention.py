@@ -26,7 +26,8 @@ from benchmarks.models import requantized
 from benchmarks.receipts import ROOT
 from benchmarks.results import DEFAULTS, OWN, write
 from benchmarks.run import CACHE, KIND, MODEL, describe_setting
-from edgeslm import cli, machine
+from edgeslm import cli
+from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.store import Store
 

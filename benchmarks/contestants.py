@@ -12,7 +12,7 @@ from benchmarks.peer import Peer as InProcessPeer
 from benchmarks.peers.environments import ENVIRONMENTS, Peer, PeerError, ensure
 from benchmarks.peers.remote import Remote
 from benchmarks.side_by_side import Apart, InProcess, Own, Side
-from edgeslm import machine
+from edgeslm.engines.device import machine
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from benchmarks.right import RightModel, right_invoices
 from benchmarks.run import CACHE, MODEL, UNSOUND, describe_setting
 from benchmarks.side_by_side import Bare, compare
 from edgeslm import cli
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.store import Store
 

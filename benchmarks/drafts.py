@@ -13,7 +13,7 @@ from benchmarks.decode_results import Drafts, Overhead
 from benchmarks.receipts import FIELDS, Labelled, score
 from benchmarks.subjects import Subject, Task, receipt_subject
 from edgeslm import Extraction
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.intervals import median_of, share
 
 Tick = Callable[[], None]

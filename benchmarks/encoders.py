@@ -27,14 +27,14 @@ from typing import Any
 import click
 
 from benchmarks.receipts import ROOT
-from edgeslm.encoder import EncoderTokens, stack
-from edgeslm.engines.onnx import load_library
+from edgeslm.engines.device.machine import default_threads
+from edgeslm.engines.onnx.inputs import reader_of
+from edgeslm.engines.onnx.session import load_library
+from edgeslm.engines.onnx.tokens import EncoderTokens, stack
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.intervals import percentile
-from edgeslm.machine import default_threads
 from edgeslm.model import load
-from edgeslm.onnx_reader import reader_of
 from edgeslm.store import Store
 
 #: tokens of the texts, special ones included

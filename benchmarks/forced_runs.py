@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from benchmarks.tasks import Invoice, Receipt
-from edgeslm.engine import Engine, Vocab
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Engine, Vocab
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import Style
 from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.schema.schema import compile_schema

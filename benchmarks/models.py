@@ -18,7 +18,7 @@ def requantized(source: Path, kind: str, folder: Path) -> Path:
     Raises:
         EngineError: llama.cpp cannot quantize this file.
     """
-    from edgeslm.engines.llama_quantize import quantize
+    from edgeslm.engines.llama.quantize import quantize
 
     target = folder / f"{file_sha256(source)}-{kind}.gguf"
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.receipts import ROOT
 from benchmarks.tasks import Invoice, Receipt
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.extract import Extractor
 from edgeslm.model import Model
 from edgeslm.store import Store

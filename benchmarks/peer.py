@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import DEFAULTS, TUNED
-from edgeslm import machine
+from edgeslm.engines.device import machine
 
 # Importing it sets OpenMP and the log up as edgeslm needs them, before the library loads.
-from edgeslm.engines.llama_library import llama_cpp
+from edgeslm.engines.llama.library import llama_cpp
 from edgeslm.errors import EngineError
 
 #: the peer's default of 512 holds no prompt of these benchmarks

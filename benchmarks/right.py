@@ -23,8 +23,8 @@ from benchmarks.subjects import (
     invoices_in_words,
 )
 from edgeslm import Extraction
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EngineError
 
 

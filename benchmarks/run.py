@@ -26,8 +26,9 @@ from benchmarks.models import requantized
 from benchmarks.peer import Peer, describe_defaults
 from benchmarks.receipts import ROOT, SCORED, data_file, read_receipts
 from benchmarks.results import Run, Setting, write
-from edgeslm import cli, machine
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm import cli
+from edgeslm.engines.device import machine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.store import Store
 

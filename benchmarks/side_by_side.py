@@ -16,8 +16,8 @@ from benchmarks.peers.environments import PeerError
 from benchmarks.peers.remote import Remote
 from benchmarks.results import OWN, TUNED
 from benchmarks.subjects import Question, Task
-from edgeslm.engine import Batch
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EngineError
 from edgeslm.intervals import median_of
 

@@ -18,7 +18,7 @@ from benchmarks.receipts import ROOT, data_file, read_receipts
 from benchmarks.tasks import Invoice, Receipt
 from edgeslm import Extraction, Extractor, Model
 from edgeslm.classify import default_prompt as classify_prompt
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import ExtractTask, LabelSpec, PromptSpec
 from edgeslm.prompt import compile_prompt
 from edgeslm.results import Timing

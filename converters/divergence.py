@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.encode import Encoded
 from converters.errors import DataError
-from edgeslm.engine import Batch, Engine, Logits
+from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.formats.files import Progress, silent
 
 
@@ -108,7 +108,7 @@ def _opened(model: Path | Engine) -> Iterator[Engine]:
     if not isinstance(model, Path):
         yield model
         return
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
     engine = LlamaEngine(model)
     try:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from converters.errors import BaseModelError, require
 from converters.hf_folder import HFFolder, check_folder
-from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.errors import EdgeslmError, ModelFileError
 from edgeslm.formats.files import Progress, publish, require_room, silent
 

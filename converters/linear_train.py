@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 from converters.errors import DataError, RecipeError, require
 from converters.recipe import Recipe
 from converters.rows import Row
+from edgeslm.engines.onnx.features import (
+    MAX_FEATURES,
+    MAX_LETTERS,
+    FeatureSpec,
+    LinearFeatures,
+    Terms,
+)
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import publish
 from edgeslm.formats.onnx.info import FEATURES_KEY, KIND_KEY, KNOWN_KEY
 from edgeslm.formats.onnx.known_inputs import KnownInputs
-from edgeslm.linear import MAX_FEATURES, MAX_LETTERS, FeatureSpec, LinearFeatures, Terms
 
 #: the format's version of operators that the graph is written in
 OPSET: Final = 18

@@ -9,10 +9,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.encoder import Row, stack
-from edgeslm.engines.onnx import OnnxSession
+from edgeslm.engines.onnx.inputs import reader_of
+from edgeslm.engines.onnx.session import OnnxSession
+from edgeslm.engines.onnx.tokens import Row, stack
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.onnx_reader import reader_of
 
 Logits = NDArray[np.float32]
 

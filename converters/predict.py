@@ -28,7 +28,7 @@ def open_with_card(path: Path, card: Card) -> AnyModel:
 
         write_card(path, card)
         return open_onnx(path, gpu=False)
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
     return Model(LlamaEngine(path), card)
 

@@ -14,7 +14,7 @@ from converters.divergence import Divergence, divergences
 from converters.encode import Encoded
 from converters.errors import GateError
 from converters.recipe import Quantize
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
 from edgeslm.formats.files import Progress, publish, silent
 from edgeslm.formats.gguf.adapter import Floats, Quantization, QuantType
 from edgeslm.formats.gguf.info import read_gguf
@@ -22,7 +22,7 @@ from edgeslm.formats.gguf.info import read_gguf
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
 #: runs of each measurement, of which the median counts; single tokens of one run
 _RUNS, _DECODES = 3, 16
@@ -163,7 +163,7 @@ def _candidate_files(types: Sequence[QuantType], out: Path) -> Iterator[dict[Qua
 
 
 def _write(how: Quantization, source: Path, imatrix: Mapping[str, Floats], target: Path) -> None:
-    from edgeslm.engines.llama_quantize import quantize
+    from edgeslm.engines.llama.quantize import quantize
 
     quantize(
         source,
@@ -178,7 +178,7 @@ def _write(how: Quantization, source: Path, imatrix: Mapping[str, Floats], targe
 def _measured(
     file_type: QuantType, path: Path, distance: Divergence, rows: Sequence[Encoded]
 ) -> Candidate:
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
     prompt, answer = fmean(row.start for row in rows), fmean(len(row.answer) for row in rows)
     engine = LlamaEngine(path)

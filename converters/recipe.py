@@ -11,10 +11,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from converters.errors import RecipeError
 from converters.recipe_data import Closed, Data
+from edgeslm.engines.onnx.features import MAX_FEATURES
 from edgeslm.formats.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
 from edgeslm.formats.small_file import read_small
-from edgeslm.linear import MAX_FEATURES
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024

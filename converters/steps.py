@@ -43,7 +43,7 @@ def train(work: Work, progress: Progress) -> History:
     from converters.base import runtime_gguf
     from converters.curve import draw_curve
     from converters.train import train as run
-    from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+    from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
     forget_other_run(work)
     tokenizer = LlamaTokenizer(runtime_gguf(work.base, work.folder, progress=progress))
@@ -88,7 +88,7 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
     from converters.base import load_base, runtime_gguf
     from converters.export import export_gguf, load_hf_tokenizer
     from converters.parity import float_parity, prompt_parity, token_parity, weight_distance
-    from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+    from edgeslm.engines.llama.tokenizer import LlamaTokenizer
     from edgeslm.formats.gguf.info import read_gguf
 
     base = read_gguf(runtime_gguf(work.base, work.folder, progress=progress))
@@ -252,7 +252,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 def encoded(work: Work, part: Any) -> list[Encoded]:
     """Rows of a part as the runtime's tokens, at most as many as are compared or measured."""
     from converters.base import runtime_gguf
-    from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+    from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
     rows = work.rows(part)
     if part == "development":

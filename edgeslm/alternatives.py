@@ -12,12 +12,12 @@ import numpy as np
 
 from edgeslm.decide import softmax
 from edgeslm.decode import Choice, Decoded
-from edgeslm.engine import Engine
+from edgeslm.engines.engine import Engine
+from edgeslm.engines.steps import Steps
 from edgeslm.evidence import Leaf, byte_places, leaves
 from edgeslm.grammar import Matcher
 from edgeslm.labels import LabelTokens, score_labels
 from edgeslm.results import Field
-from edgeslm.steps import Steps
 
 #: sequences that the values of one leaf are evaluated in; more values take more batches
 MOST_FORKS = 4

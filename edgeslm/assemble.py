@@ -83,7 +83,7 @@ def seal(
         ModelFileError, CardError, PullError, EngineError, EdgeslmError: as `assemble`.
         SchemaError: the card's schema cannot be enforced.
     """
-    from edgeslm.engines.llama_library import llama_cpp
+    from edgeslm.engines.llama.library import llama_cpp
 
     info = read_adapter(draft)
     with _work_files(target) as (merged, made):
@@ -125,7 +125,7 @@ def _quantize(
     quantization: Quantization,
     progress: Progress,
 ) -> None:
-    from edgeslm.engines.llama_quantize import quantize
+    from edgeslm.engines.llama.quantize import quantize
 
     progress("quantizing", 0, None)
     quantize(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from edgeslm.engine import Batch, Engine, Logits
+from edgeslm.engines.engine import Batch, Engine, Logits
+from edgeslm.engines.steps import Steps, merge
 from edgeslm.errors import (
     CancelledError,
     DeadlineError,
@@ -20,7 +21,6 @@ from edgeslm.errors import (
 from edgeslm.leases import Lease
 from edgeslm.prompt import Prompt
 from edgeslm.session import Session
-from edgeslm.steps import Steps, merge
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.decide import Rule
-from edgeslm.engine import Engine
+from edgeslm.engines.engine import Engine
+from edgeslm.engines.steps import Steps, drive
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.formats.text import Truncate, check_text
@@ -22,7 +23,6 @@ from edgeslm.labels import score_labels, tokenize_labels
 from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.results import Classification, Timing
 from edgeslm.session import WORK, Session
-from edgeslm.steps import Steps, drive
 
 #: the likeliest label, with the model's own probabilities
 _LIKELIEST = Rule()

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.engine import Vocab
+from edgeslm.engines.engine import Vocab
 from edgeslm.errors import EngineError, OutputInvalidError
 from edgeslm.grammar import Matcher
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeslm import machine
+from edgeslm.engines.device import machine
+from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.errors import EdgeslmError
-from edgeslm.machine import Build, Machine
 from edgeslm.prefix_cache import prefix_folder, prefix_limit, used_bytes
 from edgeslm.registry import Registry, registry_files, user_registry
 from edgeslm.store import Store
@@ -224,7 +224,7 @@ def _build(findings: list[Finding]) -> Build | None:
 
 
 def _onnx(findings: list[Finding]) -> Onnx | None:
-    from edgeslm.engines.onnx import load_library, providers  # here, for they load numpy
+    from edgeslm.engines.onnx.session import load_library, providers  # here, for they load numpy
 
     try:
         return Onnx(load_library().__version__, providers())

@@ -13,6 +13,7 @@ from edgeslm.alternatives import ListedValues, Weighed, weigh, with_weights
 from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.closing import close_validly
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
+from edgeslm.engines.steps import Steps, drive
 from edgeslm.errors import (
     DeadlineError,
     EdgeslmError,
@@ -28,7 +29,6 @@ from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.session import WORK, Prefilled, Session
-from edgeslm.steps import Steps, drive
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]

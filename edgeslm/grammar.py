@@ -13,7 +13,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance._tokenizer import TokenizerWrapper
 from numpy.typing import NDArray
 
-from edgeslm.engine import Engine
+from edgeslm.engines.engine import Engine
 from edgeslm.errors import EngineError, InputError, SchemaError
 from edgeslm.formats.card import Style
 from edgeslm.schema.schema import Schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from edgeslm.engine import Engine
+from edgeslm.engines.engine import Engine
 
 
 @dataclass(slots=True, eq=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from edgeslm.classify import Classifier
-    from edgeslm.engine import Engine
+    from edgeslm.engines.engine import Engine
     from edgeslm.extract import Extractor
     from edgeslm.formats.card import Card, LabelSpec, PromptSpec
     from edgeslm.formats.gguf.adapter import AdapterInfo
@@ -75,7 +75,7 @@ def _open_gguf(
     gpu_layers: int | None,
     threads: int | None,
 ) -> Model:
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
     from edgeslm.formats.gguf.pack import check_card
     from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
 

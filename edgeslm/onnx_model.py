@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.decide import Decision, Rule, picked, sigmoid
-from edgeslm.encoder import Row, stack
-from edgeslm.engines.onnx import OnnxSession, load_library
+from edgeslm.engines.onnx.inputs import Reader, reader_of
+from edgeslm.engines.onnx.session import OnnxSession, load_library
+from edgeslm.engines.onnx.tokens import Row, stack
 from edgeslm.errors import (
     CardError,
     DeadlineError,
@@ -29,7 +30,6 @@ from edgeslm.errors import (
 from edgeslm.formats.card_facts import LabelSet
 from edgeslm.formats.onnx.info import ONNXInfo, label_sets, read_onnx
 from edgeslm.formats.text import Truncate, check_text
-from edgeslm.onnx_reader import Reader, reader_of
 from edgeslm.results import Classification, Labels, Tags, Timing
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edgeslm.engines.device.machine import cache_home
 from edgeslm.errors import EdgeslmError, ModelFileError, PullError
 from edgeslm.formats.files import file_sha256, publish, require_room
-from edgeslm.machine import cache_home
 
 #: megabytes that the folder may hold; 0 turns the cache off
 LIMIT_VARIABLE = "EDGESLM_PREFIX_CACHE_MB"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgeslm.chat_template import TemplateRefusedError, render
-from edgeslm.engine import Vocab
+from edgeslm.engines.engine import Vocab
 from edgeslm.errors import InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.formats.text import Truncate

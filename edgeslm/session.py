@@ -15,14 +15,14 @@ import numpy as np
 
 from edgeslm.draft import CopyDrafter, Marks
 from edgeslm.draft_length import BatchCost
-from edgeslm.engine import Engine, Logits
+from edgeslm.engines.engine import Engine, Logits
+from edgeslm.engines.steps import Steps, drive, run_steps
 from edgeslm.errors import DeadlineError, EngineError
 from edgeslm.grammar import GrammarTokenizer
 from edgeslm.leases import Leases
 from edgeslm.prefix_cache import PrefixCache, Weights
 from edgeslm.prefix_slots import PrefixSlots
 from edgeslm.prompt import Prompt
-from edgeslm.steps import Steps, drive, run_steps
 
 #: sequence 0 is the request's, the next ones keep fixed prompts; those after are lent to
 #: labels and to answers in progress

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeslm.engine import Batch, Logits, Vocab
+from edgeslm.engines.engine import Batch, Logits, Vocab
 from edgeslm.errors import CancelledError, DeadlineError, EngineError, ModelFileError
 
 #: the template scripted models use; the answer begins after its last line

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 import edgeslm
-from edgeslm.machine import describe, show_bytes
+from edgeslm.engines.device.machine import describe, show_bytes
 
 HERE = Path(__file__).resolve().parent
 TILL = ("till-1.txt", "till-2.txt")

@@ -11,13 +11,13 @@ from hypothesis import settings
 from tiny_gguf import write_tiny_gguf
 
 from benchmarks.models import requantized
-from edgeslm import thread_choice
+from edgeslm.engines.llama.engine import threads as thread_choice
 from edgeslm.errors import EdgeslmError
 from edgeslm.prefix_cache import LIMIT_VARIABLE
 from edgeslm.store import Store
 
 if TYPE_CHECKING:  # the library is loaded only by tests that need it
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
 # A busy machine makes one example in a thousand slow; how long a test may take is not its subject.
 settings.register_profile("edgeslm", deadline=None)
@@ -55,7 +55,7 @@ def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def engine(tiny_model: Path) -> Iterator[LlamaEngine]:
     """The tiny model, loaded for one test."""
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
     opened = LlamaEngine(tiny_model, threads=1)
     yield opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeslm.engine import Batch, Engine, Logits
+from edgeslm.engines.engine import Batch, Engine, Logits
 
 
 def tokens_of(length: int, start: int = 0) -> list[int]:

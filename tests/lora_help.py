@@ -67,7 +67,7 @@ def weights_of(path: Path) -> dict[str, np.ndarray]:
 
 def logits_of(path: Path, *, adapter: Path | None = None) -> np.ndarray:
     """The last logits behind TOKENS in float32 arithmetic, with the adapter loaded beside."""
-    from edgeslm.engines.llama_library import llama_cpp
+    from edgeslm.engines.llama.library import llama_cpp
 
     model = llama_cpp.llama_model_load_from_file(
         os.fsencode(path), llama_cpp.llama_model_default_params()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
 from edgeslm.extract import Extractor
 from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher

@@ -17,8 +17,8 @@ from tiny_adapter import write_tiny_adapter
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import CardError, EngineError, ModelFileError, ModelNotFoundError
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import file_sha256

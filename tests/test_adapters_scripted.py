@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.engine import Batch, Logits
+from edgeslm.engines.engine import Batch, Logits
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.prefix_cache import MIN_TOKENS, PrefixCache, Weights
 from edgeslm.prompt import Prompt

@@ -9,7 +9,7 @@ import pytest
 from scripted import PIECES, extractor_for
 
 from edgeslm.alternatives import ListedValues
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
 from edgeslm.errors import DeadlineError
 from edgeslm.extract import Extractor
 from edgeslm.formats.card import PromptSpec, Style

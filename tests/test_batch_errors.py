@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from batch_help import LABELS, SCHEMA, assert_free, model_of
 
-from edgeslm.engine import Batch, Logits
+from edgeslm.engines.engine import Batch, Logits
 from edgeslm.errors import (
     CancelledError,
     EdgeslmError,

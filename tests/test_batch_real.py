@@ -12,8 +12,8 @@ import pytest
 from conftest import CACHE, REAL_NAME
 
 from benchmarks.models import requantized
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
 from edgeslm.session import FIRST_FREE

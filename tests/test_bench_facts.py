@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm import machine
 from edgeslm.bench import facts, limits, sensors
 from edgeslm.bench.schema import Device, MachineFacts
+from edgeslm.engines.device import machine
+from edgeslm.engines.device.machine import Build
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.machine import Build
 
 BUILD = Build("0.3.36", "CPU : AVX2 = 1 | FMA = 1 | F16C = 1", False, ())
 FOUND = replace(

@@ -16,7 +16,7 @@ from edgeslm.bench.raw import (
     shapes,
 )
 from edgeslm.bench.schema import RawTest
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import InputError
 from edgeslm.testing import ScriptedEngine
 

@@ -13,7 +13,7 @@ from edgeslm.bench import synthetic as module
 from edgeslm.bench import vocabulary
 from edgeslm.bench.facts import model_facts
 from edgeslm.bench.synthetic import SHAPES, Shape, synthetic, tensors, write
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
 from edgeslm.errors import InputError, PullError
 from edgeslm.formats.gguf.info import read_gguf
 
@@ -28,7 +28,7 @@ def tiny_shapes(monkeypatch):
 
 @pytest.mark.parametrize("shape", [LLAMA, QWEN], ids=["llama", "qwen2"])
 def test_the_engine_loads_a_synthetic_model_and_decodes(tmp_path, shape):
-    from edgeslm.engines.llama import LlamaEngine
+    from edgeslm.engines.llama.engine import LlamaEngine
 
     path = tmp_path / "tiny.gguf"
     write(shape, path, name="tiny")

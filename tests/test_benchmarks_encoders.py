@@ -9,7 +9,7 @@ import pytest
 from tiny_onnx import LABELS, tokenizer_json, write_tiny_onnx
 
 from benchmarks import encoders
-from edgeslm.encoder import EncoderTokens
+from edgeslm.engines.onnx.tokens import EncoderTokens
 
 
 def test_each_call_comes_first_equally_often():

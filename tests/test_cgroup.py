@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import cgroup
+from edgeslm.engines.device import container as cgroup
 
 
 @pytest.fixture

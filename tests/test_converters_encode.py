@@ -13,9 +13,9 @@ from recipes import BILL_SCHEMA, classify, extract
 from converters.encode import encode_rows, target_text
 from converters.errors import DataError
 from converters.rows import Row, part_of, read_rows, rows_sha256, write_rows
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
-from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import LlamaEngine
+from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, PromptSpec
 from edgeslm.model import Model
 

@@ -24,10 +24,10 @@ from converters.plan import plan
 from converters.rows import PARTS, Row
 from converters.work import STEPS_OF, Work
 from edgeslm.decide import Rule
+from edgeslm.engines.onnx.features import FeatureSpec
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.formats.onnx.known_inputs import read_known, text_hash
-from edgeslm.linear import FeatureSpec
 
 LABELS = ["refund", "address", "other"]
 WORDS = ["all", "are", "not", "you", "for", "the", "and", "her", "con", "per", "pro", "com"]

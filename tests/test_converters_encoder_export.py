@@ -114,8 +114,8 @@ def test_another_activation_is_refused(model, tokenizer, tmp_path):
 
 
 def test_padding_changes_nothing(exported):
-    from edgeslm.encoder import stack
-    from edgeslm.engines.onnx import OnnxSession
+    from edgeslm.engines.onnx.session import OnnxSession
+    from edgeslm.engines.onnx.tokens import stack
 
     with FileLogits(exported) as opened:
         rows = [opened.read(text) for text in TEXTS]

@@ -9,9 +9,9 @@ from converters.errors import DataError, RecipeError
 from converters.linear_train import fit_features, train_linear, write_linear
 from converters.recipe import Recipe
 from converters.rows import Row
+from edgeslm.engines.onnx.features import LinearFeatures
 from edgeslm.formats.card import Card, ExtractTask
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.linear import LinearFeatures
 from edgeslm.onnx_model import open_onnx
 
 pytest.importorskip("sklearn", reason="the train extra is not installed")

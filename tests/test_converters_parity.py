@@ -19,7 +19,7 @@ from converters.parity import (
     prompt_parity,
     token_parity,
 )
-from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.formats.card import PromptSpec
 

@@ -14,9 +14,9 @@ from converters.encode import Encoded
 from converters.errors import DataError, GateError
 from converters.quantize import Speed, measure_speed, quantization, quantize_best, table
 from converters.recipe import Quantize
-from edgeslm.engine import Batch
-from edgeslm.engines.llama import LlamaEngine
-from edgeslm.engines.llama_quantize import quantize
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.engine import LlamaEngine
+from edgeslm.engines.llama.quantize import quantize
 from edgeslm.formats.gguf.info import read_gguf
 
 ROWS = [

@@ -18,7 +18,7 @@ from tiny_hf import write_tiny_hf
 
 from converters.fused import fuse
 from converters.rounded import RoundedWeights, round_q4_0
-from edgeslm.engines.llama_quantize import quantize as quantize_file
+from edgeslm.engines.llama.quantize import quantize as quantize_file
 from edgeslm.formats.gguf.info import read_gguf
 
 Q4_0 = gguf.GGMLQuantizationType.Q4_0

@@ -27,7 +27,7 @@ from converters.recipe import Recipe
 from converters.rows import Row
 from converters.train import with_adapter
 from converters.training_loop import Evaluation, History, schedule
-from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
 STATE = "checkpoint.safetensors"
 LABELS = ["refund", "address", "total"]

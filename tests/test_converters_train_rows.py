@@ -13,7 +13,7 @@ from tiny_gguf import write_tiny_gguf
 from converters import train
 from converters.base import load_base
 from converters.rows import Row
-from edgeslm.engines.llama_tokenizer import LlamaTokenizer
+from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
 
 def test_changed_copies_of_development_rows_are_scored_too(tmp_path: Path, monkeypatch):

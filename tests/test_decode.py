@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scripted import PIECES, matcher_for, prefilled
 
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
 from edgeslm.errors import CancelledError
 from edgeslm.testing import ScriptedEngine
 

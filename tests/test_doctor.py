@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import doctor, machine
+from edgeslm import doctor
+from edgeslm.engines.device import machine
 from edgeslm.errors import MachineError
 
 HERE = machine.Machine(

@@ -13,7 +13,7 @@ from test_decode import SCHEMAS
 from edgeslm.decode import Decoded, Decoder, seeded_sampler
 from edgeslm.draft import CopyDrafter, Marks
 from edgeslm.draft_length import MAX_DRAFT, BatchCost, DraftLength
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
 from edgeslm.testing import ScriptedEngine
 
 STRINGS = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_onnx import LABELS, tokenizer_json
 
-from edgeslm.encoder import EncoderTokens, stack
+from edgeslm.engines.onnx.tokens import EncoderTokens, stack
 from edgeslm.errors import (
     ModelFileError,
 )

@@ -13,10 +13,10 @@ import pytest
 from engine_help import feed, same, tokens_of
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm import machine
-from edgeslm.engine import Batch
-from edgeslm.engines.llama import LlamaEngine
-from edgeslm.engines.llama_memory import BATCH_SIZE, layers_that_fit, need
+from edgeslm.engines.device import machine
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.engine import LlamaEngine
+from edgeslm.engines.llama.memory import BATCH_SIZE, layers_that_fit, need
 from edgeslm.errors import CancelledError, DeadlineError, EngineError, ResourceError
 from edgeslm.formats.gguf.info import read_gguf
 

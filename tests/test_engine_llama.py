@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.engine import Batch
-from edgeslm.engines.llama import BATCH_SIZE, MAX_OUTPUTS, LlamaEngine
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.engine import BATCH_SIZE, MAX_OUTPUTS, LlamaEngine
 from edgeslm.errors import EngineError
 
 TEXTS = st.one_of(

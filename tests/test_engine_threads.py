@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from engine_help import feed, tokens_of
 
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import MAX_OUTPUTS, LlamaEngine
-from edgeslm.pace import Pace
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import MAX_OUTPUTS, LlamaEngine
+from edgeslm.engines.llama.pacing import Pace
 
 ROWS = (1, 2, 8, 48)
 

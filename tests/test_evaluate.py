@@ -8,12 +8,12 @@ import onnx
 import pytest
 
 from converters.linear_train import LinearModel, write_linear
+from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.errors import CardError, InputError
 from edgeslm.evaluate import evaluate, task_of
 from edgeslm.formats.card import Card, CategoryScore, Score
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.gold import read_gold
-from edgeslm.linear import FeatureSpec, Terms
 from edgeslm.model import Model, load
 from edgeslm.testing import ScriptedEngine
 from tests.tiny_onnx import write_mixed_onnx, write_tiny_onnx

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
 from edgeslm.decide import softmax
-from edgeslm.engine import Batch, Logits
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.steps import drive
 from edgeslm.errors import LabelError
 from edgeslm.labels import (
     LabelTokens,
@@ -21,7 +22,6 @@ from edgeslm.labels import (
     score_labels,
     tokenize_labels,
 )
-from edgeslm.steps import drive
 from edgeslm.testing import ScriptedEngine
 
 #: prefixes of each other, shared words, non-ASCII, one letter, long

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeslm.engines.onnx.features import FeatureSpec, LinearFeatures, Terms
 from edgeslm.errors import CardError
-from edgeslm.linear import FeatureSpec, LinearFeatures, Terms
 
 TEXTS = [
     "Where is my card? I ordered it two weeks ago",

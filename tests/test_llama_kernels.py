@@ -13,8 +13,8 @@ import pytest
 from engine_help import feed
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.engines.llama import LlamaEngine
-from edgeslm.engines.llama_kernels import leave_out_amx
+from edgeslm.engines.llama.engine import LlamaEngine
+from edgeslm.engines.llama.kernels import leave_out_amx
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there llama.cpp has AMX")
 
@@ -69,7 +69,7 @@ def test_a_build_without_such_a_table_is_left_as_it_is() -> None:
 
 
 def test_the_library_has_no_amx_once_the_engine_is_imported() -> None:
-    from edgeslm.engines.llama_library import libggml
+    from edgeslm.engines.llama.library import libggml
 
     assert not leave_out_amx(libggml)
 

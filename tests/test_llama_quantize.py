@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lora_help import weights_of, write_base
 
-from edgeslm.engines.llama_quantize import quantize
+from edgeslm.engines.llama.quantize import quantize
 from edgeslm.errors import EngineError
 from edgeslm.formats.gguf.info import read_gguf
 

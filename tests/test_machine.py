@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm import cgroup, machine, processor
+from edgeslm.engines.device import container, machine, processor
 from edgeslm.errors import MachineError, ResourceError
 
 GOOD_CHILD = (
@@ -34,7 +34,7 @@ def device(monkeypatch):
         monkeypatch.setattr(machine, "_affinity", lambda: cpus)
         monkeypatch.setattr(processor, "performance_cpus", lambda: fast and frozenset(fast))
         monkeypatch.setattr(processor, "threads_of_core", told_of(twice))
-        monkeypatch.setattr(cgroup, "cpu_quota", lambda: quota)
+        monkeypatch.setattr(container, "cpu_quota", lambda: quota)
 
     def told_of(twice):
         """Nothing is told of cores, or ``twice`` are the CPUs of those that run two threads."""
@@ -81,9 +81,9 @@ def test_describe_is_consistent():
 
 
 def test_available_memory_respects_the_container(monkeypatch):
-    monkeypatch.setattr(cgroup, "memory_room", lambda: 12345)
+    monkeypatch.setattr(container, "memory_room", lambda: 12345)
     assert machine.available_memory() == 12345
-    monkeypatch.setattr(cgroup, "memory_room", lambda: 1 << 60)
+    monkeypatch.setattr(container, "memory_room", lambda: 1 << 60)
     assert 0 < machine.available_memory() < 1 << 60
 
 

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_onnx import LABELS, card, encoder_model, metadata, write_model, write_tiny_onnx
 
-from edgeslm.engines.onnx import OnnxSession, load_library, providers
+from edgeslm.engines.onnx.session import OnnxSession, load_library, providers
 from edgeslm.errors import CancelledError, EngineError, ModelFileError
 
 CPU = "CPUExecutionProvider"

@@ -29,9 +29,9 @@ from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
 import edgeslm
-from edgeslm import onnx_model, onnx_reader
+from edgeslm import onnx_model
 from edgeslm.decide import sigmoid, softmax
-from edgeslm.engines.onnx import OnnxSession
+from edgeslm.engines.onnx.session import OnnxSession, inputs
 from edgeslm.errors import (
     CardError,
     DeadlineError,
@@ -260,7 +260,7 @@ def test_a_graph_loaded_beside_a_damaged_tokenizer_is_closed(
         raise ModelFileError("the tokenizer")
 
     monkeypatch.setattr(onnx_model, "OnnxSession", loaded)
-    monkeypatch.setattr(onnx_reader, "EncoderTokens", damaged)
+    monkeypatch.setattr(inputs, "EncoderTokens", damaged)
     threads = threading.active_count()
     with pytest.raises(ModelFileError, match="the tokenizer" if graph_loads else "the graph"):
         open_onnx(path)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm.pace import LARGE_BATCH, Pace, thread_counts
+from edgeslm.engines.llama.pacing import LARGE_BATCH, Pace, thread_counts
 
 #: milliseconds by thread count of one row, as measured with two cores (benchmarks/LOG.md)
 IDLE = {2: 6.4, 1: 10.7}

@@ -13,8 +13,8 @@ from tiny_gguf import write_tiny_gguf
 
 import edgeslm
 from edgeslm.doctor import examine
-from edgeslm.engine import Batch
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.prefix_cache import LIMIT_VARIABLE, MIN_TOKENS, PrefixCache, Weights, used_bytes
 from edgeslm.prompt import Prompt

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import processor
+from edgeslm.engines.device import processor
 
 AMD = """processor\t: 0
 model name\t: AMD EPYC

@@ -13,7 +13,7 @@ from test_chat_template import CHATML, FAMILIES, GEMMA
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import InputError, InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.formats.text import check_text

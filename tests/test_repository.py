@@ -40,8 +40,8 @@ PUBLIC = [
 
 #: the files that may import each of these
 ONLY = {
-    "llama_cpp": {"edgeslm/engines/llama_library.py", "edgeslm/engines/probe.py"},
-    "onnxruntime": {"edgeslm/engines/onnx.py"},
+    "llama_cpp": {"edgeslm/engines/llama/library.py", "edgeslm/engines/llama/probe.py"},
+    "onnxruntime": {"edgeslm/engines/onnx/session.py"},
     "llguidance": {"edgeslm/grammar.py", "edgeslm/schema/regex.py"},
     "torch": set(),
     "transformers": set(),

@@ -10,9 +10,9 @@ from scripted import extractor_for, matcher_for, prefilled
 
 from edgeslm import errors
 from edgeslm.decode import Decoder
-from edgeslm.engine import Batch
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.steps import drive
 from edgeslm.extract import MAX_RETRIES
-from edgeslm.steps import drive
 from edgeslm.testing import ScriptedEngine
 
 UNIQUE = {

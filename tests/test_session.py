@@ -14,8 +14,8 @@ from engine_help import same, tokens_of
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
-from edgeslm.engine import Batch, Logits
-from edgeslm.engines.llama import LlamaEngine
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import CancelledError, DeadlineError, EngineError
 from edgeslm.formats.card import Style
 from edgeslm.grammar import Grammar, GrammarTokenizer

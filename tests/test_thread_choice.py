@@ -17,12 +17,13 @@ from engine_help import feed, tokens_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm import cgroup, machine, processor, thread_choice
-from edgeslm.engines.llama import LlamaEngine
-from edgeslm.engines.llama_context import Context
-from edgeslm.engines.llama_memory import BATCH_SIZE
-from edgeslm.pace import LARGE_BATCH
-from edgeslm.thread_choice import PREFILL_ROWS, Choice, choose
+from edgeslm.engines.device import container, machine, processor
+from edgeslm.engines.llama.context import Context
+from edgeslm.engines.llama.engine import LlamaEngine
+from edgeslm.engines.llama.engine import threads as thread_choice
+from edgeslm.engines.llama.memory import BATCH_SIZE
+from edgeslm.engines.llama.pacing import LARGE_BATCH
+from edgeslm.engines.llama.threads import PREFILL_ROWS, Choice, choose
 
 #: as it was before conftest.py replaced it
 kept_or_measured = thread_choice.kept_or_measured
@@ -206,7 +207,7 @@ def test_a_folder_that_cannot_be_written_costs_a_measurement(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.write_text("a file where the folder should be")
-    with caplog.at_level("DEBUG", "edgeslm.thread_choice"):
+    with caplog.at_level("DEBUG", "edgeslm.engines.llama.threads"):
         assert ask() == (Choice(4, 8), True)
         assert ask() == (Choice(4, 8), True)
     assert {record.levelname for record in caplog.records} == {"DEBUG"}
@@ -249,7 +250,7 @@ def cores(home: Path, monkeypatch: pytest.MonkeyPatch) -> Cores:
         monkeypatch.setattr(machine, "_affinity", lambda: frozenset(range(count)))
         monkeypatch.setattr(processor, "performance_cpus", lambda: None)
         monkeypatch.setattr(processor, "threads_of_core", lambda _cpu: 1)
-        monkeypatch.setattr(cgroup, "cpu_quota", lambda: quota)
+        monkeypatch.setattr(container, "cpu_quota", lambda: quota)
 
     monkeypatch.setattr(thread_choice, "kept_or_measured", kept_or_measured)
     monkeypatch.setattr(thread_choice, "_SPREAD", math.inf)

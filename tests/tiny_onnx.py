@@ -12,11 +12,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.onnx.info import FEATURES_KEY, KNOWN_KEY
 from edgeslm.formats.onnx.known_inputs import known_inputs
-from edgeslm.linear import FeatureSpec, Terms
 
 LABELS = ("refund", "shipping", "billing")
 #: tasks of two heads, and of one with a label for what is out of scope

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.receipts import ROOT
 from benchmarks.results import TUNED
-from edgeslm import machine
+from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 
 ENVIRONMENTS = ROOT / ".cache" / "peers"

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from benchmarks.peers.counting import Decodes
-from edgeslm.engines.llama_kernels import leave_out_amx
+from edgeslm.engines.llama.kernels import leave_out_amx
 
 
 class Llama:

@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 
-from edgeslm import machine
 from edgeslm.bench.inputs import Workload
 from edgeslm.bench.schema import Footprint
+from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError, EngineError
 
 _TIMEOUT_S = 900.0
@@ -99,7 +99,7 @@ def peak_rss() -> int:
 
 def _free_gpu_memory() -> int | None:
     """Free bytes of the first GPU; None without one."""
-    from edgeslm.engines.llama_memory import free_gpu_memory, gpu_names
+    from edgeslm.engines.llama.memory import free_gpu_memory, gpu_names
 
     return free_gpu_memory() if gpu_names() else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from edgeslm import machine
+from edgeslm.engines.device import machine
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from edgeslm import machine
 from edgeslm.bench import correctness, energy, facts, load, raw, start, tasks
 from edgeslm.bench.compare import require_comparable
 from edgeslm.bench.footprint import footprint
 from edgeslm.bench.inputs import Workload, choose
 from edgeslm.bench.load import Request
 from edgeslm.bench.schema import BenchReport, MachineFacts, RawTest
+from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.info import read_gguf
@@ -239,7 +239,7 @@ class _Run:
     def _measure_engine(self) -> None:
         if is_onnx(self._target.path):
             return  # the tests are those of language models
-        from edgeslm.engines.llama import LlamaEngine
+        from edgeslm.engines.llama.engine import LlamaEngine
 
         threads = self._threads or machine.default_threads()
         layers = self._options.gpu_layers

@@ -24,7 +24,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     from edgeslm.model import load
 
     if task["path"].endswith(".gguf"):
-        importlib.import_module("edgeslm.engines.llama")
+        importlib.import_module("edgeslm.engines.llama.engine")
 
     imported = time.perf_counter()
     model = load(task["path"], threads=task["threads"])

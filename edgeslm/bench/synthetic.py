@@ -17,10 +17,10 @@ from filelock import FileLock
 
 from edgeslm.bench.facts import SYNTHETIC_KEY
 from edgeslm.bench.vocabulary import tokenizer
+from edgeslm.engines.device.machine import cache_home
 from edgeslm.errors import InputError, ModelFileError, PullError
 from edgeslm.formats.files import Progress, publish, require_room, silent
 from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.machine import cache_home
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from edgeslm.cli import for_people, print_line
 from edgeslm.doctor import Finding, Onnx, Report, examine
+from edgeslm.engines.device.machine import Build, Machine, show_bytes
 from edgeslm.errors import CardError, EdgeslmError
-from edgeslm.machine import Build, Machine, show_bytes
 
 if TYPE_CHECKING:  # it loads the inference library
     from edgeslm.selftest import SelfTest

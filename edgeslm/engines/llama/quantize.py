@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm import machine
-from edgeslm.engines.llama_library import llama_cpp, log
+from edgeslm.engines.device import machine
+from edgeslm.engines.llama.library import llama_cpp, log
 from edgeslm.errors import EngineError
 from edgeslm.formats.gguf.constants import FILE_TYPES, TENSOR_TYPES
 from edgeslm.formats.gguf.info import GGUFInfo, read_gguf

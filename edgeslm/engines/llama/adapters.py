@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edgeslm import machine
-from edgeslm.engines.llama_library import llama_cpp, log
+from edgeslm.engines.device import machine
+from edgeslm.engines.llama.library import llama_cpp, log
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.formats.gguf.adapter import ALPHA_KEY, AdapterInfo, read_adapter
 from edgeslm.formats.gguf.guard import TENSOR_ALIGNMENT

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeslm import machine, thread_choice
-from edgeslm.engine import Batch, Logits, Vocab
-from edgeslm.engines.llama_adapter import Adapters
-from edgeslm.engines.llama_context import CELL_BLOCK, Context
-from edgeslm.engines.llama_library import StopFlag, llama_cpp, log, logger
-from edgeslm.engines.llama_memory import (
+from edgeslm.engines.device import machine
+from edgeslm.engines.engine import Batch, Logits, Vocab
+from edgeslm.engines.llama.adapters import Adapters
+from edgeslm.engines.llama.context import CELL_BLOCK, Context
+from edgeslm.engines.llama.engine import threads as thread_choice
+from edgeslm.engines.llama.library import StopFlag, llama_cpp, log, logger
+from edgeslm.engines.llama.memory import (
     BATCH_SIZE,
     DEFAULT_CONTEXT,
     MAX_SEQUENCES,
@@ -25,12 +26,12 @@ from edgeslm.engines.llama_memory import (
     layers_that_fit,
     need,
 )
-from edgeslm.engines.llama_tokenizer import no_space_prefix, tokenize
-from edgeslm.engines.llama_vocab import read_vocab
+from edgeslm.engines.llama.pacing import Pace, thread_counts
+from edgeslm.engines.llama.tokenizer import no_space_prefix, tokenize
+from edgeslm.engines.llama.vocab import read_vocab
 from edgeslm.errors import EdgeslmError, EngineError, ModelFileError
 from edgeslm.formats.gguf.guard import refuse_fatal
 from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.pace import Pace, thread_counts
 
 #: Rows of logits of one batch. From 64 rows of a sequence on, flash attention on the
 #: CPU takes another path that rounds otherwise; below it, logits of Q4_0, Q4_1 and

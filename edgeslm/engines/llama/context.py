@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edgeslm.engine import Batch
-from edgeslm.engines.llama_library import BatchArrays, StopFlag, llama_cpp, log
-from edgeslm.engines.llama_memory import BATCH_SIZE, MAX_SEQUENCES
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.library import BatchArrays, StopFlag, llama_cpp, log
+from edgeslm.engines.llama.memory import BATCH_SIZE, MAX_SEQUENCES
 from edgeslm.errors import EngineError
 
 #: flash attention works in blocks of this many cells

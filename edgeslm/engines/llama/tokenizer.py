@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgeslm.engine import Vocab
-from edgeslm.engines.llama_library import llama_cpp, log
-from edgeslm.engines.llama_vocab import read_vocab
+from edgeslm.engines.engine import Vocab
+from edgeslm.engines.llama.library import llama_cpp, log
+from edgeslm.engines.llama.vocab import read_vocab
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.formats.gguf.guard import refuse_fatal
 from edgeslm.formats.gguf.info import read_gguf

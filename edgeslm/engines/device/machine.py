@@ -14,7 +14,8 @@ from typing import Any
 
 import platformdirs
 
-from edgeslm import cgroup, processor
+from edgeslm.engines.device import container as cgroup
+from edgeslm.engines.device import processor
 from edgeslm.errors import MachineError, ResourceError
 
 # psutil is imported where it is asked: it takes as long as the rest of this file, and a machine
@@ -267,7 +268,7 @@ def probe_build(command: Sequence[str] | None = None) -> Build:
     """
     import subprocess
 
-    probe = Path(__file__).parent / "engines" / "probe.py"
+    probe = Path(__file__).parents[1] / "llama" / "probe.py"
     try:
         child = subprocess.run(
             command or [sys.executable, "-P", str(probe)],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from edgeslm.engine import Vocab
-from edgeslm.engines.llama_library import llama_cpp
+from edgeslm.engines.engine import Vocab
+from edgeslm.engines.llama.library import llama_cpp
 
 
 def read_vocab(pointer: Any, chat_template: str | None) -> Vocab:

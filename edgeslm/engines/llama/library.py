@@ -10,9 +10,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm import machine
-from edgeslm.engine import Batch
-from edgeslm.engines.llama_kernels import leave_out_amx
+from edgeslm.engines.device import machine
+from edgeslm.engines.engine import Batch
+from edgeslm.engines.llama.kernels import leave_out_amx
 from edgeslm.errors import CancelledError, DeadlineError
 
 machine.prepare_openmp()

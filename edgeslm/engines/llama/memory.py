@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 
-from edgeslm import machine
-from edgeslm.engines.llama_library import libggml, logger
+from edgeslm.engines.device import machine
+from edgeslm.engines.llama.library import libggml, logger
 from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes
 
 #: rows of one batch

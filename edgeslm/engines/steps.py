@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
-from edgeslm.engine import Batch, Engine, Logits
+from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.errors import EdgeslmError
 
 R = TypeVar("R")

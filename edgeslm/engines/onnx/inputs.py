@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeslm.encoder import EncoderTokens, Row
+from edgeslm.engines.onnx.tokens import EncoderTokens, Row
 from edgeslm.formats.onnx.info import ONNXInfo
 from edgeslm.formats.text import Truncate
 
@@ -44,7 +44,10 @@ def _tokens(tokenizer_json: str, max_tokens: int, *, where: str) -> tuple[Reader
 
 
 def _features(spec_json: str, *, where: str) -> tuple[Reader, Row]:
-    from edgeslm.linear import FeatureSpec, LinearFeatures  # most encoders start without it
+    from edgeslm.engines.onnx.features import (  # most encoders start without it
+        FeatureSpec,
+        LinearFeatures,
+    )
 
     features = LinearFeatures(FeatureSpec.from_json(spec_json, where=where))
 

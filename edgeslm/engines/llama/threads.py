@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from edgeslm.engines.device.machine import cache_home
 from edgeslm.formats.files import publish
 from edgeslm.formats.small_file import read_small
-from edgeslm.machine import cache_home
 
 #: (rows, threads) -> the milliseconds that a batch of so many rows takes with so many threads
 Measure = Callable[[int, int], float]
@@ -40,7 +40,7 @@ _CLOCK_MS = 0.001
 _MAX_BYTES = 200
 _MAX_FILES = 256
 
-_log = logging.getLogger("edgeslm.thread_choice")
+_log = logging.getLogger("edgeslm.engines.llama.threads")
 
 
 @dataclass(frozen=True, slots=True)

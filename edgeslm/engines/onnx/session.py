@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslm.engines.device.machine import default_threads
 from edgeslm.errors import (
     CancelledError,
     EdgeslmError,
@@ -19,7 +20,6 @@ from edgeslm.errors import (
     ModelFileError,
     ResourceError,
 )
-from edgeslm.machine import default_threads
 
 Inputs = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
 

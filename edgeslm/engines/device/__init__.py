@@ -1,0 +1,1 @@
+"""What this device is: its processor, its memory, the limits of a container."""

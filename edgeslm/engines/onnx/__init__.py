@@ -1,0 +1,1 @@
+"""onnxruntime: what a graph reads, and a session. Alone imports onnxruntime."""
