@@ -22,11 +22,11 @@ from benchmarks.results import write
 from benchmarks.run import CACHE, KIND, MODEL, describe_setting
 from benchmarks.tasks import Receipt
 from edgeslm import cli
+from edgeslm.decoding.session import FIRST_FREE, WORK
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
-from edgeslm.session import FIRST_FREE, WORK
 from edgeslm.store import Store
 
 WIDTHS = (1, 2, 4, 8, 16)

@@ -52,8 +52,8 @@ def open_llama(model: Path) -> None:
 
     # The library has read its environment now; from here on edgeslm's may be set.
     from benchmarks.peer import CONTEXT, Peer
+    from edgeslm.decoding.prompt import compile_prompt
     from edgeslm.engines.llama.engine import LlamaEngine
-    from edgeslm.prompt import compile_prompt
     from edgeslm.schema.schema import compile_schema
     from edgeslm.schema_prompt import default_prompt
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from benchmarks.tasks import Invoice, Receipt
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.engines.engine import Engine, Vocab
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.schema.schema import compile_schema
 from edgeslm.store import Store
 

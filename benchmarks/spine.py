@@ -18,10 +18,10 @@ from benchmarks.results import INVOICE, OWN, RECEIPT, Comparison, Receipts, Side
 from benchmarks.tasks import Invoice, Receipt
 from converters import receipt_rules as rules
 from edgeslm import Extraction, Extractor, Model
+from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.intervals import median_of, percentile
-from edgeslm.prompt import compile_prompt
 from edgeslm.schema_prompt import default_prompt
 
 RECEIPT_TOKENS = 256

@@ -18,9 +18,9 @@ from benchmarks.receipts import ROOT, data_file, read_receipts
 from benchmarks.tasks import Invoice, Receipt
 from edgeslm import Extraction, Extractor, Model
 from edgeslm.classify import default_prompt as classify_prompt
+from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import ExtractTask, LabelSpec, PromptSpec
-from edgeslm.prompt import compile_prompt
 from edgeslm.results import Timing
 from edgeslm.schema.schema import compile_schema
 from edgeslm.schema_prompt import default_prompt

@@ -9,8 +9,8 @@ from typing import Any
 
 from converters.errors import DataError
 from converters.rows import Row
+from edgeslm.decoding.prompt import Prompt, Tokenizer, compile_prompt
 from edgeslm.formats.card import ClassifyTask, PromptSpec, Style, TagTask, Task
-from edgeslm.prompt import Prompt, Tokenizer, compile_prompt
 
 
 @dataclass(frozen=True, slots=True)

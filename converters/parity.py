@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from converters.encode import Encoded
 from converters.errors import BaseModelError, require
+from edgeslm.decoding.prompt import Tokenizer, compile_prompt
 from edgeslm.engines.engine import Batch, Engine
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.formats.card import PromptSpec
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.gguf.merge import read_rows
-from edgeslm.prompt import Tokenizer, compile_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

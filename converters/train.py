@@ -22,8 +22,8 @@ from converters.training_loop import (
     best_device,
     best_dtype,
 )
+from edgeslm.decoding.prompt import Tokenizer
 from edgeslm.formats.card import ClassifyTask
-from edgeslm.prompt import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgeslm.batch import DEFAULT_WIDTH, answer_all
 from edgeslm.decide import Rule
+from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
+from edgeslm.decoding.label_scores import score_labels, tokenize_labels
+from edgeslm.decoding.label_search import LabelTrie, search_labels
+from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
+from edgeslm.decoding.session import WORK, Session
 from edgeslm.engines.engine import Engine
 from edgeslm.engines.steps import Steps, drive
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.formats.text import Truncate, check_text
-from edgeslm.label_search import LabelTrie, search_labels
-from edgeslm.labels import score_labels, tokenize_labels
-from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.results import Classification, Timing
-from edgeslm.session import WORK, Session
 
 #: the likeliest label, with the model's own probabilities
 _LIKELIEST = Rule()

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeslm.decoding.sequences.prefix_files import prefix_folder, prefix_limit, used_bytes
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.errors import EdgeslmError
-from edgeslm.prefix_cache import prefix_folder, prefix_limit, used_bytes
 from edgeslm.registry import Registry, registry_files, user_registry
 from edgeslm.store import Store
 

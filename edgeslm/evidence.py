@@ -10,7 +10,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from edgeslm.decode import Choice
+from edgeslm.decoding.decoder import Choice
 from edgeslm.formats.card import FieldCalibration
 from edgeslm.results import Field
 

@@ -10,9 +10,12 @@ from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
 from edgeslm.alternatives import ListedValues, Weighed, weigh, with_weights
-from edgeslm.batch import DEFAULT_WIDTH, answer_all
-from edgeslm.closing import close_validly
-from edgeslm.decode import Decoded, Decoder, seeded_sampler
+from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
+from edgeslm.decoding.closing import close_validly
+from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
+from edgeslm.decoding.grammar import Grammar, Matcher, lark_matcher
+from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
+from edgeslm.decoding.session import WORK, Prefilled, Session
 from edgeslm.engines.steps import Steps, drive
 from edgeslm.errors import (
     DeadlineError,
@@ -23,12 +26,9 @@ from edgeslm.errors import (
 from edgeslm.evidence import calibrated, fields
 from edgeslm.formats.card import FieldCalibration, PromptSpec, Style
 from edgeslm.formats.text import Truncate, check_text
-from edgeslm.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.grounding import Grounded, ground, grounded_fields
-from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
-from edgeslm.session import WORK, Prefilled, Session
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from edgeslm.decoding.grammar import json_options
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.evidence import dates, numbers
 from edgeslm.formats.card import Style
-from edgeslm.grammar import json_options
 from edgeslm.schema.schema import Schema
 
 #: all of an answer, none of it, or these properties of its top level

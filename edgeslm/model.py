@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from edgeslm.classify import Classifier
+    from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
     from edgeslm.engines.engine import Engine
     from edgeslm.extract import Extractor
     from edgeslm.formats.card import Card, LabelSpec, PromptSpec
     from edgeslm.formats.gguf.adapter import AdapterInfo
     from edgeslm.grounding import Grounded
     from edgeslm.onnx_model import OnnxModel
-    from edgeslm.prefix_cache import PrefixCache, Weights
 
 M = TypeVar("M", bound="BaseModel")
 #: what ``load`` gives: for a .gguf file, and for an .onnx one
@@ -75,9 +75,14 @@ def _open_gguf(
     gpu_layers: int | None,
     threads: int | None,
 ) -> Model:
+    from edgeslm.decoding.sequences.prefix_files import (
+        PrefixCache,
+        Weights,
+        prefix_folder,
+        prefix_limit,
+    )
     from edgeslm.engines.llama.engine import LlamaEngine
     from edgeslm.formats.gguf.pack import check_card
-    from edgeslm.prefix_cache import PrefixCache, Weights, prefix_folder, prefix_limit
 
     limit = prefix_limit()
     weights = Weights(path, sha256)
@@ -101,7 +106,7 @@ class Model:
         saved: PrefixCache | None = None,
         weights: Weights | None = None,
     ) -> None:
-        from edgeslm.session import Session
+        from edgeslm.decoding.session import Session
 
         self.card = card
         self._session = Session(engine, saved)
@@ -126,9 +131,9 @@ class Model:
         """
         from hashlib import sha256
 
+        from edgeslm.decoding.sequences.prefix_files import Weights
         from edgeslm.formats.gguf.adapter import read_adapter
         from edgeslm.formats.gguf.pack import check_template
-        from edgeslm.prefix_cache import Weights
 
         store = Store()
         path = store.resolve(path)

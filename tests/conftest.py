@@ -11,9 +11,9 @@ from hypothesis import settings
 from tiny_gguf import write_tiny_gguf
 
 from benchmarks.models import requantized
+from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.engines.llama.engine import threads as thread_choice
 from edgeslm.errors import EdgeslmError
-from edgeslm.prefix_cache import LIMIT_VARIABLE
 from edgeslm.store import Store
 
 if TYPE_CHECKING:  # the library is loaded only by tests that need it

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.errors import OutputInvalidError
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine
 

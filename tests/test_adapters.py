@@ -17,6 +17,7 @@ from tiny_adapter import write_tiny_adapter
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
+from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import CardError, EngineError, ModelFileError, ModelNotFoundError
@@ -24,7 +25,6 @@ from edgeslm.formats.card import Card
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.adapter import Assembly, Mark, Quantization
 from edgeslm.model import Model
-from edgeslm.prefix_cache import LIMIT_VARIABLE
 
 LABELS = {"refund": "the customer wants money back", "billing": "the customer asks for an invoice"}
 TEXTS = ("the ice is thin", "my money, please", "where is the invoice")

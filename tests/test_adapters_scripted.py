@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeslm.decoding.prompt import Prompt
+from edgeslm.decoding.sequences.prefix_files import MIN_TOKENS, PrefixCache, Weights
+from edgeslm.decoding.session import WORK, Session
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.errors import EngineError, ModelFileError
-from edgeslm.prefix_cache import MIN_TOKENS, PrefixCache, Weights
-from edgeslm.prompt import Prompt
-from edgeslm.session import WORK, Session
 from edgeslm.testing import ScriptedEngine
 
 NAMES = (None, "one.gguf", "two.gguf")

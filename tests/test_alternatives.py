@@ -9,13 +9,13 @@ import pytest
 from scripted import PIECES, extractor_for
 
 from edgeslm.alternatives import ListedValues
+from edgeslm.decoding.prompt import compile_prompt
+from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
 from edgeslm.errors import DeadlineError
 from edgeslm.extract import Extractor
 from edgeslm.formats.card import PromptSpec, Style
-from edgeslm.prompt import compile_prompt
 from edgeslm.schema.schema import compile_schema
-from edgeslm.session import Session
 from edgeslm.testing import ScriptedEngine
 
 WORDS = ["the", "theme", "ab", "é"]

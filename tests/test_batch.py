@@ -13,7 +13,7 @@ from batch_help import LABELS, SCHEMA, assert_free, model_of, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.batch import DEFAULT_WIDTH
+from edgeslm.decoding.batching import DEFAULT_WIDTH
 from edgeslm.errors import (
     EdgeslmError,
     InputError,

@@ -117,7 +117,7 @@ def test_a_closed_model_ends_it():
 
 def test_a_deadline_is_each_text_s_own(monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("edgeslm.batch.time.monotonic", lambda: now)
+    monkeypatch.setattr("edgeslm.decoding.batching.time.monotonic", lambda: now)
     model, engine = model_of()
     evaluate = engine.evaluate
 

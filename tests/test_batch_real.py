@@ -12,11 +12,11 @@ import pytest
 from conftest import CACHE, REAL_NAME
 
 from benchmarks.models import requantized
+from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
-from edgeslm.session import FIRST_FREE
 from edgeslm.store import Store
 
 pytestmark = pytest.mark.real

@@ -8,8 +8,8 @@ import pytest
 
 from edgeslm.bench import start
 from edgeslm.bench.inputs import Row, Workload
+from edgeslm.decoding.sequences.prefix_files import MIN_TOKENS
 from edgeslm.errors import EngineError
-from edgeslm.prefix_cache import MIN_TOKENS
 
 PARTS = {"import": 10.0, "load": 20.0, "prefix": 30.0, "answer": 40.0}
 WORKLOAD = Workload("classify", (Row("a longer text"), Row("short")), "test", labels=("a", "b"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgeslm.chat_template import MAX_TEMPLATE, TemplateRefusedError, render
+from edgeslm.decoding.chat_template import MAX_TEMPLATE, TemplateRefusedError, render
 from edgeslm.errors import ModelFileError
 
 SYSTEM = {"role": "system", "content": "Be brief."}

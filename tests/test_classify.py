@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edgeslm import errors
+from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.formats.card import Card
 from edgeslm.model import Model
-from edgeslm.session import FIRST_FREE
 from edgeslm.testing import ScriptedEngine
 
 

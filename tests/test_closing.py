@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 from scripted import PIECES, extractor_for, matcher_for
 
-from edgeslm.closing import closing_tokens
+from edgeslm.decoding.closing import closing_tokens
 from edgeslm.errors import EngineError, OutputInvalidError
 from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine

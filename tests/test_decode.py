@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import PIECES, matcher_for, prefilled
 
-from edgeslm.decode import Decoded, Decoder, seeded_sampler
+from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
 from edgeslm.engines.engine import Batch
 from edgeslm.errors import CancelledError
 from edgeslm.testing import ScriptedEngine

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scripted import PIECES, matcher_for
 from test_decode import SCHEMAS
 
-from edgeslm.decode import Decoded, Decoder, seeded_sampler
-from edgeslm.draft import CopyDrafter, Marks
-from edgeslm.draft_length import MAX_DRAFT, BatchCost, DraftLength
+from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
+from edgeslm.decoding.drafts.drafter import CopyDrafter, Marks
+from edgeslm.decoding.drafts.length import MAX_DRAFT, BatchCost, DraftLength
 from edgeslm.engines.engine import Batch
 from edgeslm.testing import ScriptedEngine
 

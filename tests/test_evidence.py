@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import matcher_for, prefilled
 
-from edgeslm.decode import Choice, Decoder, seeded_sampler
+from edgeslm.decoding.decoder import Choice, Decoder, seeded_sampler
 from edgeslm.evidence import SpanFinder, dates, fields, leaves, numbers
 from edgeslm.testing import ScriptedEngine
 

@@ -7,9 +7,9 @@ import gc
 import pytest
 from grammar_help import accepts, answers, matcher, tokenizer
 
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
 from edgeslm.errors import EngineError
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 

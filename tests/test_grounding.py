@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import extractor_for
 
+from edgeslm.decoding.grammar import Matcher, lark_matcher
 from edgeslm.errors import InputError, OutputInvalidError, SchemaError
 from edgeslm.evidence import SpanFinder, leaves
 from edgeslm.formats.card import Card, Style
-from edgeslm.grammar import Matcher, lark_matcher
 from edgeslm.grounding import MAX_PATTERN_PARTS, ground
 from edgeslm.model import Model
 from edgeslm.schema.schema import compile_schema

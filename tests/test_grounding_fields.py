@@ -9,9 +9,9 @@ from grammar_help import tokenizer
 from grounding_help import INVENTED, TEXT, Shop
 from scripted import extractor_for
 
+from edgeslm.decoding.grammar import lark_matcher
 from edgeslm.errors import CardError, SchemaError
 from edgeslm.formats.card import Card, Style
-from edgeslm.grammar import lark_matcher
 from edgeslm.grounding import ground, grounded_fields
 from edgeslm.model import Model
 from edgeslm.schema.schema import compile_schema

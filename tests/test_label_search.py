@@ -13,13 +13,13 @@ from scripted import PIECES, prefilled
 
 from edgeslm.classify import Classifier
 from edgeslm.decide import softmax
+from edgeslm.decoding.label_scores import LabelTokens, score_labels, tokenize_labels
+from edgeslm.decoding.label_search import UNDECIDED, LabelTrie, search_labels
+from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Logits
 from edgeslm.engines.steps import drive
 from edgeslm.errors import LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
-from edgeslm.label_search import UNDECIDED, LabelTrie, search_labels
-from edgeslm.labels import LabelTokens, score_labels, tokenize_labels
-from edgeslm.session import Session
 from edgeslm.testing import ScriptedEngine
 
 Scored = tuple[NDArray[np.float64], int]

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
 from edgeslm.decide import softmax
-from edgeslm.engines.engine import Batch, Logits
-from edgeslm.engines.steps import drive
-from edgeslm.errors import LabelError
-from edgeslm.labels import (
+from edgeslm.decoding.label_scores import (
     LabelTokens,
     log_softmax_at,
     score_labels,
     tokenize_labels,
 )
+from edgeslm.engines.engine import Batch, Logits
+from edgeslm.engines.steps import drive
+from edgeslm.errors import LabelError
 from edgeslm.testing import ScriptedEngine
 
 #: prefixes of each other, shared words, non-ASCII, one letter, long

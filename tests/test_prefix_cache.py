@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from engine_help import tokens_of
 
-from edgeslm import prefix_cache
-from edgeslm.prefix_cache import MIN_TOKENS, PrefixCache, Weights, used_bytes
+from edgeslm.decoding.sequences import prefix_files
+from edgeslm.decoding.sequences.prefix_files import MIN_TOKENS, PrefixCache, Weights, used_bytes
 from edgeslm.store import Store
 
 WEIGHTS = "a" * 64
@@ -89,7 +89,7 @@ def test_a_file_of_another_version_is_made_anew(
 ) -> None:
     cache = cache_in(tmp_path)
     with monkeypatch.context() as older:
-        older.setattr(prefix_cache, "FORMAT", 0)
+        older.setattr(prefix_files, "FORMAT", 0)
         put(cache, state=b"in another form")
         assert cache.get(TOKENS) == b"in another form"
     assert cache.get(TOKENS) is None
@@ -265,13 +265,13 @@ def test_two_processes_share_the_folder(tmp_path: Path) -> None:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were hashed."""
     found = []
-    real = prefix_cache.file_sha256
+    real = prefix_files.file_sha256
 
     def note(path: Path) -> str:
         found.append(path)
         return real(path)
 
-    monkeypatch.setattr(prefix_cache, "file_sha256", note)
+    monkeypatch.setattr(prefix_files, "file_sha256", note)
     return found
 
 
@@ -316,7 +316,7 @@ def test_a_file_replaced_since_it_was_loaded_has_no_hash(
     if when == "before":
         replace(path)
     else:
-        monkeypatch.setattr(prefix_cache, "file_sha256", replace)
+        monkeypatch.setattr(prefix_files, "file_sha256", replace)
     assert loaded.sha256(tmp_path / "cache") is None
     put(PrefixCache(tmp_path / "cache", 10**6, loaded, IDENTITY))
     assert names(tmp_path / "cache", "*") == []

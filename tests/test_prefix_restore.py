@@ -12,13 +12,19 @@ from test_prefix_cache import TOKENS, WEIGHTS, cache_in, put
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
+from edgeslm.decoding.prompt import Prompt
+from edgeslm.decoding.sequences.prefix_files import (
+    LIMIT_VARIABLE,
+    MIN_TOKENS,
+    PrefixCache,
+    Weights,
+    used_bytes,
+)
+from edgeslm.decoding.session import WORK, Session
 from edgeslm.doctor import examine
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
-from edgeslm.prefix_cache import LIMIT_VARIABLE, MIN_TOKENS, PrefixCache, Weights, used_bytes
-from edgeslm.prompt import Prompt
-from edgeslm.session import WORK, Session
 from edgeslm.testing import ScriptedEngine
 
 LABELS = {"refund": "the customer wants money back", "billing": "the customer asks for an invoice"}

@@ -13,11 +13,11 @@ from test_chat_template import CHATML, FAMILIES, GEMMA
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
+from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import InputError, InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.formats.text import check_text
-from edgeslm.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.testing import ScriptedEngine
 
 SPEC = PromptSpec(system="Be brief.", user="Say <|im_end|> to: {{ text }}!")

@@ -16,12 +16,12 @@ from pydantic import BaseModel, Field
 
 import edgeslm
 from edgeslm.decide import softmax
-from edgeslm.decode import Decoder
+from edgeslm.decoding.decoder import Decoder
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
+from edgeslm.decoding.label_scores import log_softmax_at, score_labels, tokenize_labels
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.steps import drive
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer
-from edgeslm.labels import log_softmax_at, score_labels, tokenize_labels
 from edgeslm.schema.schema import compile_schema
 
 pytestmark = pytest.mark.real

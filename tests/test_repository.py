@@ -42,7 +42,7 @@ PUBLIC = [
 ONLY = {
     "llama_cpp": {"edgeslm/engines/llama/library.py", "edgeslm/engines/llama/probe.py"},
     "onnxruntime": {"edgeslm/engines/onnx/session.py"},
-    "llguidance": {"edgeslm/grammar.py", "edgeslm/schema/regex.py"},
+    "llguidance": {"edgeslm/decoding/grammar.py", "edgeslm/schema/regex.py"},
     "torch": set(),
     "transformers": set(),
     "peft": set(),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from scripted import extractor_for, matcher_for, prefilled
 
 from edgeslm import errors
-from edgeslm.decode import Decoder
+from edgeslm.decoding.decoder import Decoder
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.steps import drive
 from edgeslm.extract import MAX_RETRIES

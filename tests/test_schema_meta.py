@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jsonschema_specifications import REGISTRY
 
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
 from edgeslm.errors import OutputInvalidError, SchemaError
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine
 

@@ -12,8 +12,8 @@ from grammar_help import accepts, answers, matcher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeslm.decoding.grammar import Matcher
 from edgeslm.errors import OutputInvalidError, SchemaError
-from edgeslm.grammar import Matcher
 from edgeslm.schema.compiler import Compiler
 from edgeslm.schema.document import Document
 from edgeslm.schema.regex import other_than

@@ -14,15 +14,15 @@ from engine_help import same, tokens_of
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
+from edgeslm.decoding.prompt import Prompt
+from edgeslm.decoding.session import PREFIX_SLOTS, WORK, Session
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import CancelledError, DeadlineError, EngineError
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.model import Model
-from edgeslm.prompt import Prompt
 from edgeslm.schema.schema import compile_schema
-from edgeslm.session import PREFIX_SLOTS, WORK, Session
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from edgeslm.bench.inputs import Workload
 from edgeslm.bench.schema import Start
+from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.errors import EngineError
-from edgeslm.prefix_cache import LIMIT_VARIABLE
 from edgeslm.store import HOME_VARIABLE
 
 _TIMEOUT_S: Final = 900

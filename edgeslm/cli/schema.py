@@ -28,7 +28,7 @@ def schema(file: str, as_json: bool, open_objects: bool) -> None:
     check    on the finished value
     refused  not at all; the exit code is 7 and nothing would be inferred
     """
-    from edgeslm.grammar import check_grammar
+    from edgeslm.decoding.grammar import check_grammar
     from edgeslm.schema.schema import certify, compile_schema
 
     source = read_schema(file)

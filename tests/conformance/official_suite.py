@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
 from edgeslm.formats.card import Style
-from edgeslm.grammar import Grammar, GrammarTokenizer
 from edgeslm.schema.schema import Schema, compile_schema
 from edgeslm.testing import ScriptedEngine
 

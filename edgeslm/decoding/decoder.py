@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgeslm.draft import CopyDrafter
-from edgeslm.draft_length import BatchCost, DraftLength
+from edgeslm.decoding.drafts.drafter import CopyDrafter
+from edgeslm.decoding.drafts.length import BatchCost, DraftLength
+from edgeslm.decoding.grammar import Matcher
 from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.engines.steps import Steps, drive
 from edgeslm.errors import DeadlineError
-from edgeslm.grammar import Matcher
 
 #: logits after a position, and the tokens the grammar allows there -> the token to take
 Sampler = Callable[[Logits], int]

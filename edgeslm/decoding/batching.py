@@ -9,6 +9,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from edgeslm.decoding.prompt import Prompt
+from edgeslm.decoding.sequences.leases import Lease
+from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.engines.steps import Steps, merge
 from edgeslm.errors import (
@@ -18,9 +21,6 @@ from edgeslm.errors import (
     InputError,
     ResourceError,
 )
-from edgeslm.leases import Lease
-from edgeslm.prompt import Prompt
-from edgeslm.session import Session
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")

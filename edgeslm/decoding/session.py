@@ -13,16 +13,16 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
-from edgeslm.draft import CopyDrafter, Marks
-from edgeslm.draft_length import BatchCost
+from edgeslm.decoding.drafts.drafter import CopyDrafter, Marks
+from edgeslm.decoding.drafts.length import BatchCost
+from edgeslm.decoding.grammar import GrammarTokenizer
+from edgeslm.decoding.prompt import Prompt
+from edgeslm.decoding.sequences.leases import Leases
+from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
+from edgeslm.decoding.sequences.prefix_slots import PrefixSlots
 from edgeslm.engines.engine import Engine, Logits
 from edgeslm.engines.steps import Steps, drive, run_steps
 from edgeslm.errors import DeadlineError, EngineError
-from edgeslm.grammar import GrammarTokenizer
-from edgeslm.leases import Leases
-from edgeslm.prefix_cache import PrefixCache, Weights
-from edgeslm.prefix_slots import PrefixSlots
-from edgeslm.prompt import Prompt
 
 #: sequence 0 is the request's, the next ones keep fixed prompts; those after are lent to
 #: labels and to answers in progress

@@ -44,7 +44,7 @@ _ABANDONED_S = 3600
 #: a file that changed so lately could change again without getting another time
 _SETTLED_S = 2.0
 
-_log = logging.getLogger("edgeslm.prefix_cache")
+_log = logging.getLogger("edgeslm.decoding.sequences.prefix_files")
 
 
 class _DamagedError(Exception):

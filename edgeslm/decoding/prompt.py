@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeslm.chat_template import TemplateRefusedError, render
+from edgeslm.decoding.chat_template import TemplateRefusedError, render
 from edgeslm.engines.engine import Vocab
 from edgeslm.errors import InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec

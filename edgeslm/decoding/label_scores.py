@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslm.decoding.prompt import Tokenizer
 from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.engines.steps import Steps
 from edgeslm.errors import LabelError
-from edgeslm.prompt import Tokenizer
 
 LabelTokens = tuple[int, ...]
 

@@ -6,9 +6,9 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 
-from edgeslm.draft_length import MAX_DRAFT, DraftLength
-from edgeslm.draft_values import BORDER, Copied, ValueDrafter
-from edgeslm.grammar import Matcher
+from edgeslm.decoding.drafts.length import MAX_DRAFT, DraftLength
+from edgeslm.decoding.drafts.values import BORDER, Copied, ValueDrafter
+from edgeslm.decoding.grammar import Matcher
 
 #: tokens of the longest match that is looked for
 _LONGEST_MATCH = 4

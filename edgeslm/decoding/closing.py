@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslm.decoding.grammar import Matcher
 from edgeslm.engines.engine import Vocab
 from edgeslm.errors import EngineError, OutputInvalidError
-from edgeslm.grammar import Matcher
 
 R = TypeVar("R")
 

@@ -1,0 +1,1 @@
+"""A prompt, a grammar and a session: how tokens are decoded, and how labels are scored."""

@@ -1,0 +1,1 @@
+"""What is guessed ahead and verified in one batch: drafts and their length."""
