@@ -27,7 +27,7 @@ from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 WIDTHS = (1, 2, 4, 8, 16)
 LABELS = (

@@ -40,7 +40,7 @@ from edgeslm import cli
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.intervals import median_of, share
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 PARTS = ("8", "77", "starts")
 #: a run of fewer texts shows that all works; its numbers are not kept

@@ -29,7 +29,7 @@ from benchmarks.run import CACHE, KIND, MODEL, describe_setting
 from edgeslm import cli
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 EXAMPLES = ROOT / "examples"
 FIXED = "edgeslm, all threads always"

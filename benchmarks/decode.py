@@ -31,7 +31,7 @@ from benchmarks.side_by_side import Bare, compare
 from edgeslm import cli
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 PARTS = ("receipts", "invoices", "right", "overhead", "drafts")
 KINDS = ("Q4_0", "Q8_0", "Q4_K_M", "IQ4_NL", "F16")

@@ -35,7 +35,7 @@ from edgeslm.errors import EdgeslmError
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.intervals import percentile
 from edgeslm.model import load
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 #: tokens of the texts, special ones included
 LENGTHS = (16, 32)

@@ -18,7 +18,7 @@ from edgeslm.engines.engine import Engine, Vocab
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import Style
 from edgeslm.schema.schema import compile_schema
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 ANSWERS = 1000
 #: tokens after which a walk is given up; its runs up to there count

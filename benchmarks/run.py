@@ -30,7 +30,7 @@ from edgeslm import cli
 from edgeslm.engines.device import machine
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 MODEL = "smollm2-135m"
 KIND = "Q4_0"

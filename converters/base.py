@@ -15,7 +15,7 @@ from converters.hf_folder import TOKENIZER_FILES, check_folder
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.files import Progress, megabytes, silent
 from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

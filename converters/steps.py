@@ -69,9 +69,9 @@ def merge(work: Work, progress: Progress) -> list[Path]:
     from converters.adapter import read_peft
     from converters.base import load_base, runtime_gguf, save_hf
     from converters.merge import merge_hf
-    from edgeslm.assemble import merge_float
     from edgeslm.formats.gguf.adapter import write_adapter
     from edgeslm.formats.gguf.info import read_gguf
+    from edgeslm.store.assemble import merge_float
 
     base = runtime_gguf(work.base, work.folder, progress=progress)
     progress("merging with torch", 0, None)
@@ -232,7 +232,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
     """
     from converters.base import runtime_gguf
     from converters.quantize import quantization
-    from edgeslm.assemble import seal
+    from edgeslm.store.assemble import seal
 
     require_passed(work)
     base = runtime_gguf(work.base, work.folder, progress=progress)

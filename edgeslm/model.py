@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 
 from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 # The two kinds of model share little, and what one needs takes the other a third of a second to
 # import: functions import what is theirs.

@@ -14,7 +14,7 @@ from benchmarks.models import requantized
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.engines.llama.engine import threads as thread_choice
 from edgeslm.errors import EdgeslmError
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 if TYPE_CHECKING:  # the library is loaded only by tests that need it
     from edgeslm.engines.llama.engine import LlamaEngine

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from lora_help import CARD, logits_of, random_adapter, weights_of, write_base
 
-import edgeslm.assemble
-from edgeslm.assemble import TOLERANCE, assemble, merge_float, seal
+import edgeslm.store.assemble
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError, PullError
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, read_adapter, write_adapter
 from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.store import Store
+from edgeslm.store.assemble import TOLERANCE, assemble, merge_float, seal
+from edgeslm.store.store import Store
 
 Q4 = Quantization(file_type="Q4_0", embeddings="Q8_0")
 
@@ -173,7 +173,7 @@ def test_other_weights_are_beyond_the_tolerance(base: Path, sealed: Path, tmp_pa
         file.seek(info.layout.data + tensor.offset)
         file.write(bytes(18))  # a block of zeros
     with pytest.raises(EdgeslmError, match=r"blk\.1\.ffn_down\.weight"):
-        edgeslm.assemble._verify(info, read_gguf(merged), assembly)
+        edgeslm.store.assemble._verify(info, read_gguf(merged), assembly)
 
 
 def test_marks_of_other_tensors_are_refused(base: Path, sealed: Path, tmp_path: Path):

@@ -17,7 +17,7 @@ from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.model import Model
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 pytestmark = pytest.mark.real
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm import registry
 from edgeslm.cli import main
 from edgeslm.cli import models as command
+from edgeslm.store.store import registry
 
 
 @pytest.fixture

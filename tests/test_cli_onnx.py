@@ -16,10 +16,10 @@ from edgeslm.errors import (
     LabelError,
     PullError,
 )
-from edgeslm.install import install
-from edgeslm.registry import Entry, Registry
 from edgeslm.selftest import self_test_of
-from edgeslm.store import Store
+from edgeslm.store.install import install
+from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.store import Store
 
 
 def with_examples(folder: Path, expected: str) -> Path:

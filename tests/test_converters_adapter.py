@@ -20,9 +20,9 @@ from converters.adapter import read_peft, tensor_names
 from converters.base import load_base
 from converters.errors import BaseModelError
 from converters.merge import merge_hf
-from edgeslm.assemble import merge_float
 from edgeslm.formats.gguf.adapter import write_adapter
 from edgeslm.formats.gguf.info import read_gguf
+from edgeslm.store.assemble import merge_float
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

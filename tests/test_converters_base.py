@@ -25,7 +25,7 @@ from converters.gguf_tokenizer import rebuild_tokenizer
 from converters.parity import float_parity, token_parity
 from edgeslm.errors import EdgeslmError, ModelFileError, RegistryError
 from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 ROWS = [Encoded("a", tuple(range(3, 90)), 8)]
 

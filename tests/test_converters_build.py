@@ -23,8 +23,8 @@ from converters import build, steps
 from converters.errors import GateError
 from converters.recipe import Recipe
 from converters.work import STEPS, Work
-from edgeslm.assemble import assemble
 from edgeslm.formats.gguf.info import read_gguf
+from edgeslm.store.assemble import assemble
 
 pytestmark = pytest.mark.slow  # a build is a dozen seconds
 

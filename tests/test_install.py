@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm import fetch, selftest
-from edgeslm.assemble import seal
+from edgeslm import selftest
 from edgeslm.errors import (
     HashMismatchError,
     ModelFileError,
@@ -25,10 +24,11 @@ from edgeslm.formats.files import require_room
 from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_adapter
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.gguf.pack import write_card
-from edgeslm.install import install
 from edgeslm.model import load
-from edgeslm.registry import Entry, Registry
-from edgeslm.store import Store
+from edgeslm.store.assemble import seal
+from edgeslm.store.install import install
+from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.store import Store, fetch
 
 TEXT = "where is my money"
 

@@ -46,9 +46,9 @@ from edgeslm.evaluate import task_of
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.onnx_model import OnnxModel, open_onnx
-from edgeslm.registry import Entry
 from edgeslm.results import Classification, Labels
-from edgeslm.store import Store
+from edgeslm.store.registry import Entry
+from edgeslm.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -294,7 +294,7 @@ with edgeslm.load(sys.argv[1]) as model:
     print(model.classifier()("refund").label)
 print(*sorted({"llama_cpp", "llguidance", "gguf", "jinja2", "transformers", "torch", "onnx",
     "pydantic", "pydantic_core", "jsonschema_rs", "huggingface_hub", "httpx2", "filelock", "rich",
-    "edgeslm.card", "edgeslm.registry", "edgeslm.linear", "edgeslm.known", "_hashlib"}
+    "edgeslm.card", "edgeslm.store.registry", "edgeslm.linear", "edgeslm.known", "_hashlib"}
     & set(sys.modules)))
 """
 

@@ -16,7 +16,7 @@ from engine_help import tokens_of
 
 from edgeslm.decoding.sequences import prefix_files
 from edgeslm.decoding.sequences.prefix_files import MIN_TOKENS, PrefixCache, Weights, used_bytes
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 WEIGHTS = "a" * 64
 IDENTITY = {"engine": "one", "gpu": []}

@@ -11,10 +11,9 @@ import time
 import pytest
 from hub_server import COMMIT, HubServer
 
-from edgeslm import fetch
 from edgeslm.errors import HashMismatchError, PullError
-from edgeslm.registry import UNVERIFIED, Entry
-from edgeslm.store import Store
+from edgeslm.store.registry import UNVERIFIED, Entry
+from edgeslm.store.store import Store, fetch
 
 DATA = bytes(range(256)) * 8192  # 2 MiB
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -183,8 +182,8 @@ def test_no_server_there_is_one_clear_error(store, hub, monkeypatch, endpoint):
 _PULL = """
 import sys
 from pathlib import Path
-from edgeslm.registry import Entry
-from edgeslm.store import Store
+from edgeslm.store.registry import Entry
+from edgeslm.store.store import Store
 Store(Path(sys.argv[1])).pull(Entry.model_validate_json(sys.argv[2]))
 """
 

@@ -9,11 +9,10 @@ import httpx2
 import pytest
 from hub_server import HubServer
 
-from edgeslm import fetch
 from edgeslm.errors import PullError
 from edgeslm.formats.files import silent
-from edgeslm.registry import UNVERIFIED, Entry, UrlSource
-from edgeslm.store import Store
+from edgeslm.store.registry import UNVERIFIED, Entry, UrlSource
+from edgeslm.store.store import Store, fetch
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import wheel
 from edgeslm.errors import HashMismatchError, PullError
-from edgeslm.registry import UNVERIFIED, Entry
-from edgeslm.store import Store
+from edgeslm.store.registry import UNVERIFIED, Entry
+from edgeslm.store.store import Store, wheel
 
 DATA = b"weights" * 50_000
 

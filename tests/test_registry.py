@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import registry
 from edgeslm.errors import ModelNotFoundError, RegistryError
-from edgeslm.registry import (
+from edgeslm.store.registry import (
     Entry,
     FileSource,
     HubSource,
@@ -22,6 +21,7 @@ from edgeslm.registry import (
     parse_source,
     read_registry,
 )
+from edgeslm.store.store import registry
 
 ENTRY = """[[model]]
 name = "a"

@@ -18,9 +18,9 @@ from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.gold import GoldRow
 from edgeslm.onnx_model import OnnxModel
-from edgeslm.registry import Entry, Registry
 from edgeslm.selftest import self_test
-from edgeslm.store import Store
+from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EDGESLM_DATA", ROOT.parent / "shared" / "data"))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import fetch
 from edgeslm.errors import (
     HashMismatchError,
     ModelFileError,
@@ -20,8 +19,8 @@ from edgeslm.errors import (
     ModelNotPulledError,
     PullError,
 )
-from edgeslm.registry import UNVERIFIED, Entry, Registry
-from edgeslm.store import Store, default_home
+from edgeslm.store.registry import UNVERIFIED, Entry, Registry
+from edgeslm.store.store import Store, default_home, fetch
 
 OLD = b"old" * 100_000
 NEW = b"newer" * 300_000
@@ -174,12 +173,12 @@ def test_resolving_loads_no_network_library():
     check = """
 import sys
 from edgeslm.errors import EdgeslmError
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 try:
     Store().resolve("smollm2-135m")
 except EdgeslmError:
     pass
-assert not {"httpx2", "huggingface_hub", "urllib.request", "edgeslm.fetch"} & set(sys.modules)
+assert not {"httpx2", "huggingface_hub", "urllib.request", "edgeslm.store.fetch"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
 

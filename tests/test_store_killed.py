@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.incoming import Assembler
-from edgeslm.registry import UNVERIFIED, Entry
-from edgeslm.store import Store
+from edgeslm.store.incoming import Assembler
+from edgeslm.store.registry import UNVERIFIED, Entry
+from edgeslm.store.store import Store
 
 OLD = b"old" * 100_000
 NEW = b"newer" * 300_000
@@ -116,8 +116,8 @@ def test_killed_while_base_and_adapter_become_one_the_store_is_old_or_new(tmp_pa
 _TWO = """
 import sys
 from pathlib import Path
-from edgeslm.registry import Entry
-from edgeslm.store import Store
+from edgeslm.store.registry import Entry
+from edgeslm.store.store import Store
 entry = Entry.model_validate_json(sys.argv[2])
 for _ in range(5):
     print(Store(Path(sys.argv[1])).pull(entry, accept_new=True))
@@ -142,9 +142,9 @@ def test_two_pulls_at_once_do_not_harm_each_other(tmp_path):
 _TWO_INSTALLS = """
 import sys, time
 from pathlib import Path
-from edgeslm.install import install
-from edgeslm.registry import Registry, read_registry
-from edgeslm.store import Store
+from edgeslm.store.install import install
+from edgeslm.store.registry import Registry, read_registry
+from edgeslm.store.store import Store
 
 def assemble(base, adapter, target, *, progress):
     with Path(sys.argv[3]).open("a") as counted:

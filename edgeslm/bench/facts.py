@@ -23,7 +23,7 @@ from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.model import is_onnx
-from edgeslm.store import Store
+from edgeslm.store.store import Store
 
 #: in the metadata of a model whose weights are random
 SYNTHETIC_KEY = "edgeslm.synthetic"

@@ -19,7 +19,7 @@ from edgeslm.bench.inputs import Workload
 from edgeslm.bench.schema import Start
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.errors import EngineError
-from edgeslm.store import HOME_VARIABLE
+from edgeslm.store.store import HOME_VARIABLE
 
 _TIMEOUT_S: Final = 900
 #: megabytes that saved prefixes of a run may take: more than any single one

@@ -200,7 +200,7 @@ def _check_usage(
 def _targets(names: Sequence[str], synthetic: Sequence[str], progress: Progress) -> list[Target]:
     from edgeslm.bench.run import Target
     from edgeslm.bench.synthetic import synthetic as write_synthetic
-    from edgeslm.store import Store
+    from edgeslm.store.store import Store
 
     found = [Target(name, Store().resolve(name)) for name in dict.fromkeys(names)]
     for shape in dict.fromkeys(synthetic):

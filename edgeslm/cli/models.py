@@ -24,9 +24,9 @@ from rich.text import Text
 from edgeslm.cli import fail, for_people, print_line
 from edgeslm.errors import EdgeslmError, PullError
 from edgeslm.formats.files import Progress, megabytes
-from edgeslm.install import install
-from edgeslm.registry import Entry, Registry
-from edgeslm.store import Installed, Store
+from edgeslm.store.install import install
+from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.store import Installed, Store
 
 
 @click.command()

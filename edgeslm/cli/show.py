@@ -34,7 +34,7 @@ def show(model: str, as_json: bool) -> None:
     2048 tokens; the engine's working buffers come on top.
     """
     from edgeslm.model import is_onnx
-    from edgeslm.store import Store
+    from edgeslm.store.store import Store
 
     path = Store().resolve(model)
     if is_onnx(path):

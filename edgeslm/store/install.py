@@ -10,10 +10,10 @@ from typing import Protocol
 from edgeslm.errors import CardError, PullError
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import Progress, silent
-from edgeslm.incoming import Assembler
 from edgeslm.model import is_onnx
-from edgeslm.registry import Entry, Registry
-from edgeslm.store import Store
+from edgeslm.store.incoming import Assembler
+from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.store import Store
 
 
 class Assemble(Protocol):
@@ -23,7 +23,7 @@ class Assemble(Protocol):
 
 
 def _assemble(base: Path, adapter: Path, target: Path, *, progress: Progress) -> Path:
-    from edgeslm.assemble import assemble  # here, for it loads numpy
+    from edgeslm.store.assemble import assemble  # here, for it loads numpy
 
     return assemble(base, adapter, target, progress=progress)
 

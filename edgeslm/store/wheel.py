@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgeslm.errors import PullError
 from edgeslm.formats.files import SUFFIXES, Progress, append, chunks_of, require_room
-from edgeslm.registry import PypiSource
+from edgeslm.store.registry import PypiSource
 
 _POLL_SECONDS = 0.2
 

@@ -15,10 +15,10 @@ from edgeslm.errors import (
     ResourceError,
 )
 from edgeslm.formats.files import Progress, file_sha256, publish
-from edgeslm.versions import Parts, Version
+from edgeslm.store.versions import Parts, Version
 
 if TYPE_CHECKING:
-    from edgeslm.registry import Entry
+    from edgeslm.store.registry import Entry
 
 _INCOMING = "incoming"
 
@@ -57,7 +57,7 @@ def bring(
         HashMismatchError: what arrived is not what the registry names or was pinned.
         PullError: it did not arrive, could not be assembled, or ``verify_hook`` refused it.
     """
-    from edgeslm.fetch import discard  # so that inference loads no network library
+    from edgeslm.store.fetch import discard  # so that inference loads no network library
 
     incoming = folder / _INCOMING
     incoming.mkdir(exist_ok=True)
@@ -95,8 +95,8 @@ def _fetch_verified(
     part: Path, entry: Entry, *, wanted: str | None, from_file: Path | None, progress: Progress
 ) -> str:
     """Bring the entry's file to ``part``; returns its sha256, which is what it should be."""
-    from edgeslm.fetch import discard, fetch
-    from edgeslm.registry import FileSource, parse_source
+    from edgeslm.store.fetch import discard, fetch
+    from edgeslm.store.registry import FileSource, parse_source
 
     source = parse_source(entry.source) if from_file is None else FileSource(from_file)
     if from_file is not None:

@@ -1,0 +1,1 @@
+"""Where models lie and how they come there: registry, fetching, versions, assembling."""
