@@ -25,7 +25,6 @@ from pydantic import BaseModel, ConfigDict
 
 from converters.rows import read_rows
 from edgeslm.answers import Prediction
-from edgeslm.calibrate import risk_coverage
 from edgeslm.cascade import Cascade
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.files import publish
@@ -33,6 +32,7 @@ from edgeslm.intervals import Estimate, bootstrap, percentile, share
 from edgeslm.model import AnyModel, load
 from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.scoring import Comparison, compare
+from edgeslm.tasks.calibration import risk_coverage
 
 #: texts that every system answers before time is taken
 _WARM_UP = 20

@@ -55,7 +55,7 @@ def open_llama(model: Path) -> None:
     from edgeslm.decoding.prompt import compile_prompt
     from edgeslm.engines.llama.engine import LlamaEngine
     from edgeslm.schema.schema import compile_schema
-    from edgeslm.schema_prompt import default_prompt
+    from edgeslm.tasks.extraction.prompt import default_prompt
 
     schema = compile_schema(Receipt).source
     tokenizer = LlamaEngine(model, context_size=1, threads=1)

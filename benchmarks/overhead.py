@@ -15,9 +15,9 @@ from benchmarks.receipts import ROOT
 from benchmarks.tasks import Invoice, Receipt
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
-from edgeslm.extract import Extractor
 from edgeslm.model import Model
 from edgeslm.store.store import Store
+from edgeslm.tasks.extraction.extractor import Extractor
 
 #: put before the requests, so that the fixed prompt is evaluated
 _OTHER_TEXT = "Corner Kiosk, 3 May 2024, one newspaper, total 2.40"

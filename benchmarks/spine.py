@@ -22,7 +22,7 @@ from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.intervals import median_of, percentile
-from edgeslm.schema_prompt import default_prompt
+from edgeslm.tasks.extraction.prompt import default_prompt
 
 RECEIPT_TOKENS = 256
 INVOICE_TOKENS = 768

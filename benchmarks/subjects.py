@@ -17,13 +17,13 @@ from benchmarks.peer import without_spaces
 from benchmarks.receipts import ROOT, data_file, read_receipts
 from benchmarks.tasks import Invoice, Receipt
 from edgeslm import Extraction, Extractor, Model
-from edgeslm.classify import default_prompt as classify_prompt
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import ExtractTask, LabelSpec, PromptSpec
 from edgeslm.results import Timing
 from edgeslm.schema.schema import compile_schema
-from edgeslm.schema_prompt import default_prompt
+from edgeslm.tasks.classification import default_prompt as classify_prompt
+from edgeslm.tasks.extraction.prompt import default_prompt
 
 #: the tasks that are compared
 RECEIPTS = "Receipts: long text, short answer"

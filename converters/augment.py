@@ -14,7 +14,7 @@ from typing import Any
 
 from converters.recipe_data import Augment, Data
 from converters.rows import Row
-from edgeslm.evidence import SpanFinder, dates, is_date
+from edgeslm.tasks.extraction.evidence import SpanFinder, dates, is_date
 
 _AMOUNT = re.compile(r"-?\d{1,7}\.\d{2}\Z", re.ASCII)
 _MONTHS = [name.upper() for name in calendar.month_abbr]

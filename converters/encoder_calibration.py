@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from converters.errors import DataError
 from converters.onnx_logits import Logits
 from converters.rows import Row, rows_sha256
-from edgeslm.calibrate import fit_temperature, softmax
-from edgeslm.decide import log_sum_exp
 from edgeslm.formats.card import Calibration, ClassifyTask
+from edgeslm.tasks.calibration import fit_temperature, softmax
+from edgeslm.tasks.decision import log_sum_exp
 
 #: what a bound may cost of in-scope accuracy (share of in-scope rows) on development rows
 MAX_COST = 0.005

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from converters.divergence import Divergence
 from converters.onnx_logits import Logits
 from converters.parity import FloatParity
-from edgeslm.decide import sigmoid
 from edgeslm.formats.card import Task
+from edgeslm.tasks.decision import sigmoid
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

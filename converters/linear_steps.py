@@ -108,7 +108,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 def _predictions(work: Work, development: Logits, judged: Logits) -> list[Prediction]:
     """What float logits of the judged rows answer, calibrated on those of development rows."""
     from converters.encoder_calibration import calibrate_logits
-    from edgeslm.decide import Rule
+    from edgeslm.tasks.decision import Rule
 
     task = work.recipe.task
     assert isinstance(task, ClassifyTask), "train has refused any other"

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeslm.cascade import Cascade as Cascade
-    from edgeslm.classify import Classifier as Classifier
     from edgeslm.errors import EdgeslmError as EdgeslmError
-    from edgeslm.extract import Extractor as Extractor
     from edgeslm.formats.card import Card as Card
     from edgeslm.formats.card import PromptSpec as PromptSpec
     from edgeslm.model import Model as Model
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from edgeslm.results import Labels as Labels
     from edgeslm.results import Tags as Tags
     from edgeslm.results import Timing as Timing
+    from edgeslm.tasks.classification import Classifier as Classifier
+    from edgeslm.tasks.extraction.extractor import Extractor as Extractor
 
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
@@ -31,10 +31,10 @@ _PUBLIC = {
     "Cascade": "edgeslm.cascade",
     "CascadeAnswer": "edgeslm.results",
     "Classification": "edgeslm.results",
-    "Classifier": "edgeslm.classify",
+    "Classifier": "edgeslm.tasks.classification",
     "EdgeslmError": "edgeslm.errors",
     "Extraction": "edgeslm.results",
-    "Extractor": "edgeslm.extract",
+    "Extractor": "edgeslm.tasks.extraction.extractor",
     "Field": "edgeslm.results",
     "Labels": "edgeslm.results",
     "Model": "edgeslm.model",

@@ -16,14 +16,14 @@ from edgeslm.store.store import Store
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from edgeslm.classify import Classifier
     from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
     from edgeslm.engines.engine import Engine
-    from edgeslm.extract import Extractor
     from edgeslm.formats.card import Card, LabelSpec, PromptSpec
     from edgeslm.formats.gguf.adapter import AdapterInfo
-    from edgeslm.grounding import Grounded
     from edgeslm.onnx_model import OnnxModel
+    from edgeslm.tasks.classification import Classifier
+    from edgeslm.tasks.extraction.extractor import Extractor
+    from edgeslm.tasks.extraction.grounding import Grounded
 
 M = TypeVar("M", bound="BaseModel")
 #: what ``load`` gives: for a .gguf file, and for an .onnx one
@@ -187,10 +187,10 @@ class Model:
             SchemaError: the schema cannot be enforced in full.
             CardError: no schema was given and the model has no card with one.
         """
-        from edgeslm.extract import DEFAULT_MAX_TOKENS, Extractor
         from edgeslm.formats.card import ExtractTask, GenerateTask, Style
         from edgeslm.schema.schema import compile_schema
-        from edgeslm.schema_prompt import default_prompt
+        from edgeslm.tasks.extraction.extractor import DEFAULT_MAX_TOKENS, Extractor
+        from edgeslm.tasks.extraction.prompt import default_prompt
 
         task = None if self.card is None else self.card.task
         fitted = None
@@ -241,9 +241,9 @@ class Model:
             LabelError: fewer than two labels, doubled or empty ones.
             CardError: no labels were given and the model has no card with some.
         """
-        from edgeslm.classify import Classifier, default_prompt
-        from edgeslm.decide import Rule
         from edgeslm.formats.card import ClassifyTask
+        from edgeslm.tasks.classification import Classifier, default_prompt
+        from edgeslm.tasks.decision import Rule
 
         if labels is not None:
             specs = _label_specs(labels)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.decide import Decision, Rule, picked, sigmoid
 from edgeslm.engines.onnx.inputs import Reader, reader_of
 from edgeslm.engines.onnx.session import OnnxSession, load_library
 from edgeslm.engines.onnx.tokens import Row, stack
@@ -31,6 +30,7 @@ from edgeslm.formats.card_facts import LabelSet
 from edgeslm.formats.onnx.info import ONNXInfo, label_sets, read_onnx
 from edgeslm.formats.text import Truncate, check_text
 from edgeslm.results import Classification, Labels, Tags, Timing
+from edgeslm.tasks.decision import Decision, Rule, picked, sigmoid
 
 if TYPE_CHECKING:
     from edgeslm.formats.card import Card

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgeslm.calibrate import risk_coverage
 from edgeslm.errors import CalibrationError
 from edgeslm.formats.card import Share
+from edgeslm.tasks.calibration import risk_coverage
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgeslm.answers import Bools, Fields, Labels, Prediction, ratio, statistic_of
-from edgeslm.calibrate import expected_calibration_error
 from edgeslm.formats.card import CategoryScore
 from edgeslm.intervals import (
     Estimate,
@@ -23,6 +22,7 @@ from edgeslm.intervals import (
     share,
 )
 from edgeslm.normal import Kind
+from edgeslm.tasks.calibration import expected_calibration_error
 
 #: fewer rows of a label or field than this say too little: they could not even claim 90 %
 ENOUGH_ROWS: Final = rows_to_claim(0.90)

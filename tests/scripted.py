@@ -9,9 +9,9 @@ import numpy as np
 from edgeslm.decoding.grammar import Grammar, GrammarTokenizer, Matcher
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
-from edgeslm.extract import Extractor
 from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.testing import ScriptedEngine
 
 #: tokens that cross JSON's borders, as real vocabularies have them

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scripted import PIECES, extractor_for
 
-from edgeslm.alternatives import ListedValues
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
 from edgeslm.errors import DeadlineError
-from edgeslm.extract import Extractor
 from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.listed_values import ListedValues
 from edgeslm.testing import ScriptedEngine
 
 WORDS = ["the", "theme", "ab", "é"]

@@ -19,8 +19,8 @@ from edgeslm.errors import (
     InputError,
     SchemaError,
 )
-from edgeslm.extract import Extractor
 from edgeslm.results import Extraction
+from edgeslm.tasks.extraction.extractor import Extractor
 
 
 def alone(call: Callable[[str], Any], text: str) -> object:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from converters.augment import augmented, drop_field
 from converters.recipe_data import Data
 from converters.rows import Row
-from edgeslm.evidence import SpanFinder
+from edgeslm.tasks.extraction.evidence import SpanFinder
 
 WRITTEN = ("{0:%d/%m/%Y}", "{0:%Y-%m-%d}", "{0:%d-%b-%Y}", "{0:%d.%m.%y}", "{0:%d %B %Y}")
 

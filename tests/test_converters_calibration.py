@@ -11,8 +11,8 @@ from converters.calibration import calibrate, calibrate_fields
 from converters.errors import DataError
 from converters.rows import Row, rows_sha256
 from edgeslm.errors import InputError, OutputInvalidError
-from edgeslm.evidence import leaves
 from edgeslm.results import Classification, Extraction, Field, Timing
+from edgeslm.tasks.extraction.evidence import leaves
 
 NONE = Timing(0, 0, 0, 0, 0, 0, 0)
 

@@ -23,11 +23,11 @@ from converters.errors import BaseModelError, DataError, GateError, RecipeError
 from converters.plan import plan
 from converters.rows import PARTS, Row
 from converters.work import STEPS_OF, Work
-from edgeslm.decide import Rule
 from edgeslm.engines.onnx.features import FeatureSpec
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.formats.onnx.known_inputs import read_known, text_hash
+from edgeslm.tasks.decision import Rule
 
 LABELS = ["refund", "address", "other"]
 WORDS = ["all", "are", "not", "you", "for", "the", "and", "her", "con", "per", "pro", "com"]

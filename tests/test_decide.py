@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny_onnx import card
 
-from edgeslm.decide import Rule, log_sum_exp, sigmoid, softmax
 from edgeslm.formats.card import Calibration, ClassifyTask
+from edgeslm.tasks.decision import Rule, log_sum_exp, sigmoid, softmax
 
 SCOPED = {"kind": "classify", "labels": ["a", "b", "oos"], "out_of_scope": "oos"}
 

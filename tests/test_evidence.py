@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scripted import matcher_for, prefilled
 
 from edgeslm.decoding.decoder import Choice, Decoder, seeded_sampler
-from edgeslm.evidence import SpanFinder, dates, fields, leaves, numbers
+from edgeslm.tasks.extraction.evidence import SpanFinder, dates, fields, leaves, numbers
 from edgeslm.testing import ScriptedEngine
 
 JSON = st.recursive(

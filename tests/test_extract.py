@@ -18,7 +18,7 @@ from scripted import extractor_for
 from edgeslm import errors
 from edgeslm.formats.card import Card
 from edgeslm.model import Model
-from edgeslm.schema_prompt import default_prompt
+from edgeslm.tasks.extraction.prompt import default_prompt
 from edgeslm.testing import ScriptedEngine
 
 

@@ -10,13 +10,13 @@ from scripted import PIECES
 from tiny_gguf import write_tiny_gguf
 
 import edgeslm.cli.show
-from edgeslm.calibrate import fit_field
 from edgeslm.cli import main
 from edgeslm.errors import CardError
-from edgeslm.evidence import calibrated, field_of
 from edgeslm.formats.card import MAX_STEPS, Card, FieldCalibration
 from edgeslm.model import Model
 from edgeslm.results import Field
+from edgeslm.tasks.calibration import fit_field
+from edgeslm.tasks.extraction.evidence import calibrated, field_of
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {

@@ -15,11 +15,11 @@ from scripted import extractor_for
 
 from edgeslm.decoding.grammar import Matcher, lark_matcher
 from edgeslm.errors import InputError, OutputInvalidError, SchemaError
-from edgeslm.evidence import SpanFinder, leaves
 from edgeslm.formats.card import Card, Style
-from edgeslm.grounding import MAX_PATTERN_PARTS, ground
 from edgeslm.model import Model
 from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.extraction.evidence import SpanFinder, leaves
+from edgeslm.tasks.extraction.grounding import MAX_PATTERN_PARTS, ground
 from edgeslm.testing import ScriptedEngine
 
 

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
-from edgeslm.classify import Classifier
-from edgeslm.decide import softmax
 from edgeslm.decoding.label_scores import LabelTokens, score_labels, tokenize_labels
 from edgeslm.decoding.label_search import UNDECIDED, LabelTrie, search_labels
 from edgeslm.decoding.session import Session
@@ -20,6 +18,8 @@ from edgeslm.engines.engine import Logits
 from edgeslm.engines.steps import drive
 from edgeslm.errors import LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
+from edgeslm.tasks.classification import Classifier
+from edgeslm.tasks.decision import softmax
 from edgeslm.testing import ScriptedEngine
 
 Scored = tuple[NDArray[np.float64], int]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import PIECES, prefilled
 
-from edgeslm.decide import softmax
 from edgeslm.decoding.label_scores import (
     LabelTokens,
     log_softmax_at,
@@ -22,6 +21,7 @@ from edgeslm.decoding.label_scores import (
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.steps import drive
 from edgeslm.errors import LabelError
+from edgeslm.tasks.decision import softmax
 from edgeslm.testing import ScriptedEngine
 
 #: prefixes of each other, shared words, non-ASCII, one letter, long

@@ -20,12 +20,12 @@ from tiny_onnx import (
 from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
-from edgeslm.decide import softmax
 from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.formats.onnx.info import FEATURES_KEY, KNOWN_KEY
 from edgeslm.formats.onnx.known_inputs import known_inputs
 from edgeslm.onnx_model import open_onnx
+from edgeslm.tasks.decision import softmax
 
 
 def test_an_encoder_and_features_answer_together(tmp_path: Path) -> None:

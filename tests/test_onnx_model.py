@@ -30,7 +30,6 @@ from tiny_onnx import write_model as write
 
 import edgeslm
 from edgeslm import onnx_model
-from edgeslm.decide import sigmoid, softmax
 from edgeslm.engines.onnx.session import OnnxSession, inputs
 from edgeslm.errors import (
     CardError,
@@ -49,6 +48,7 @@ from edgeslm.onnx_model import OnnxModel, open_onnx
 from edgeslm.results import Classification, Labels
 from edgeslm.store.registry import Entry
 from edgeslm.store.store import Store
+from edgeslm.tasks.decision import sigmoid, softmax
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,7 +15,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 import edgeslm
-from edgeslm.decide import softmax
 from edgeslm.decoding.decoder import Decoder
 from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
 from edgeslm.decoding.label_scores import log_softmax_at, score_labels, tokenize_labels
@@ -23,6 +22,7 @@ from edgeslm.engines.engine import Batch
 from edgeslm.engines.steps import drive
 from edgeslm.formats.card import Style
 from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.decision import softmax
 
 pytestmark = pytest.mark.real
 

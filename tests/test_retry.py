@@ -12,7 +12,7 @@ from edgeslm import errors
 from edgeslm.decoding.decoder import Decoder
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.steps import drive
-from edgeslm.extract import MAX_RETRIES
+from edgeslm.tasks.extraction.extractor import MAX_RETRIES
 from edgeslm.testing import ScriptedEngine
 
 UNIQUE = {

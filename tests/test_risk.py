@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edgeslm.calibrate import risk_coverage
 from edgeslm.errors import CalibrationError
 from edgeslm.risk import Bound, Outcome, fit_thresholds, outcome
+from edgeslm.tasks.calibration import risk_coverage
 
 RISK, PROBABILITY = 0.05, 0.9
 FITS = 150

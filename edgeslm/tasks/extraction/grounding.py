@@ -13,9 +13,9 @@ import jsonschema_rs
 
 from edgeslm.decoding.grammar import json_options
 from edgeslm.errors import InputError, SchemaError
-from edgeslm.evidence import dates, numbers
 from edgeslm.formats.card import Style
 from edgeslm.schema.schema import Schema
+from edgeslm.tasks.extraction.evidence import dates, numbers
 
 #: all of an answer, none of it, or these properties of its top level
 Grounded = bool | Collection[str]

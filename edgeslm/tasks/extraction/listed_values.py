@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from edgeslm.decide import softmax
 from edgeslm.decoding.decoder import Choice, Decoded
 from edgeslm.decoding.grammar import Matcher
 from edgeslm.decoding.label_scores import LabelTokens, score_labels
 from edgeslm.engines.engine import Engine
 from edgeslm.engines.steps import Steps
-from edgeslm.evidence import Leaf, byte_places, leaves
 from edgeslm.results import Field
+from edgeslm.tasks.decision import softmax
+from edgeslm.tasks.extraction.evidence import Leaf, byte_places, leaves
 
 #: sequences that the values of one leaf are evaluated in; more values take more batches
 MOST_FORKS = 4

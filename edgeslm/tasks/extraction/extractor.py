@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
-from edgeslm.alternatives import ListedValues, Weighed, weigh, with_weights
 from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
 from edgeslm.decoding.closing import close_validly
 from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
@@ -23,12 +22,13 @@ from edgeslm.errors import (
     OutputInvalidError,
     OutputTruncatedError,
 )
-from edgeslm.evidence import calibrated, fields
 from edgeslm.formats.card import FieldCalibration, PromptSpec, Style
 from edgeslm.formats.text import Truncate, check_text
-from edgeslm.grounding import Grounded, ground, grounded_fields
 from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
+from edgeslm.tasks.extraction.evidence import calibrated, fields
+from edgeslm.tasks.extraction.grounding import Grounded, ground, grounded_fields
+from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, weigh, with_weights
 
 T = TypeVar("T")
 OnBudget = Literal["close", "raise"]

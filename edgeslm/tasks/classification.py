@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgeslm.decide import Rule
 from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
 from edgeslm.decoding.label_scores import score_labels, tokenize_labels
 from edgeslm.decoding.label_search import LabelTrie, search_labels
@@ -23,6 +22,7 @@ from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.formats.text import Truncate, check_text
 from edgeslm.results import Classification, Timing
+from edgeslm.tasks.decision import Rule
 
 #: the likeliest label, with the model's own probabilities
 _LIKELIEST = Rule()

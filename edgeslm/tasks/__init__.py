@@ -1,0 +1,1 @@
+"""What a model is asked: extraction, classification, and how sure an answer is."""
