@@ -26,7 +26,7 @@ from edgeslm.decoding.session import FIRST_FREE, WORK
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.store.store import Store
 
 WIDTHS = (1, 2, 4, 8, 16)

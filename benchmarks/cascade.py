@@ -25,11 +25,11 @@ from pydantic import BaseModel, ConfigDict
 
 from converters.rows import read_rows
 from edgeslm.answers import Prediction
-from edgeslm.cascade import Cascade
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.files import publish
 from edgeslm.intervals import Estimate, bootstrap, percentile, share
-from edgeslm.model import AnyModel, load
+from edgeslm.models.cascade.cascade import Cascade
+from edgeslm.models.gguf import AnyModel, load
 from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.scoring import Comparison, compare
 from edgeslm.tasks.calibration import risk_coverage

@@ -15,7 +15,7 @@ from benchmarks.receipts import ROOT
 from benchmarks.tasks import Invoice, Receipt
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.store.store import Store
 from edgeslm.tasks.extraction.extractor import Extractor
 

@@ -11,7 +11,7 @@ from edgeslm.answers import Prediction
 from edgeslm.evaluate import Progress, answer_rows, answerer
 from edgeslm.formats.card import Card
 from edgeslm.gold import GoldRow, read_baseline
-from edgeslm.model import AnyModel, Model, is_onnx
+from edgeslm.models.gguf import AnyModel, Model, is_onnx
 
 
 def open_with_card(path: Path, card: Card) -> AnyModel:
@@ -24,7 +24,7 @@ def open_with_card(path: Path, card: Card) -> AnyModel:
     """
     if is_onnx(path):
         from converters.encoder_export import write_card
-        from edgeslm.onnx_model import open_onnx
+        from edgeslm.models.onnx import open_onnx
 
         write_card(path, card)
         return open_onnx(path, gpu=False)

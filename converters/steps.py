@@ -328,7 +328,7 @@ def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction])
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
     from converters.calibration import calibrate, calibrate_fields
     from converters.predict import open_with_card
-    from edgeslm.model import Model
+    from edgeslm.models.gguf import Model
 
     progress("calibrating", 0, None)
     rows = work.rows("development")

@@ -6,15 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeslm.cascade import Cascade as Cascade
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.formats.card import Card as Card
     from edgeslm.formats.card import PromptSpec as PromptSpec
-    from edgeslm.model import Model as Model
-    from edgeslm.model import load as load
-    from edgeslm.onnx_model import OnnxClassifier as OnnxClassifier
-    from edgeslm.onnx_model import OnnxModel as OnnxModel
-    from edgeslm.onnx_model import Tagger as Tagger
+    from edgeslm.models.cascade.cascade import Cascade as Cascade
+    from edgeslm.models.gguf import Model as Model
+    from edgeslm.models.gguf import load as load
+    from edgeslm.models.onnx import OnnxClassifier as OnnxClassifier
+    from edgeslm.models.onnx import OnnxModel as OnnxModel
+    from edgeslm.models.onnx import Tagger as Tagger
     from edgeslm.results import CascadeAnswer as CascadeAnswer
     from edgeslm.results import Classification as Classification
     from edgeslm.results import Extraction as Extraction
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
     "Card": "edgeslm.formats.card",
-    "Cascade": "edgeslm.cascade",
+    "Cascade": "edgeslm.models.cascade.cascade",
     "CascadeAnswer": "edgeslm.results",
     "Classification": "edgeslm.results",
     "Classifier": "edgeslm.tasks.classification",
@@ -37,14 +37,14 @@ _PUBLIC = {
     "Extractor": "edgeslm.tasks.extraction.extractor",
     "Field": "edgeslm.results",
     "Labels": "edgeslm.results",
-    "Model": "edgeslm.model",
-    "OnnxClassifier": "edgeslm.onnx_model",
-    "OnnxModel": "edgeslm.onnx_model",
+    "Model": "edgeslm.models.gguf",
+    "OnnxClassifier": "edgeslm.models.onnx",
+    "OnnxModel": "edgeslm.models.onnx",
     "PromptSpec": "edgeslm.formats.card",
-    "Tagger": "edgeslm.onnx_model",
+    "Tagger": "edgeslm.models.onnx",
     "Tags": "edgeslm.results",
     "Timing": "edgeslm.results",
-    "load": "edgeslm.model",
+    "load": "edgeslm.models.gguf",
 }
 
 __all__ = [*_PUBLIC, "errors"]  # noqa: PLE0604  the keys are strings

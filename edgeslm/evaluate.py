@@ -15,8 +15,8 @@ from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.gold import Gold, GoldKind, GoldRow, read_baseline
 from edgeslm.intervals import percentile
-from edgeslm.model import AnyModel, load
-from edgeslm.onnx_model import OnnxModel
+from edgeslm.models.gguf import AnyModel, load
+from edgeslm.models.onnx import OnnxModel
 from edgeslm.results import Classification, Extraction, Tags
 from edgeslm.scoring import (
     ClassificationScores,

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeslm.errors import InputError, OutputError
 from edgeslm.formats.card import ClassifyTask, Example, TagTask
-from edgeslm.model import AnyModel, load
+from edgeslm.models.gguf import AnyModel, load
 from edgeslm.results import Classification, Tags
 
 #: characters of a value that a message shows

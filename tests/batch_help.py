@@ -8,7 +8,7 @@ from typing import Any
 from scripted import PIECES
 
 from edgeslm.errors import EdgeslmError
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.results import Classification, Extraction
 from edgeslm.testing import ScriptedEngine
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {
@@ -23,7 +23,7 @@ LABELS = "billing,refund,shipping"
 
 def use(monkeypatch, make):
     """Let the command line load what ``make`` makes."""
-    module = importlib.import_module("edgeslm.model")
+    module = importlib.import_module("edgeslm.models.gguf")
     monkeypatch.setattr(module, "load", lambda *_, **__: make())
 
 

@@ -24,7 +24,7 @@ from edgeslm.errors import CardError, EngineError, ModelFileError, ModelNotFound
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.adapter import Assembly, Mark, Quantization
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 
 LABELS = {"refund": "the customer wants money back", "billing": "the customer asks for an invoice"}
 TEXTS = ("the ice is thin", "my money, please", "where is the invoice")

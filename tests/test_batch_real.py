@@ -16,7 +16,7 @@ from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.store.store import Store
 
 pytestmark = pytest.mark.real

@@ -17,7 +17,7 @@ from edgeslm.bench.statistics import median, percentiles
 from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswered
 from edgeslm.errors import CancelledError, InputError, InputTooLongError
 from edgeslm.formats.card import Card
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.results import Timing
 from edgeslm.testing import ScriptedEngine
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.cascade import Cascade
 from edgeslm.errors import (
     CalibrationError,
     CancelledError,
@@ -19,7 +18,8 @@ from edgeslm.errors import (
     ModelNotFoundError,
 )
 from edgeslm.formats.card import Card
-from edgeslm.model import Model
+from edgeslm.models.cascade.cascade import Cascade
+from edgeslm.models.gguf import Model
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from edgeslm.cascade import MAX_CASCADE_BYTES, Cascade
 from edgeslm.errors import CalibrationError, CardError, InputError
+from edgeslm.models.cascade.cascade import MAX_CASCADE_BYTES, Cascade
 from tests.test_cascade import refuse, said
 
 
@@ -116,7 +116,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     fitted = Cascade.fit([weak, strong], rows())
     fitted.save(path)
     before = path.read_bytes()
-    monkeypatch.setattr("edgeslm.cascade.publish", lambda *_paths: refuse(""))
+    monkeypatch.setattr("edgeslm.models.cascade.cascade.publish", lambda *_paths: refuse(""))
     with pytest.raises(OSError, match="no route"):
         fitted.save(path)
     assert path.read_bytes() == before

@@ -7,7 +7,7 @@ import pytest
 from edgeslm import errors
 from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.formats.card import Card
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.testing import ScriptedEngine
 
 

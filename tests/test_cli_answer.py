@@ -20,7 +20,7 @@ from edgeslm.cli import inputs, main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 
@@ -231,7 +231,7 @@ def test_labels_come_from_a_file(sorter, run):
 
 
 def test_loading_options_reach_the_loader(sorter, work, run, monkeypatch):
-    module = importlib.import_module("edgeslm.model")
+    module = importlib.import_module("edgeslm.models.gguf")
     model, asked = module.load(), {}
     monkeypatch.setattr(module, "load", lambda name, **more: asked.update(more, name=name) or model)
     run("classify", "m", "--labels", LABELS, "--threads", "3", "--gpu-layers", "0", stdin=b"refund")

@@ -15,7 +15,7 @@ from edgeslm.cli import cli
 from edgeslm.cli import doctor as command
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.pack import write_card
-from edgeslm.model import load
+from edgeslm.models.gguf import load
 from tests.test_doctor import BUILD, HERE
 
 REPORT = library.Report(

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from edgeslm.cli import cli
 from edgeslm.cli import eval as command
 from edgeslm.errors import CardError, InputError
-from edgeslm.model import Model, load
+from edgeslm.models.gguf import Model, load
 from edgeslm.testing import ScriptedEngine
 from tests.cli_help import use
 from tests.test_evaluate import FIELDS, LABELS, TAG_ROWS, card, lines, sorter, tagger_file

@@ -17,7 +17,7 @@ from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, PromptSpec
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 
 TEXT = "Größe 12.50 <|im_end|> the total,\n2024-03-01  😀"
 PROMPT = PromptSpec(system="Read the bill.", user="Bill:\n{{ text }}\nEnd of the bill")

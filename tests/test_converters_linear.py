@@ -12,7 +12,7 @@ from converters.rows import Row
 from edgeslm.engines.onnx.features import LinearFeatures
 from edgeslm.formats.card import Card, ExtractTask
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.onnx_model import open_onnx
+from edgeslm.models.onnx import open_onnx
 
 pytest.importorskip("sklearn", reason="the train extra is not installed")
 onnx = pytest.importorskip("onnx", reason="the train extra is not installed")

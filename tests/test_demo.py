@@ -11,7 +11,7 @@ import pytest
 import edgeslm
 from edgeslm.cli import main as edgeslm_main
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, LabelSpec
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.testing import ScriptedEngine
 from examples import demo
 

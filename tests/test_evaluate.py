@@ -14,7 +14,7 @@ from edgeslm.evaluate import evaluate, task_of
 from edgeslm.formats.card import Card, CategoryScore, Score
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.gold import read_gold
-from edgeslm.model import Model, load
+from edgeslm.models.gguf import Model, load
 from edgeslm.testing import ScriptedEngine
 from tests.tiny_onnx import write_mixed_onnx, write_tiny_onnx
 

@@ -17,7 +17,7 @@ from scripted import extractor_for
 
 from edgeslm import errors
 from edgeslm.formats.card import Card
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.tasks.extraction.prompt import default_prompt
 from edgeslm.testing import ScriptedEngine
 

@@ -13,7 +13,7 @@ import edgeslm.cli.show
 from edgeslm.cli import main
 from edgeslm.errors import CardError
 from edgeslm.formats.card import MAX_STEPS, Card, FieldCalibration
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.results import Field
 from edgeslm.tasks.calibration import fit_field
 from edgeslm.tasks.extraction.evidence import calibrated, field_of

@@ -16,7 +16,7 @@ from scripted import extractor_for
 from edgeslm.decoding.grammar import Matcher, lark_matcher
 from edgeslm.errors import InputError, OutputInvalidError, SchemaError
 from edgeslm.formats.card import Card, Style
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.extraction.evidence import SpanFinder, leaves
 from edgeslm.tasks.extraction.grounding import MAX_PATTERN_PARTS, ground

@@ -12,7 +12,7 @@ from scripted import extractor_for
 from edgeslm.decoding.grammar import lark_matcher
 from edgeslm.errors import CardError, SchemaError
 from edgeslm.formats.card import Card, Style
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.extraction.grounding import ground, grounded_fields
 from edgeslm.testing import ScriptedEngine

@@ -24,7 +24,7 @@ from edgeslm.formats.files import require_room
 from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_adapter
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.gguf.pack import write_card
-from edgeslm.model import load
+from edgeslm.models.gguf import load
 from edgeslm.store.assemble import seal
 from edgeslm.store.install import install
 from edgeslm.store.registry import Entry, Registry

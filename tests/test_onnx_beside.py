@@ -24,7 +24,7 @@ from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.formats.onnx.info import FEATURES_KEY, KNOWN_KEY
 from edgeslm.formats.onnx.known_inputs import known_inputs
-from edgeslm.onnx_model import open_onnx
+from edgeslm.models.onnx import open_onnx
 from edgeslm.tasks.decision import softmax
 
 

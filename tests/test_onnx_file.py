@@ -251,7 +251,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from edgeslm.errors import EdgeslmError
-from edgeslm.onnx_model import open_onnx
+from edgeslm.models.onnx import open_onnx
 counts = {}
 for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
     try:

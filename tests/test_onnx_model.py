@@ -29,7 +29,6 @@ from tiny_onnx import encoder_model as graph_of
 from tiny_onnx import write_model as write
 
 import edgeslm
-from edgeslm import onnx_model
 from edgeslm.engines.onnx.session import OnnxSession, inputs
 from edgeslm.errors import (
     CardError,
@@ -44,7 +43,8 @@ from edgeslm.errors import (
 from edgeslm.evaluate import task_of
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.onnx_model import OnnxModel, open_onnx
+from edgeslm.models import onnx as onnx_model
+from edgeslm.models.onnx import OnnxModel, open_onnx
 from edgeslm.results import Classification, Labels
 from edgeslm.store.registry import Entry
 from edgeslm.store.store import Store

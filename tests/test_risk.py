@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edgeslm.errors import CalibrationError
-from edgeslm.risk import Bound, Outcome, fit_thresholds, outcome
+from edgeslm.models.cascade.risk import Bound, Outcome, fit_thresholds, outcome
 from edgeslm.tasks.calibration import risk_coverage
 
 RISK, PROBABILITY = 0.05, 0.9

@@ -7,7 +7,7 @@ from tiny_gguf import write_tiny_gguf
 
 from edgeslm.errors import SchemaError
 from edgeslm.formats.card import Card
-from edgeslm.model import Model
+from edgeslm.models.gguf import Model
 from edgeslm.selftest import SelfTest, self_test, self_test_of
 from edgeslm.testing import ScriptedEngine
 

@@ -17,7 +17,7 @@ from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.gold import GoldRow
-from edgeslm.onnx_model import OnnxModel
+from edgeslm.models.onnx import OnnxModel
 from edgeslm.selftest import self_test
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Store

@@ -22,7 +22,7 @@ from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.model import is_onnx
+from edgeslm.models.gguf import is_onnx
 from edgeslm.store.store import Store
 
 #: in the metadata of a model whose weights are random

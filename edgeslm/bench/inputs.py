@@ -13,7 +13,7 @@ from edgeslm.bench import invented
 from edgeslm.errors import InputError
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
 from edgeslm.formats.small_file import read_small
-from edgeslm.model import AnyModel
+from edgeslm.models.gguf import AnyModel
 from edgeslm.results import Classification, Extraction, Tags
 
 #: a larger file of inputs is refused

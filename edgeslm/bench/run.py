@@ -20,8 +20,8 @@ from edgeslm.errors import EdgeslmError
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.model import AnyModel, Model, is_onnx
-from edgeslm.model import load as load_model
+from edgeslm.models.gguf import AnyModel, Model, is_onnx
+from edgeslm.models.gguf import load as load_model
 
 #: called with the part under way, and what of it is done and all there is
 Progress = Callable[[str, int, int], None]

@@ -19,7 +19,7 @@ from edgeslm.formats.small_file import read_small
 from edgeslm.results import Classification, Extraction, Tags
 
 if TYPE_CHECKING:
-    from edgeslm.model import AnyModel
+    from edgeslm.models.gguf import AnyModel
 
 Result = Extraction[Any] | Classification | Tags
 Answer = Callable[[str], Result]
@@ -121,7 +121,7 @@ def extract(
     on stdout with value, complete, fields and timing; on a terminal, a table. One that
     cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.model import load
+    from edgeslm.models.gguf import load
 
     files = _inputs(files, "extract smollm2-135m receipt.txt --schema receipt.schema.json")
     schema = None if schema_file is None else read_schema(schema_file)
@@ -174,7 +174,7 @@ def classify(
     One that cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
     from edgeslm.formats.card import TagTask
-    from edgeslm.model import load
+    from edgeslm.models.gguf import load
 
     files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
     names = None if labels is None else _label_names(labels)

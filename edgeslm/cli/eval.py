@@ -54,7 +54,7 @@ def evaluate(
     from edgeslm.evaluate import answerer, heads_of, task_of
     from edgeslm.evaluate import evaluate as run
     from edgeslm.gold import read_gold
-    from edgeslm.model import load
+    from edgeslm.models.gguf import load
 
     with load(name) as model:
         rows = read_gold(gold, task_of(model.card), heads_of(model.card))

@@ -33,7 +33,7 @@ def show(model: str, as_json: bool) -> None:
     Only the header is read. The memory of a .gguf is weights and key-value cache at
     2048 tokens; the engine's working buffers come on top.
     """
-    from edgeslm.model import is_onnx
+    from edgeslm.models.gguf import is_onnx
     from edgeslm.store.store import Store
 
     path = Store().resolve(model)

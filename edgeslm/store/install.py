@@ -10,7 +10,7 @@ from typing import Protocol
 from edgeslm.errors import CardError, PullError
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import Progress, silent
-from edgeslm.model import is_onnx
+from edgeslm.models.gguf import is_onnx
 from edgeslm.store.incoming import Assembler
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Store
@@ -94,7 +94,7 @@ def prove(path: Path, progress: Progress = silent) -> None:
 def _card_of(path: Path) -> Card | None:
     """The card of a file that can be read; an .onnx must also load."""
     if is_onnx(path):
-        from edgeslm.onnx_model import open_onnx
+        from edgeslm.models.onnx import open_onnx
 
         with open_onnx(path) as model:
             return model.card

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Literal
 
-from edgeslm.cascade_members import Member, Said
 from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError
+from edgeslm.models.cascade.members import Member, Said
 from edgeslm.results import Asked, CascadeAnswer, Classification
 
 Reason = Literal["fallback", "unsure", "fallback failed", "deadline"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeslm.engines.engine import Engine
     from edgeslm.formats.card import Card, LabelSpec, PromptSpec
     from edgeslm.formats.gguf.adapter import AdapterInfo
-    from edgeslm.onnx_model import OnnxModel
+    from edgeslm.models.onnx import OnnxModel
     from edgeslm.tasks.classification import Classifier
     from edgeslm.tasks.extraction.extractor import Extractor
     from edgeslm.tasks.extraction.grounding import Grounded
@@ -56,7 +56,7 @@ def load(
     store = Store()
     path = store.resolve(name_or_path)
     if is_onnx(path):
-        from edgeslm.onnx_model import open_onnx
+        from edgeslm.models.onnx import open_onnx
 
         gpu = gpu_layers != 0
         return open_onnx(path, threads=threads, gpu=gpu, max_tokens=max_context)

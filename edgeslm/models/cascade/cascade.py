@@ -12,13 +12,13 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgeslm.cascade_call import Call
-from edgeslm.cascade_members import Member, MemberLike, as_fallback, as_members, close_all
 from edgeslm.errors import CalibrationError, CancelledError, CardError, EdgeslmError, InputError
 from edgeslm.formats.files import publish
 from edgeslm.formats.small_file import read_small
+from edgeslm.models.cascade.call import Call
+from edgeslm.models.cascade.members import Member, MemberLike, as_fallback, as_members, close_all
+from edgeslm.models.cascade.risk import Bound, fit_thresholds
 from edgeslm.results import CascadeAnswer, Classification
-from edgeslm.risk import Bound, fit_thresholds
 
 #: the version of the file that `Cascade.save` writes
 CASCADE_FORMAT: Final = 1
