@@ -24,14 +24,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from converters.rows import read_rows
-from edgeslm.answers import Prediction
 from edgeslm.errors import EdgeslmError
+from edgeslm.evaluation.intervals import Estimate, bootstrap, percentile, share
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import Comparison, compare
 from edgeslm.formats.files import publish
-from edgeslm.intervals import Estimate, bootstrap, percentile, share
 from edgeslm.models.cascade.cascade import Cascade
 from edgeslm.models.gguf import AnyModel, load
 from edgeslm.results import CascadeAnswer, Classification
-from edgeslm.scoring import Comparison, compare
 from edgeslm.tasks.calibration import risk_coverage
 
 #: texts that every system answers before time is taken

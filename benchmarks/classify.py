@@ -39,7 +39,7 @@ from benchmarks.subjects import LabelQuestion
 from edgeslm import cli
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.intervals import median_of, share
+from edgeslm.evaluation.intervals import median_of, share
 from edgeslm.store.store import Store
 
 PARTS = ("8", "77", "starts")

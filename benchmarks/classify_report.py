@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.classify_results import ClassifyRun, ColdStarts, LabelComparison, LabelSide
 from benchmarks.plot import Group
 from benchmarks.results import Setting
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 #: load average for each thread, from which on times are marked
 BUSY = 0.5

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.receipts import ROOT
 from benchmarks.results import Setting
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 RESULTS = ROOT / "benchmarks" / "results" / "classify.json"
 

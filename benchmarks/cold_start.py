@@ -18,7 +18,7 @@ from benchmarks.peers.environments import Peer, PeerError, ensure
 from benchmarks.receipts import ROOT
 from benchmarks.results import OWN
 from benchmarks.subjects import Question
-from edgeslm.intervals import median_of
+from edgeslm.evaluation.intervals import median_of
 
 #: the second and all later starts of an app
 RESTORED = f"{OWN}, prompt saved by an earlier start"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.receipts import ROOT
 from benchmarks.results import DEFAULTS, OWN, Setting
-from edgeslm.intervals import Estimate, bootstrap, percentile
+from edgeslm.evaluation.intervals import Estimate, bootstrap, percentile
 
 RESULTS = ROOT / "benchmarks" / "results" / "contention.json"
 #: busy processes beside which the tail is aimed at, how many times better, and the most that the

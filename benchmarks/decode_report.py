@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.decode_results import Comparison, Contestant, DecodeRun, Drafts, Overhead
 from benchmarks.results import TUNED, Setting
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 #: how many times edgeslm's time a peer's is aimed at, where answers are long
 LONG_AIMS = {

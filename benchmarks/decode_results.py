@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.receipts import ROOT, Scores
 from benchmarks.results import Setting
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 FOLDER = ROOT / "benchmarks" / "results" / "decode"
 

@@ -14,7 +14,7 @@ from benchmarks.receipts import FIELDS, Labelled, score
 from benchmarks.subjects import Subject, Task, receipt_subject
 from edgeslm import Extraction
 from edgeslm.engines.llama.engine import LlamaEngine
-from edgeslm.intervals import median_of, share
+from edgeslm.evaluation.intervals import median_of, share
 
 Tick = Callable[[], None]
 Pair = tuple[Extraction[Any], Extraction[Any]]

@@ -32,8 +32,8 @@ from edgeslm.engines.onnx.inputs import reader_of
 from edgeslm.engines.onnx.session import load_library
 from edgeslm.engines.onnx.tokens import EncoderTokens, stack
 from edgeslm.errors import EdgeslmError
+from edgeslm.evaluation.intervals import percentile
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.intervals import percentile
 from edgeslm.models.gguf import load
 from edgeslm.store.store import Store
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgeslm.intervals import Estimate, bootstrap, share
-from edgeslm.normal import normal_amount, normal_date
+from edgeslm.evaluation.intervals import Estimate, bootstrap, share
+from edgeslm.evaluation.normalize import normal_amount, normal_date
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = ("company", "date", "address", "total")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.receipts import FIELDS
 from benchmarks.results import INVOICE, RECEIPT, TUNED, Comparison, Receipts, Run, Setting, StartUp
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 #: how many times the tuned peer's time is aimed at, by task; milliseconds for the import
 AIMS = {RECEIPT: 1.5, INVOICE: 3.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.receipts import Scores
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 #: the contestants
 OWN = "edgeslm"

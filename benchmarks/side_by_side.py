@@ -19,7 +19,7 @@ from benchmarks.subjects import Question, Task
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EngineError
-from edgeslm.intervals import median_of
+from edgeslm.evaluation.intervals import median_of
 
 #: put before each timed call, so that every contestant holds the fixed prompt and no more
 OTHER_TEXT = "Corner Kiosk, 3 May 2024, one newspaper, total 2.40"

@@ -21,7 +21,7 @@ from edgeslm import Extraction, Extractor, Model
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
-from edgeslm.intervals import median_of, percentile
+from edgeslm.evaluation.intervals import median_of, percentile
 from edgeslm.tasks.extraction.prompt import default_prompt
 
 RECEIPT_TOKENS = 256

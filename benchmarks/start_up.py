@@ -14,7 +14,7 @@ from statistics import median
 from benchmarks.receipts import ROOT
 from benchmarks.results import StartUp
 from benchmarks.spine import Tick
-from edgeslm.intervals import median_of
+from edgeslm.evaluation.intervals import median_of
 
 
 def measure(model: Path, imports: int, starts: int, tick: Tick) -> StartUp:

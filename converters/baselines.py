@@ -10,9 +10,9 @@ from converters import receipt_rules
 from converters.errors import DataError, require
 from converters.recipe import Recipe
 from converters.rows import Row, commonest
-from edgeslm.answers import Prediction
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
-from edgeslm.normal import fold
 
 #: the name of the baseline that could be a specialist of its own (`converters.linear_train`)
 LINEAR = "TF-IDF + logistic regression"

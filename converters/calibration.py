@@ -13,8 +13,8 @@ import numpy as np
 from converters.errors import DataError
 from converters.rows import Row, rows_sha256
 from edgeslm.errors import EdgeslmError, OutputInvalidError
+from edgeslm.evaluation.normalize import Kind, kind_of, normal
 from edgeslm.formats.card import Calibration
-from edgeslm.normal import Kind, kind_of, normal
 from edgeslm.results import Classification, Extraction
 from edgeslm.tasks.calibration import fit_field, fit_temperature, risk_coverage, softmax
 from edgeslm.tasks.extraction.evidence import field_of, leaves

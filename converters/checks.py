@@ -8,9 +8,9 @@ from typing import Any
 
 from converters.baselines import LINEAR
 from converters.recipe import Gates
-from edgeslm.answers import Prediction
-from edgeslm.intervals import Estimate
-from edgeslm.scoring import (
+from edgeslm.evaluation.intervals import Estimate
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import (
     ClassificationScores,
     Comparison,
     Scores,

@@ -18,7 +18,7 @@ from converters.steps import (
     require_passed,
 )
 from converters.work import Work
-from edgeslm.answers import Prediction
+from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Calibration, ClassifyTask
 from edgeslm.formats.files import Progress, file_sha256, publish
 

@@ -14,7 +14,7 @@ from converters.errors import GateError
 from converters.onnx_logits import Logits
 from converters.steps import data, draft_card, forget_other_run, judge, loses_too_much
 from converters.work import Work
-from edgeslm.answers import Prediction
+from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from converters.recipe import Recipe
 from converters.rows import Row
-from edgeslm.answers import Prediction
-from edgeslm.evaluate import Progress, answer_rows, answerer
+from edgeslm.evaluation.evaluate import Progress, answer_rows, answerer
+from edgeslm.evaluation.gold import GoldRow, read_baseline
+from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card
-from edgeslm.gold import GoldRow, read_baseline
 from edgeslm.models.gguf import AnyModel, Model, is_onnx
 
 

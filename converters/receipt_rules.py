@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from edgeslm.normal import normal_amount, normal_date
+from edgeslm.evaluation.normalize import normal_amount, normal_date
 
 _MONTH = r"(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)[A-Z]*"
 _DATE = re.compile(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from converters.onnx_logits import Logits
 from converters.rows import Row
+from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import KnownInputs, known_inputs
-from edgeslm.normal import fold
 from edgeslm.tasks.calibration import fit_temperature, softmax
 
 #: prior_rows that are tried, and the one where development has no text twice to say

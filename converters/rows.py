@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from converters.errors import DataError
+from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import publish
-from edgeslm.normal import fold
 
 T = TypeVar("T")
 Part = Literal["train", "development", "gold", "seen"]

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from converters.rows import Row
-from edgeslm.answers import Prediction
-from edgeslm.formats.card import CategoryScore, Score
-from edgeslm.intervals import Estimate, share
-from edgeslm.scoring import (
+from edgeslm.evaluation.intervals import Estimate, share
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import (
     ExtractionScores,
     Scores,
     TaskKind,
     category_score,
     right_rows,
 )
+from edgeslm.formats.card import CategoryScore, Score
 
 
 def card_scores(

@@ -12,12 +12,12 @@ from edgeslm.bench.schema import BenchReport
 from edgeslm.bench.summary import latency_line, machine_line, main_task
 from edgeslm.cli import fail
 from edgeslm.errors import CardError, EdgeslmError
+from edgeslm.evaluation.intervals import rows_to_claim
+from edgeslm.evaluation.scoring import ENOUGH_ROWS, NOT_ENOUGH
 from edgeslm.formats.card import Card, CategoryScore, ClassifyTask, Score, TagTask
 from edgeslm.formats.files import publish
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.intervals import rows_to_claim
-from edgeslm.scoring import ENOUGH_ROWS, NOT_ENOUGH
 
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = ROOT / "edgeslm" / "specialists"

@@ -13,8 +13,8 @@ from converters.filter import Example, Reviewed
 from converters.near import near_duplicates
 from converters.recipe_data import Data, Split
 from converters.rows import Part, Row, by_input, drawn, is_drawn, part_of
+from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import Progress
-from edgeslm.normal import fold
 
 #: from the most precious: where a text is in two parts, the later one loses it
 _PRECIOUS: tuple[Part, ...] = ("gold", "development", "train")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from converters.summary import DataSummary
     from converters.training_loop import History
     from converters.verify import Verdict
-    from edgeslm.answers import Prediction
+    from edgeslm.evaluation.matches import Prediction
     from edgeslm.formats.card import Calibration
 
 #: development rows at whose answers libraries and quantizations are compared
@@ -194,8 +194,8 @@ def judge(
     from converters.predict import open_with_card, references
     from converters.verify import VerifyInputs, held_out
     from converters.verify import verify as judged
-    from edgeslm.answers import Prediction
-    from edgeslm.selftest import self_test
+    from edgeslm.evaluation.matches import Prediction
+    from edgeslm.evaluation.selftest import self_test
 
     quantized = work.read_report("quantize")
     progress("baselines", 0, None)

@@ -14,10 +14,9 @@ from converters.errors import GateError
 from converters.recipe import Gates, Recipe
 from converters.rows import Part, Row, by_part, rows_sha256
 from converters.scores import card_scores, scope_scores, share_by_category
-from edgeslm.answers import Prediction
-from edgeslm.formats.card import ClassifyTask, Score
-from edgeslm.intervals import Estimate
-from edgeslm.scoring import (
+from edgeslm.evaluation.intervals import Estimate
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import (
     ENOUGH_ROWS,
     NOT_ENOUGH,
     ClassificationScores,
@@ -29,7 +28,8 @@ from edgeslm.scoring import (
     score,
     worst_of,
 )
-from edgeslm.selftest import SelfTest
+from edgeslm.evaluation.selftest import SelfTest
+from edgeslm.formats.card import ClassifyTask, Score
 
 if TYPE_CHECKING:
     from converters.divergence import Divergence

@@ -20,7 +20,7 @@ from edgeslm.bench.saved import write
 from edgeslm.bench.schema import Correctness
 from edgeslm.cli import bench_compare
 from edgeslm.errors import InputError
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 from tests.bench_help import machine, model, raw, report, task
 
 

@@ -9,13 +9,13 @@ import pytest
 import tiny_onnx
 
 import edgeslm
-from edgeslm.answers import Prediction
 from edgeslm.bench import invented
 from edgeslm.bench.correctness import judge
 from edgeslm.bench.inputs import Row, Workload, choose
 from edgeslm.bench.statistics import median, percentiles
 from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswered
 from edgeslm.errors import CancelledError, InputError, InputTooLongError
+from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card
 from edgeslm.models.gguf import Model
 from edgeslm.results import Timing

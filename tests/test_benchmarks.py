@@ -35,8 +35,8 @@ from benchmarks.results import (
 )
 from converters import receipt_rules as rules
 from edgeslm.errors import EngineError
-from edgeslm.intervals import Estimate, median_of
-from edgeslm.normal import normal_amount, normal_date
+from edgeslm.evaluation.intervals import Estimate, median_of
+from edgeslm.evaluation.normalize import normal_amount, normal_date
 
 ROOT = Path(__file__).resolve().parent.parent
 TRUE = {"company": "A B SDN BHD", "date": "05/06/2018", "address": "1 JALAN X", "total": "RM 9.50"}

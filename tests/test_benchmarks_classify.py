@@ -28,7 +28,7 @@ from benchmarks.peers.torch_cpu import allowed_next
 from benchmarks.results import OWN, TUNED, Setting
 from benchmarks.side_by_side import Reply
 from benchmarks.subjects import LabelQuestion
-from edgeslm.intervals import Estimate, share
+from edgeslm.evaluation.intervals import Estimate, share
 
 LABELS = ("rain", "sun", 'a "storm"')
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import decode, decode_report, decode_results, subjects
 from benchmarks.decode_results import Comparison, Contestant, DecodeRun, Drafts, Overhead
 from benchmarks.results import OWN, TUNED, Setting
-from edgeslm.intervals import Estimate, share
+from edgeslm.evaluation.intervals import Estimate, share
 
 
 def estimate(value):

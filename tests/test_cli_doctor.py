@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from rich.console import Console
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm import doctor as library
 from edgeslm.cli import cli
 from edgeslm.cli import doctor as command
+from edgeslm.evaluation import doctor as library
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.pack import write_card
 from edgeslm.models.gguf import load

@@ -16,7 +16,7 @@ from edgeslm.errors import (
     LabelError,
     PullError,
 )
-from edgeslm.selftest import self_test_of
+from edgeslm.evaluation.selftest import self_test_of
 from edgeslm.store.install import install
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Store

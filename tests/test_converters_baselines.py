@@ -8,7 +8,7 @@ from converters.baselines import baselines
 from converters.errors import DataError
 from converters.recipe import Recipe
 from converters.rows import Row
-from edgeslm.scoring import score
+from edgeslm.evaluation.scoring import score
 
 pytest.importorskip("sklearn")
 

@@ -18,8 +18,8 @@ from converters.recipe_data import Data
 from converters.rows import Row, is_drawn, read_rows, write_rows
 from converters.split import divide, leaks
 from converters.work import Work
+from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent
-from edgeslm.normal import fold
 
 FILES = [{"path": "a.jsonl", "url": "u", "licence": "l"}]
 SPLIT = {"group": "text", "gold": 0.2, "development": 0.2, "seen": 0.3}

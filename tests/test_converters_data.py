@@ -25,8 +25,8 @@ from converters.recipe_data import Data
 from converters.rows import PARTS, Row, read_rows, rows_sha256
 from converters.split import divide, leaks
 from converters.summary import DataSummary
+from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent
-from edgeslm.normal import fold
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = ["river", "stone", "cloud", "amber", "violet", "maple", "copper", "signal", "harbor", "oak"]

@@ -15,8 +15,8 @@ from converters.errors import GateError
 from converters.parity import Difference, FloatParity, ParityReport
 from converters.rows import Row, rows_sha256
 from converters.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
-from edgeslm.answers import Prediction
-from edgeslm.selftest import SelfTest
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.selftest import SelfTest
 from tests.test_converters_baselines import reader, sorter
 
 N = 200

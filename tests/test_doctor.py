@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm import doctor
 from edgeslm.engines.device import machine
 from edgeslm.errors import MachineError
+from edgeslm.evaluation import doctor
 
 HERE = machine.Machine(
     os="Linux 6 x86_64",

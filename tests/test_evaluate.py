@@ -10,10 +10,10 @@ import pytest
 from converters.linear_train import LinearModel, write_linear
 from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.errors import CardError, InputError
-from edgeslm.evaluate import evaluate, task_of
+from edgeslm.evaluation.evaluate import evaluate, task_of
+from edgeslm.evaluation.gold import read_gold
 from edgeslm.formats.card import Card, CategoryScore, Score
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.gold import read_gold
 from edgeslm.models.gguf import Model, load
 from edgeslm.testing import ScriptedEngine
 from tests.tiny_onnx import write_mixed_onnx, write_tiny_onnx
@@ -243,7 +243,7 @@ def test_another_system_on_the_same_rows(gold, tmp_path):
 
 
 def test_another_model_answers_the_same_rows(gold, tmp_path, monkeypatch):
-    monkeypatch.setattr("edgeslm.evaluate.load", lambda _path: sorter())
+    monkeypatch.setattr("edgeslm.evaluation.evaluate.load", lambda _path: sorter())
     rival = evaluate(sorter(), gold, baseline=tmp_path / "other.gguf").baseline
     assert (rival.missing, rival.advice) == (0, None)
     assert rival.comparison.difference.value == 0
@@ -261,6 +261,6 @@ def test_a_linear_model_that_is_as_good_is_advised(gold, tmp_path):
 
 def test_a_model_of_another_task_is_no_baseline(gold, tmp_path, monkeypatch):
     reader = Model(ScriptedEngine("{}"), card(FIELDS))
-    monkeypatch.setattr("edgeslm.evaluate.load", lambda _path: reader)
+    monkeypatch.setattr("edgeslm.evaluation.evaluate.load", lambda _path: reader)
     with pytest.raises(CardError, match=r"other\.gguf: its card has another kind of task"):
         evaluate(sorter(), gold, baseline=tmp_path / "other.gguf")

@@ -5,8 +5,8 @@ import gzip
 import pytest
 
 from edgeslm.errors import InputError
+from edgeslm.evaluation.gold import GoldRow, read_baseline, read_gold
 from edgeslm.formats.card import Head
-from edgeslm.gold import GoldRow, read_baseline, read_gold
 from tests.test_evaluate import lines
 
 GOLD = [GoldRow("a refund please", "refund"), GoldRow("the bill", "billing", "7")]
@@ -37,7 +37,7 @@ def test_a_line_that_is_no_row_is_named_and_the_rest_is_read(tmp_path):
 
 
 def test_a_line_too_long_is_skipped_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgeslm.gold.MAX_LINE_BYTES", 64)
+    monkeypatch.setattr("edgeslm.evaluation.gold.MAX_LINE_BYTES", 64)
     row = {"input": "one", "answer": "refund"}
     path = lines(tmp_path / "gold.jsonl", {**row, "input": "x" * 300}, row)
     found = read_gold(path, "classify")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm import selftest
 from edgeslm.errors import (
     HashMismatchError,
     ModelFileError,
@@ -19,6 +18,7 @@ from edgeslm.errors import (
     RegistryError,
     ResourceError,
 )
+from edgeslm.evaluation import selftest
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import require_room
 from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_adapter

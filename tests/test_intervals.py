@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm import intervals
-from edgeslm.intervals import bootstrap, lower_bound, mcnemar, rows_to_claim, rows_to_prove, share
+from edgeslm.evaluation import intervals
+from edgeslm.evaluation.intervals import (
+    bootstrap,
+    lower_bound,
+    mcnemar,
+    rows_to_claim,
+    rows_to_prove,
+    share,
+)
 
 
 def test_clopper_pearson_against_published_values():

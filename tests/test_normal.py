@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm.normal import kind_of, normal
+from edgeslm.evaluation.normalize import kind_of, normal
 
 
 @pytest.mark.parametrize(

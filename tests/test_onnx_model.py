@@ -40,7 +40,7 @@ from edgeslm.errors import (
     LabelError,
     ModelFileError,
 )
-from edgeslm.evaluate import task_of
+from edgeslm.evaluation.evaluate import task_of
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.models import onnx as onnx_model

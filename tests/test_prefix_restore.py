@@ -21,10 +21,10 @@ from edgeslm.decoding.sequences.prefix_files import (
     used_bytes,
 )
 from edgeslm.decoding.session import WORK, Session
-from edgeslm.doctor import examine
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
+from edgeslm.evaluation.doctor import examine
 from edgeslm.testing import ScriptedEngine
 
 LABELS = {"refund": "the customer wants money back", "billing": "the customer asks for an invoice"}

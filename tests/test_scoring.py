@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.answers import Prediction
-from edgeslm.scoring import (
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import (
     category_score,
     compare,
     enough,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.answers import Prediction
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring_tags import compare_tags, right_tags, score_tags
 from edgeslm.formats.card import Head
-from edgeslm.scoring_tags import compare_tags, right_tags, score_tags
 
 KIND = Head(name="kind", labels=("bug", "wish"))
 AREAS = Head(name="areas", labels=("ui", "docs", "api"), multi_label=True)

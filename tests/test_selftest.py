@@ -6,9 +6,9 @@ import pytest
 from tiny_gguf import write_tiny_gguf
 
 from edgeslm.errors import SchemaError
+from edgeslm.evaluation.selftest import SelfTest, self_test, self_test_of
 from edgeslm.formats.card import Card
 from edgeslm.models.gguf import Model
-from edgeslm.selftest import SelfTest, self_test, self_test_of
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {

@@ -12,13 +12,13 @@ from converters.data import prepare
 from converters.recipe import read_recipe
 from converters.rows import read_rows
 from edgeslm.errors import EdgeslmError
-from edgeslm.evaluate import answer_rows, answerer, score_answers, task_of
+from edgeslm.evaluation.evaluate import answer_rows, answerer, score_answers, task_of
+from edgeslm.evaluation.gold import GoldRow
+from edgeslm.evaluation.selftest import self_test
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.gold import GoldRow
 from edgeslm.models.onnx import OnnxModel
-from edgeslm.selftest import self_test
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Store
 

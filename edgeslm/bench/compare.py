@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from edgeslm.bench.figures import Figure, figures, plain, ratio, times
 from edgeslm.bench.schema import BenchReport, MachineFacts
 from edgeslm.errors import InputError
-from edgeslm.intervals import Estimate
+from edgeslm.evaluation.intervals import Estimate
 
 #: of these, the medians are gated; all else is shown, but one slow request is no slowdown
 _GATED: Final = ("request p50", "engine ", "cold start", "warm load")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeslm.answers import Prediction
 from edgeslm.bench.inputs import Workload
 from edgeslm.bench.schema import Correctness
 from edgeslm.bench.tasks import Answered
-from edgeslm.scoring import Scores, TaskKind, right_rows, score
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import Scores, TaskKind, right_rows, score
 
 
 def judge(answered: Sequence[Answered], workload: Workload) -> Correctness:

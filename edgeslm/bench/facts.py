@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 
-from edgeslm import doctor
 from edgeslm.bench import limits, sensors
 from edgeslm.bench.nvidia import nvml
 from edgeslm.bench.schema import Device, MachineFacts, ModelFacts
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
+from edgeslm.evaluation import doctor
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 from edgeslm.formats.onnx.info import read_onnx

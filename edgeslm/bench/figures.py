@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.bench.schema import BenchReport, Measured, Start, TaskRun
-from edgeslm.intervals import CONFIDENCE, RESAMPLES, Estimate, bootstrap, median_of
+from edgeslm.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, bootstrap, median_of
 
 #: fewer observations than this say nothing about a difference: below it, the interval of a median
 #: that reaches from the least to the greatest holds less than 93 %

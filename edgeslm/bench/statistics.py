@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from edgeslm.bench.schema import Measured
-from edgeslm.intervals import bootstrap
+from edgeslm.evaluation.intervals import bootstrap
 
 Percentile = Literal["p50", "p90", "p95", "p99"]
 _PERCENTILES: Final[dict[Percentile, int]] = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}

@@ -11,13 +11,13 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from edgeslm.answers import Prediction
 from edgeslm.bench.inputs import Answer, Row
 from edgeslm.bench.schema import TaskRun
 from edgeslm.bench.statistics import median, percentiles
 from edgeslm.errors import CancelledError, EdgeslmError, InputError, OutputError
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.selftest import said
 from edgeslm.results import Classification, Extraction, Tags, Timing
-from edgeslm.selftest import said
 
 #: called with the requests done and all
 Tick = Callable[[int, int], None]

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeslm.cli import for_people, print_line
-from edgeslm.doctor import Finding, Onnx, Report, examine
 from edgeslm.engines.device.machine import Build, Machine, show_bytes
 from edgeslm.errors import CardError, EdgeslmError
+from edgeslm.evaluation.doctor import Finding, Onnx, Report, examine
 
 if TYPE_CHECKING:  # it loads the inference library
-    from edgeslm.selftest import SelfTest
+    from edgeslm.evaluation.selftest import SelfTest
 
 _STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 #: in the order in which findings are shown
@@ -49,7 +49,7 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
 
 def _self_test(name: str, people: bool) -> int:
     """Run and show the self-tests of one model; returns its exit code."""
-    from edgeslm.selftest import self_test_of
+    from edgeslm.evaluation.selftest import self_test_of
 
     try:
         tests = self_test_of(name)

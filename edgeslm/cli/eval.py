@@ -14,7 +14,7 @@ from edgeslm.cli import for_people, print_line
 from edgeslm.errors import InputError
 
 if TYPE_CHECKING:
-    from edgeslm.evaluate import Progress
+    from edgeslm.evaluation.evaluate import Progress
 
 #: what is below the bar exits with
 _BELOW = 1
@@ -51,9 +51,9 @@ def evaluate(
     bar, else with 4 if a line is no row.
     """
     from edgeslm.cli.answer import answering_thread
-    from edgeslm.evaluate import answerer, heads_of, task_of
-    from edgeslm.evaluate import evaluate as run
-    from edgeslm.gold import read_gold
+    from edgeslm.evaluation.evaluate import answerer, heads_of, task_of
+    from edgeslm.evaluation.evaluate import evaluate as run
+    from edgeslm.evaluation.gold import read_gold
     from edgeslm.models.gguf import load
 
     with load(name) as model:

@@ -9,17 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeslm.cli import printable
-from edgeslm.evaluate import Report, Rival
-from edgeslm.formats.card import CategoryScore
-from edgeslm.intervals import Estimate
-from edgeslm.scoring import (
+from edgeslm.evaluation.evaluate import Report, Rival
+from edgeslm.evaluation.intervals import Estimate
+from edgeslm.evaluation.scoring import (
     NOT_ENOUGH,
     ClassificationScores,
     ExtractionScores,
     LabelScore,
     enough,
 )
-from edgeslm.scoring_tags import TagScores
+from edgeslm.evaluation.scoring_tags import TagScores
+from edgeslm.formats.card import CategoryScore
 
 #: labels that are shown, the worst ones
 _LABELS = 10

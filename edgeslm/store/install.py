@@ -80,7 +80,7 @@ def prove(path: Path, progress: Progress = silent) -> None:
     card = _card_of(path)
     if card is None or not card.examples:
         return
-    from edgeslm.selftest import self_test_of
+    from edgeslm.evaluation.selftest import self_test_of
 
     progress("running self-tests", 0, None)
     failed = [test for test in self_test_of(path) if not test.passed]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.errors import CardError
-from edgeslm.normal import fold
+from edgeslm.evaluation.normalize import fold
 
 #: the version of this format; a loader refuses another
 KNOWN_FORMAT: Final = 1

@@ -9,16 +9,11 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeslm.answers import Prediction
 from edgeslm.errors import CancelledError, CardError, InputError, OutputError, ResourceError
-from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
-from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.gold import Gold, GoldKind, GoldRow, read_baseline
-from edgeslm.intervals import percentile
-from edgeslm.models.gguf import AnyModel, load
-from edgeslm.models.onnx import OnnxModel
-from edgeslm.results import Classification, Extraction, Tags
-from edgeslm.scoring import (
+from edgeslm.evaluation.gold import Gold, GoldKind, GoldRow, read_baseline
+from edgeslm.evaluation.intervals import percentile
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import (
     ClassificationScores,
     Comparison,
     ExtractionScores,
@@ -27,8 +22,13 @@ from edgeslm.scoring import (
     linear_advice,
     score,
 )
-from edgeslm.scoring_tags import TagScores, compare_tags, score_tags
-from edgeslm.selftest import said
+from edgeslm.evaluation.scoring_tags import TagScores, compare_tags, score_tags
+from edgeslm.evaluation.selftest import said
+from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
+from edgeslm.formats.onnx.info import read_onnx
+from edgeslm.models.gguf import AnyModel, load
+from edgeslm.models.onnx import OnnxModel
+from edgeslm.results import Classification, Extraction, Tags
 
 #: endings of files that are models; any other is a file of answers
 _MODEL_SUFFIXES = (".onnx", ".gguf")

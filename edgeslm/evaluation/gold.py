@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from edgeslm.answers import Prediction
 from edgeslm.errors import InputError
+from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.scoring import TaskKind
 from edgeslm.formats.card import Head
-from edgeslm.scoring import TaskKind
 
 #: the longest line of a file of rows
 MAX_LINE_BYTES = 16 * 1024 * 1024

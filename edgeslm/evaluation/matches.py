@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.intervals import Statistic
-from edgeslm.normal import Kind, kind_of, normal
+from edgeslm.evaluation.intervals import Statistic
+from edgeslm.evaluation.normalize import Kind, kind_of, normal
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

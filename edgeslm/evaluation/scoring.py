@@ -9,9 +9,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from edgeslm.answers import Bools, Fields, Labels, Prediction, ratio, statistic_of
-from edgeslm.formats.card import CategoryScore
-from edgeslm.intervals import (
+from edgeslm.evaluation.intervals import (
     Estimate,
     Statistic,
     bootstrap,
@@ -21,7 +19,9 @@ from edgeslm.intervals import (
     rows_to_prove,
     share,
 )
-from edgeslm.normal import Kind
+from edgeslm.evaluation.matches import Bools, Fields, Labels, Prediction, ratio, statistic_of
+from edgeslm.evaluation.normalize import Kind
+from edgeslm.formats.card import CategoryScore
 from edgeslm.tasks.calibration import expected_calibration_error
 
 #: fewer rows of a label or field than this say too little: they could not even claim 90 %

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeslm.answers import Bools, Floats, Ints, Labels, Prediction, ratio
-from edgeslm.formats.card import Head
-from edgeslm.intervals import Estimate, Statistic, bootstrap, share
-from edgeslm.scoring import (
+from edgeslm.evaluation.intervals import Estimate, Statistic, bootstrap, share
+from edgeslm.evaluation.matches import Bools, Floats, Ints, Labels, Prediction, ratio
+from edgeslm.evaluation.scoring import (
     ClassificationScores,
     Comparison,
     LabelScore,
@@ -21,6 +20,7 @@ from edgeslm.scoring import (
     score,
     worst_of,
 )
+from edgeslm.formats.card import Head
 
 
 class _Frozen(BaseModel):

@@ -1,0 +1,1 @@
+"""Answers held against gold: scores with intervals, self-tests, doctor."""
