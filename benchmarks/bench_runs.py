@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.receipts import ROOT
-from edgeslm.bench import saved
-from edgeslm.bench.schema import BenchReport
-from edgeslm.bench.summary import card_text, lines, remarks
+from edgeslm.bench.report import files
+from edgeslm.bench.report.schema import BenchReport
+from edgeslm.bench.report.summary import card_text, lines, remarks
 
 #: edgeslm bench NAME… --json benchmarks/results/bench/run.json
 FOLDER = ROOT / "benchmarks" / "results" / "bench"
@@ -22,7 +22,7 @@ def kept(folder: Path = FOLDER) -> list[BenchReport]:
     Raises:
         InputError: one of them is none.
     """
-    return [saved.read(path) for path in sorted(folder.glob("*.json"))]
+    return [files.read(path) for path in sorted(folder.glob("*.json"))]
 
 
 def section(reports: Sequence[BenchReport]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import SubElement
 
 from benchmarks.results import OWN
-from edgeslm.bench import svg
+from edgeslm.bench.report import svg
 
 #: a title, and milliseconds by contestant
 Group = tuple[str, Sequence[tuple[str, float]]]

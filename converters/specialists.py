@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslm.bench import saved
-from edgeslm.bench.schema import BenchReport
-from edgeslm.bench.summary import latency_line, machine_line, main_task
+from edgeslm.bench.report import files as saved
+from edgeslm.bench.report.schema import BenchReport
+from edgeslm.bench.report.summary import latency_line, machine_line, main_task
 from edgeslm.cli import fail
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.intervals import rows_to_claim

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgeslm.bench.saved import write
-from edgeslm.bench.schema import BenchReport
+from edgeslm.bench.report.files import write
+from edgeslm.bench.report.schema import BenchReport
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "bench.md"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeslm.bench.schema import (
+from edgeslm.bench.report.schema import (
     BenchReport,
     Correctness,
     Energy,

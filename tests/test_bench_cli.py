@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgeslm.bench import run as bench
-from edgeslm.bench.saved import read
+from edgeslm.bench.report.files import read
 from edgeslm.cli import main
 from tests.bench_help import report
 

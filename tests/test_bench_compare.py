@@ -8,16 +8,16 @@ import random
 import pytest
 from click.testing import CliRunner
 
-from edgeslm.bench.compare import (
+from edgeslm.bench.report.compare import (
     compare,
     parse_share,
     regression,
     require_comparable,
     require_gated,
 )
-from edgeslm.bench.figures import ENOUGH, Figure, figures, ratio, times
-from edgeslm.bench.saved import write
-from edgeslm.bench.schema import Correctness
+from edgeslm.bench.report.figures import ENOUGH, Figure, figures, ratio, times
+from edgeslm.bench.report.files import write
+from edgeslm.bench.report.schema import Correctness
 from edgeslm.cli import bench_compare
 from edgeslm.errors import InputError
 from edgeslm.evaluation.intervals import Estimate

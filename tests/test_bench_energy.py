@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm.bench import energy, sensors
-from edgeslm.bench.energy import Meter, PowerLog, battery_meter, measure, rapl_meter
-from edgeslm.bench.nvidia import Nvml
+from edgeslm.bench.machine import sensors
+from edgeslm.bench.machine.nvidia import Nvml
+from edgeslm.bench.parts import energy
+from edgeslm.bench.parts.energy import Meter, PowerLog, battery_meter, measure, rapl_meter
 
 #: Windows has no file names with the colon of RAPL's zones, and no RAPL
 rapl = pytest.mark.skipif(sys.platform == "win32", reason="RAPL's file names hold a colon")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tiny_gguf import write_tiny_gguf
 
-from edgeslm.bench import facts, limits, sensors
-from edgeslm.bench.schema import Device, MachineFacts
+from edgeslm.bench.machine import facts, limits, sensors
+from edgeslm.bench.report.schema import Device, MachineFacts
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build
 from edgeslm.formats.files import file_sha256

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeslm.bench.charts import charts, comparison
-from edgeslm.bench.figures import figures, plain
-from edgeslm.bench.html import page
-from edgeslm.bench.published import MARK, ROWS
-from edgeslm.bench.schema import Correctness
-from edgeslm.bench.summary import card_text
-from edgeslm.bench.svg import WIDTH
+from edgeslm.bench.report.charts import charts, comparison
+from edgeslm.bench.report.figures import figures, plain
+from edgeslm.bench.report.html import page
+from edgeslm.bench.report.published import MARK, ROWS
+from edgeslm.bench.report.schema import Correctness
+from edgeslm.bench.report.summary import card_text
+from edgeslm.bench.report.svg import WIDTH
 from tests.bench_help import machine, model, report, task
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>{{ 7 * 7 }}"

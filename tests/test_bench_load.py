@@ -12,16 +12,16 @@ import psutil
 import pytest
 from tiny_onnx import write_tiny_onnx
 
-from edgeslm.bench import load
-from edgeslm.bench.footprint import footprint, peak_rss
-from edgeslm.bench.inputs import Row, Workload
+from edgeslm.bench.parts import load
+from edgeslm.bench.parts.memory import footprint, peak_rss
+from edgeslm.bench.workload.workload import Row, Workload
 from edgeslm.errors import EngineError, MachineError
 
 #: starts a neighbour, prints its number, and waits to be killed
 _PARENT = """
 import time
 import psutil
-from edgeslm.bench.load import neighbours
+from edgeslm.bench.parts.load import neighbours
 with neighbours(1):
     print(psutil.Process().children()[0].pid, flush=True)
     time.sleep(60)
@@ -199,6 +199,6 @@ def test_a_child_that_cannot_answer_is_one_clear_error(tiny_model):
 
 def test_a_child_is_not_charged_with_the_memory_of_its_parent():
     held = b"x" * 200_000_000
-    code = "from edgeslm.bench.footprint import peak_rss; print(peak_rss())"
+    code = "from edgeslm.bench.parts.memory import peak_rss; print(peak_rss())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert int(child.stdout) < len(held) < peak_rss()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm.bench.raw import (
+from edgeslm.bench.parts.engine import (
     DEPTH,
     MAX_BYTES,
     Agreement,
@@ -15,7 +15,7 @@ from edgeslm.bench.raw import (
     read_llama_bench,
     shapes,
 )
-from edgeslm.bench.schema import RawTest
+from edgeslm.bench.report.schema import RawTest
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import InputError
 from edgeslm.testing import ScriptedEngine

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from edgeslm.bench import run as bench
+from edgeslm.bench.report.schema import BenchReport, Energy, Footprint, RawTest, Start
 from edgeslm.bench.run import Options, Target, run
-from edgeslm.bench.schema import BenchReport, Energy, Footprint, RawTest, Start
 from edgeslm.errors import InputError, MachineError, ModelFileError
 from edgeslm.formats.card import Card
 from tests import bench_help, tiny_onnx

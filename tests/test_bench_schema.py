@@ -7,9 +7,9 @@ import json
 import jsonschema_rs
 import pytest
 
-from edgeslm.bench import saved
-from edgeslm.bench.saved import read, write
-from edgeslm.bench.schema import BenchReport
+from edgeslm.bench.report import files as saved
+from edgeslm.bench.report.files import read, write
+from edgeslm.bench.report.schema import BenchReport
 from edgeslm.errors import EdgeslmError, InputError
 from scripts import bench_schema
 from tests.bench_help import report

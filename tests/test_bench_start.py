@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from edgeslm.bench import start
-from edgeslm.bench.inputs import Row, Workload
+from edgeslm.bench.parts import start
+from edgeslm.bench.workload.workload import Row, Workload
 from edgeslm.decoding.sequences.prefix_files import MIN_TOKENS
 from edgeslm.errors import EngineError
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgeslm.bench import synthetic as module
-from edgeslm.bench import vocabulary
-from edgeslm.bench.facts import model_facts
-from edgeslm.bench.synthetic import SHAPES, Shape, synthetic, tensors, write
+from edgeslm.bench.machine.facts import model_facts
+from edgeslm.bench.workload import synthetic as module
+from edgeslm.bench.workload import vocabulary
+from edgeslm.bench.workload.synthetic import SHAPES, Shape, synthetic, tensors, write
 from edgeslm.engines.engine import Batch
 from edgeslm.errors import InputError, PullError
 from edgeslm.formats.gguf.info import read_gguf

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from edgeslm.bench.compare import compare
-from edgeslm.bench.figures import amount, plain
-from edgeslm.bench.schema import Correctness, Device
-from edgeslm.bench.summary import card_text
-from edgeslm.bench.table import render, render_comparison
+from edgeslm.bench.report.compare import compare
+from edgeslm.bench.report.figures import amount, plain
+from edgeslm.bench.report.schema import Correctness, Device
+from edgeslm.bench.report.summary import card_text
+from edgeslm.bench.report.table import render, render_comparison
 from tests.bench_help import machine, model, report
 
 

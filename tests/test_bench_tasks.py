@@ -9,11 +9,11 @@ import pytest
 import tiny_onnx
 
 import edgeslm
-from edgeslm.bench import invented
-from edgeslm.bench.correctness import judge
-from edgeslm.bench.inputs import Row, Workload, choose
-from edgeslm.bench.statistics import median, percentiles
-from edgeslm.bench.tasks import Answered, ask_all, shuffled, summarize, unanswered
+from edgeslm.bench.parts.correctness import judge
+from edgeslm.bench.parts.latency import Answered, ask_all, shuffled, summarize, unanswered
+from edgeslm.bench.report.statistics import median, percentiles
+from edgeslm.bench.workload import invented
+from edgeslm.bench.workload.workload import Row, Workload, choose
 from edgeslm.errors import CancelledError, InputError, InputTooLongError
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card

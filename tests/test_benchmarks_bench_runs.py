@@ -8,15 +8,15 @@ import pytest
 from bench_help import report
 
 from benchmarks import bench_runs
-from edgeslm.bench import saved
-from edgeslm.bench.summary import card_text
+from edgeslm.bench.report import files
+from edgeslm.bench.report.summary import card_text
 from edgeslm.errors import InputError
 
 
 def test_each_kept_run_shows_its_card_and_its_notes(tmp_path: Path) -> None:
     for name in ("b", "a"):
         run = report(notes=[f"note of {name}"])
-        saved.write(tmp_path / f"{name}.json", run.model_dump_json())
+        files.write(tmp_path / f"{name}.json", run.model_dump_json())
     text = bench_runs.section(bench_runs.kept(tmp_path))
     assert text.count(card_text(report())) == 2
     assert text.index("note of a") < text.index("note of b")

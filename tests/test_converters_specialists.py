@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from converters.specialists import PAGE, RUNS, Specialist, page, specialists, write_page
-from edgeslm.bench import saved
+from edgeslm.bench.report import files
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.formats.card import Calibration, Card, CategoryScore, Provenance, Score
 from edgeslm.formats.gguf.adapter import Adapter, Factors, write_adapter
@@ -69,7 +69,7 @@ def test_what_is_said_of_a_card(tmp_path):
 
 
 def test_a_bench_run_of_the_same_version_gives_its_time(tmp_path):
-    run = saved.read(RUNS / "support-intents-mini.json")
+    run = files.read(RUNS / "support-intents-mini.json")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "support-tried.json").write_text(run.model_dump_json(by_alias=True))
     for version, shown in ((run.model.card_version, True), ("0.9", False)):

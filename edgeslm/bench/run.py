@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from edgeslm.bench import correctness, energy, facts, load, raw, start, tasks
-from edgeslm.bench.compare import require_comparable
-from edgeslm.bench.footprint import footprint
-from edgeslm.bench.inputs import Workload, choose
-from edgeslm.bench.load import Request
-from edgeslm.bench.schema import BenchReport, MachineFacts, RawTest
+from edgeslm.bench.machine import facts
+from edgeslm.bench.parts import correctness, energy, latency, load, start
+from edgeslm.bench.parts import engine as raw
+from edgeslm.bench.parts.load import Request
+from edgeslm.bench.parts.memory import footprint
+from edgeslm.bench.report.compare import require_comparable
+from edgeslm.bench.report.schema import BenchReport, MachineFacts, RawTest
+from edgeslm.bench.workload.workload import Workload, choose
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.card import Card
@@ -196,11 +198,11 @@ class _Run:
 
     def _measure_tasks(self) -> None:
         effort = self._effort
-        answered: list[tasks.Answered] = []
+        answered: list[latency.Answered] = []
         with self._open(self._threads) as opened:
             for cached, model, requests in _variants(opened, effort.requests):
                 part = f"requests, prefix cache {'on' if cached else 'off'}"
-                done = tasks.ask_all(
+                done = latency.ask_all(
                     self._workload.answerer(model),
                     self._workload.rows,
                     requests=requests,
@@ -209,10 +211,10 @@ class _Run:
                     tick=self._tick(part),
                 )
                 threads = self._threads or self._machine.threads
-                measured = tasks.summarize(done, prefix_cache=cached, threads=threads)
+                measured = latency.summarize(done, prefix_cache=cached, threads=threads)
                 self._parts["tasks"] = (*self._parts.get("tasks", ()), measured)
                 answered += done
-                self._notes += tasks.unanswered(done)
+                self._notes += latency.unanswered(done)
                 if not self._target.synthetic:
                     self._parts["correctness"] = correctness.judge(answered, self._workload)
 
@@ -315,10 +317,10 @@ class _Run:
         rows = self._workload.rows
         with self._open(threads) as model:
             answer = self._workload.answerer(model)
-            tasks.ask(answer, rows[0])
-            yield lambda number: tasks.ask(answer, rows[number % len(rows)])
+            latency.ask(answer, rows[0])
+            yield lambda number: latency.ask(answer, rows[number % len(rows)])
 
-    def _tick(self, part: str) -> tasks.Tick:
+    def _tick(self, part: str) -> latency.Tick:
         return lambda done, all_of_it: self._progress(part, done, all_of_it)
 
 

@@ -16,9 +16,9 @@ from edgeslm.cli.bench_compare import compare
 from edgeslm.errors import InputError
 
 if TYPE_CHECKING:
-    from edgeslm.bench.compare import Verdict
+    from edgeslm.bench.report.compare import Verdict
+    from edgeslm.bench.report.schema import BenchReport
     from edgeslm.bench.run import Progress, Target
-    from edgeslm.bench.schema import BenchReport
 
 _SLOWER, _INVALID, _INTERRUPTED = 1, 3, 130
 
@@ -138,8 +138,9 @@ def bench(
     tells. Without a terminal stdout has one line of JSON for each model. Ctrl-C keeps what was
     measured. Exits with 3 if answers were wrong, else with 1 if it is slower than the baseline.
     """
-    from edgeslm.bench import raw, saved
-    from edgeslm.bench.compare import parse_share, require_gated
+    from edgeslm.bench.parts import engine as raw
+    from edgeslm.bench.report import files as saved
+    from edgeslm.bench.report.compare import parse_share, require_gated
     from edgeslm.bench.run import Options, run
 
     _check_usage(names, synthetic, baseline, [json_file, html])
@@ -165,7 +166,7 @@ def bench(
             if not reports:
                 raise
     if html is not None:
-        from edgeslm.bench.html import page
+        from edgeslm.bench.report.html import page
 
         saved.write(html, page(reports))
     _show(reports, card)
@@ -199,7 +200,7 @@ def _check_usage(
 
 def _targets(names: Sequence[str], synthetic: Sequence[str], progress: Progress) -> list[Target]:
     from edgeslm.bench.run import Target
-    from edgeslm.bench.synthetic import synthetic as write_synthetic
+    from edgeslm.bench.workload.synthetic import synthetic as write_synthetic
     from edgeslm.store.store import Store
 
     found = [Target(name, Store().resolve(name)) for name in dict.fromkeys(names)]
@@ -224,14 +225,14 @@ def _file_of(path: Path, report: BenchReport, *, several: bool) -> Path:
 
 def _show(reports: Sequence[BenchReport], card: bool) -> None:
     if card:
-        from edgeslm.bench.summary import card_text
+        from edgeslm.bench.report.summary import card_text
 
         for report in reports:
             click.echo(card_text(report))
     elif for_people():
         from rich.console import Console
 
-        from edgeslm.bench.table import render
+        from edgeslm.bench.report.table import render
 
         Console(highlight=False).print(render(reports))
     else:
@@ -241,7 +242,7 @@ def _show(reports: Sequence[BenchReport], card: bool) -> None:
 
 def _compare(report: BenchReport, before: BenchReport, allowed: float) -> Verdict:
     """Hold a run to its baseline and say how, on stderr: stdout has the run."""
-    from edgeslm.bench.compare import regression
+    from edgeslm.bench.report.compare import regression
 
     verdict = regression(report, before, allowed)
     for check in verdict.checks:

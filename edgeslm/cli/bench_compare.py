@@ -24,21 +24,21 @@ def compare(files: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     edgeslm bench compare before.json after.json
     edgeslm bench compare laptop.json till.json --html machines.html
     """
-    from edgeslm.bench.compare import compare as side_by_side
-    from edgeslm.bench.saved import read, write
+    from edgeslm.bench.report.compare import compare as side_by_side
+    from edgeslm.bench.report.files import read, write
 
     if len(files) < 2:
         raise click.UsageError("name at least two files: edgeslm bench compare A.json B.json")
     reports = [read(path) for path in files]
     comparison = side_by_side(reports)
     if html is not None:
-        from edgeslm.bench.html import page
+        from edgeslm.bench.report.html import page
 
         write(html, page(reports))
     if for_people(as_json):
         from rich.console import Console
 
-        from edgeslm.bench.table import render_comparison
+        from edgeslm.bench.report.table import render_comparison
 
         Console(highlight=False).print(render_comparison(comparison))
     else:

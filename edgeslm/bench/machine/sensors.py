@@ -8,7 +8,7 @@ from typing import Literal
 
 import psutil
 
-from edgeslm.bench.nvidia import nvml
+from edgeslm.bench.machine.nvidia import nvml
 
 #: the drivers of sensors that lie in processors, as Linux names them
 _PROCESSOR_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu", "soc", "x86_pkg_temp", "apple_soc")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeslm.bench.inputs import Workload
-from edgeslm.bench.schema import Correctness
-from edgeslm.bench.tasks import Answered
+from edgeslm.bench.parts.latency import Answered
+from edgeslm.bench.report.schema import Correctness
+from edgeslm.bench.workload.workload import Workload
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import Scores, TaskKind, right_rows, score
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.bench.schema import BenchReport, Measured, Start, TaskRun
+from edgeslm.bench.report.schema import BenchReport, Measured, Start, TaskRun
 from edgeslm.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, bootstrap, median_of
 
 #: fewer observations than this say nothing about a difference: below it, the interval of a median

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from edgeslm.bench.figures import Figure, figures, plain, ratio, times
-from edgeslm.bench.schema import BenchReport, MachineFacts
+from edgeslm.bench.report.figures import Figure, figures, plain, ratio, times
+from edgeslm.bench.report.schema import BenchReport, MachineFacts
 from edgeslm.errors import InputError
 from edgeslm.evaluation.intervals import Estimate
 

@@ -8,12 +8,12 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from edgeslm.bench.charts import charts, comparison
-from edgeslm.bench.compare import compare
-from edgeslm.bench.figures import amount, figures, plain, times
-from edgeslm.bench.published import MARK, ROWS
-from edgeslm.bench.schema import BenchReport
-from edgeslm.bench.summary import (
+from edgeslm.bench.report.charts import charts, comparison
+from edgeslm.bench.report.compare import compare
+from edgeslm.bench.report.figures import amount, figures, plain, times
+from edgeslm.bench.report.published import MARK, ROWS
+from edgeslm.bench.report.schema import BenchReport
+from edgeslm.bench.report.summary import (
     NOT_AVAILABLE,
     answers,
     card_text,
@@ -45,7 +45,7 @@ def page(reports: Sequence[BenchReport]) -> str:
 
 @cache
 def _template() -> Template:
-    source = files("edgeslm.bench").joinpath("page.html").read_text(encoding="utf-8")
+    source = files("edgeslm.bench.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from edgeslm.bench import invented
+from edgeslm.bench.workload import invented
 from edgeslm.errors import InputError
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
 from edgeslm.formats.small_file import read_small

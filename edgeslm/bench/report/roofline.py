@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from edgeslm.bench.schema import BenchReport, RawTest
+from edgeslm.bench.report.schema import BenchReport, RawTest
 
 #: how the limits are computed, for those who read the numbers
 DECODE_FORMULA: Final = "measured memory bandwidth / bytes of weights read per token"

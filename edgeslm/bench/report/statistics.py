@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from edgeslm.bench.schema import Measured
+from edgeslm.bench.report.schema import Measured
 from edgeslm.evaluation.intervals import bootstrap
 
 Percentile = Literal["p50", "p90", "p95", "p99"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 from xml.etree.ElementTree import Element
 
-from edgeslm.bench import svg
-from edgeslm.bench.figures import amount, condition, plain
-from edgeslm.bench.published import MARK, ROWS
-from edgeslm.bench.published import span as written
-from edgeslm.bench.schema import BenchReport, Measured, SustainedPoint, TaskRun
-from edgeslm.bench.summary import main_task
+from edgeslm.bench.report import svg
+from edgeslm.bench.report.figures import amount, condition, plain
+from edgeslm.bench.report.published import MARK, ROWS
+from edgeslm.bench.report.published import span as written
+from edgeslm.bench.report.schema import BenchReport, Measured, SustainedPoint, TaskRun
+from edgeslm.bench.report.summary import main_task
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from edgeslm.bench.figures import amount, between, figures, plain
-from edgeslm.bench.roofline import Limit, roofline
-from edgeslm.bench.schema import BenchReport, MachineFacts, Start, TaskRun
+from edgeslm.bench.report.figures import amount, between, figures, plain
+from edgeslm.bench.report.roofline import Limit, roofline
+from edgeslm.bench.report.schema import BenchReport, MachineFacts, Start, TaskRun
 
 NOT_AVAILABLE = "not available"
 #: where the answers of random weights might be taken for a result

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import count
 from statistics import median
 
-from edgeslm.bench import sensors
-from edgeslm.bench.schema import LoadPoint, SustainedPoint
-from edgeslm.bench.statistics import percentiles
+from edgeslm.bench.machine import sensors
+from edgeslm.bench.report.schema import LoadPoint, SustainedPoint
+from edgeslm.bench.report.statistics import percentiles
 from edgeslm.errors import MachineError
 
 #: answers the i-th request

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from edgeslm.bench.schema import BENCH_FORMAT, BenchReport
+from edgeslm.bench.report.schema import BENCH_FORMAT, BenchReport
 from edgeslm.errors import EdgeslmError, InputError
 from edgeslm.formats.files import publish
 from edgeslm.formats.small_file import read_small

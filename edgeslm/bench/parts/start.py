@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from edgeslm.bench.inputs import Workload
-from edgeslm.bench.schema import Start
+from edgeslm.bench.report.schema import Start
+from edgeslm.bench.workload.workload import Workload
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.errors import EngineError
 from edgeslm.store.store import HOME_VARIABLE

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock
 
-from edgeslm.bench.facts import SYNTHETIC_KEY
-from edgeslm.bench.vocabulary import tokenizer
+from edgeslm.bench.machine.facts import SYNTHETIC_KEY
+from edgeslm.bench.workload.vocabulary import tokenizer
 from edgeslm.engines.device.machine import cache_home
 from edgeslm.errors import InputError, ModelFileError, PullError
 from edgeslm.formats.files import Progress, publish, require_room, silent

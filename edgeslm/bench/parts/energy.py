@@ -17,9 +17,9 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Literal
 
-from edgeslm.bench.nvidia import nvml
-from edgeslm.bench.schema import Energy
-from edgeslm.bench.statistics import median
+from edgeslm.bench.machine.nvidia import nvml
+from edgeslm.bench.report.schema import Energy
+from edgeslm.bench.report.statistics import median
 
 Source = Literal["rapl", "nvml", "powermetrics", "battery"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from edgeslm.bench import limits, sensors
-from edgeslm.bench.nvidia import nvml
-from edgeslm.bench.schema import Device, MachineFacts, ModelFacts
+from edgeslm.bench.machine import limits, sensors
+from edgeslm.bench.machine.nvidia import nvml
+from edgeslm.bench.report.schema import Device, MachineFacts, ModelFacts
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.evaluation import doctor

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgeslm.bench.schema import RawTest
+from edgeslm.bench.report.schema import RawTest
 from edgeslm.engines.engine import Batch, Engine
 from edgeslm.errors import InputError
 from edgeslm.formats.small_file import read_small

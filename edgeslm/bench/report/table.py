@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.bench.compare import Cell, Comparison
-from edgeslm.bench.figures import amount, between, condition, plain, times
-from edgeslm.bench.schema import BenchReport, Measured, Percentile, TaskRun
-from edgeslm.bench.summary import lines, machine_line, marks, model_line, remarks
+from edgeslm.bench.report.compare import Cell, Comparison
+from edgeslm.bench.report.figures import amount, between, condition, plain, times
+from edgeslm.bench.report.schema import BenchReport, Measured, Percentile, TaskRun
+from edgeslm.bench.report.summary import lines, machine_line, marks, model_line, remarks
 
 #: columns of a bar
 _BAR = 40

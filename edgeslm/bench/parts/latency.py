@@ -11,9 +11,9 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from edgeslm.bench.inputs import Answer, Row
-from edgeslm.bench.schema import TaskRun
-from edgeslm.bench.statistics import median, percentiles
+from edgeslm.bench.report.schema import TaskRun
+from edgeslm.bench.report.statistics import median, percentiles
+from edgeslm.bench.workload.workload import Answer, Row
 from edgeslm.errors import CancelledError, EdgeslmError, InputError, OutputError
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.selftest import said

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from edgeslm.bench.inputs import Workload
-from edgeslm.bench.schema import Footprint
+from edgeslm.bench.report.schema import Footprint
+from edgeslm.bench.workload.workload import Workload
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError, EngineError
 
@@ -52,7 +52,7 @@ def footprint(
     machine.prepare_openmp()
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-m", "edgeslm.bench.footprint"],
+            [sys.executable, "-P", "-m", "edgeslm.bench.parts.memory"],
             input=json.dumps(question).encode(),
             capture_output=True,
             check=False,

@@ -1,0 +1,1 @@
+"""What machine a bench ran on: facts, limits, sensors."""

@@ -1,0 +1,1 @@
+"""What a bench shows: files, tables, charts, a page, a comparison."""

@@ -1,0 +1,1 @@
+"""What a bench asks: inputs of the card, invented texts, synthetic models."""
