@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_help import LABELS, jsonl, reader, sorter, work
 
-import edgeslm.cli.answer
+import edgeslm.cli.ask
 from edgeslm.cli import main
 
 __all__ = ["reader", "sorter", "work"]  # fixtures
@@ -17,7 +17,7 @@ __all__ = ["reader", "sorter", "work"]  # fixtures
 @pytest.fixture
 def table(capsys, monkeypatch):
     """Run as on a terminal: exit code and what stdout shows."""
-    monkeypatch.setattr(edgeslm.cli.answer, "for_people", lambda as_json: not as_json)
+    monkeypatch.setattr(edgeslm.cli.ask, "for_people", lambda as_json: not as_json)
 
     def call(*arguments, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))

@@ -50,7 +50,7 @@ def evaluate(
     to extract, or for a tagger by head a label or a list of labels. Exits with 1 below the
     bar, else with 4 if a line is no row.
     """
-    from edgeslm.cli.answer import answering_thread
+    from edgeslm.cli.ask import answering_thread
     from edgeslm.evaluation.evaluate import answerer, heads_of, task_of
     from edgeslm.evaluation.evaluate import evaluate as run
     from edgeslm.evaluation.gold import read_gold
@@ -69,7 +69,7 @@ def evaluate(
                 progress=progress,
             )
     if for_people(as_json):
-        from edgeslm.cli.scores import show
+        from edgeslm.cli.eval_report import show
 
         show(report)
     else:

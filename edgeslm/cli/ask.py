@@ -276,9 +276,9 @@ def _show_line(item: Input, result: Result | EdgeslmError) -> None:
 
 
 def _show_table(item: Input, result: Result | EdgeslmError) -> None:
-    from edgeslm.cli import tables
+    from edgeslm.cli import answer_tables
 
-    tables.show(item, result)
+    answer_tables.show(item, result)
 
 
 @contextmanager
