@@ -23,7 +23,7 @@ import click
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from converters.rows import read_rows
+from converters.data.rows import read_rows
 from edgeslm.errors import EdgeslmError
 from edgeslm.evaluation.intervals import Estimate, bootstrap, percentile, share
 from edgeslm.evaluation.matches import Prediction

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from converters import encoder_steps, linear_steps, steps
 from converters.errors import RecipeError, require
-from converters.recipe import Recipe, read_recipe
+from converters.recipe.recipe import Recipe, read_recipe
 from converters.work import Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.formats.files import Progress

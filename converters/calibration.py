@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
-from converters.rows import Row, rows_sha256
 from edgeslm.errors import EdgeslmError, OutputInvalidError
 from edgeslm.evaluation.normalize import Kind, kind_of, normal
 from edgeslm.formats.card import Calibration

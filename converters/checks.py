@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.baselines import LINEAR
-from converters.recipe import Gates
+from converters.recipe.recipe import Gates
 from edgeslm.evaluation.intervals import Estimate
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import (

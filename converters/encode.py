@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from converters.data.rows import Row
 from converters.errors import DataError
-from converters.rows import Row
 from edgeslm.decoding.prompt import Prompt, Tokenizer, compile_prompt
 from edgeslm.formats.card import ClassifyTask, PromptSpec, Style, TagTask, Task
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from converters.data.rows import Row
 from converters.errors import DataError, RecipeError
-from converters.rows import Row
 from edgeslm.formats.card import ClassifyTask, TagTask, Task
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.data.rows import Row, commonest
 from converters.encoder_parity import torch_logits
 from converters.errors import require
 from converters.linear_train import LinearModel, train_linear
 from converters.onnx_logits import Logits
-from converters.recipe import Recipe
-from converters.rows import Row, commonest
+from converters.recipe.recipe import Recipe
 from edgeslm.formats.card import ClassifyTask
 
 if TYPE_CHECKING:

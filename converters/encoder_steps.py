@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from converters.encoder_model import EncoderModel
     from converters.linear_train import LinearModel
     from converters.onnx_logits import Logits
-    from converters.training_loop import History
+    from converters.training.loop import History
     from converters.verify import Verdict
     from edgeslm.formats.onnx.known_inputs import KnownInputs
 
@@ -42,9 +42,9 @@ _TOOLS = ("torch", "transformers", "onnx", "onnxruntime")
 
 def train(work: Work, progress: Progress) -> History:
     """Train the encoder; what a killed run left for the same inputs is gone on from."""
-    from converters.curve import draw_curve
     from converters.encoder_train import train_encoder
     from converters.linear_train import require_fit
+    from converters.training.curve import draw_curve
 
     if work.recipe.encoder.linear_features:
         require_fit(work.recipe, work.rows("train"), work.rows("development"))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.augment import augmented
-from converters.checkpoint import Checkpoint
+from converters.data.augment import augmented
+from converters.data.rows import Row
 from converters.encoder_heads import (
     EncodedText,
     HeadLosses,
@@ -18,9 +18,9 @@ from converters.encoder_heads import (
 )
 from converters.errors import RecipeError, require
 from converters.probe import fit_head
-from converters.recipe import Recipe
-from converters.rows import Row
-from converters.training_loop import Evaluation, History, Report, TrainingRun, best_device
+from converters.recipe.recipe import Recipe
+from converters.training.checkpoint import Checkpoint
+from converters.training.loop import Evaluation, History, Report, TrainingRun, best_device
 from edgeslm.formats.files import Progress, silent
 
 if TYPE_CHECKING:

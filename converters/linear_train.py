@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.data.rows import Row
 from converters.errors import DataError, RecipeError, require
-from converters.recipe import Recipe
-from converters.rows import Row
+from converters.recipe.recipe import Recipe
 from edgeslm.engines.onnx.features import (
     MAX_FEATURES,
     MAX_LETTERS,

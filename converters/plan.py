@@ -82,7 +82,7 @@ def _causal_cost(work: Work) -> _Cost:
     """Every layer goes forward (2 operations a parameter); only the trained ones go back, and
     only through the activations, for their weights are frozen."""
     from converters.base import runtime_gguf
-    from converters.training_loop import best_device, best_dtype
+    from converters.training.loop import best_device, best_dtype
     from edgeslm.formats.gguf.info import read_gguf
 
     info = read_gguf(runtime_gguf(work.base, work.folder))
@@ -170,7 +170,7 @@ def _matrix_speed(dtype: dtype) -> float:
     """Operations per second of a matrix product in a dtype on this machine."""
     import torch
 
-    from converters.training_loop import best_device
+    from converters.training.loop import best_device
 
     device = best_device()
     a, b = (torch.rand(shape, device=device, dtype=dtype) for shape in ((1024, 576), (576, 1536)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.recipe import Recipe
-from converters.rows import Row
+from converters.data.rows import Row
+from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.evaluate import Progress, answer_rows, answerer
 from edgeslm.evaluation.gold import GoldRow, read_baseline
 from edgeslm.evaluation.matches import Prediction

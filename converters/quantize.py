@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from converters.divergence import Divergence, divergences
 from converters.encode import Encoded
 from converters.errors import GateError
-from converters.recipe import Quantize
+from converters.recipe.recipe import Quantize
 from edgeslm.engines.engine import Batch
 from edgeslm.formats.files import Progress, publish, silent
 from edgeslm.formats.gguf.adapter import Floats, Quantization, QuantType

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.data.rows import Row
 from converters.onnx_logits import Logits
-from converters.rows import Row
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import KnownInputs, known_inputs

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.rows import Row
+from converters.data.rows import Row
 from edgeslm.evaluation.intervals import Estimate, share
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import (

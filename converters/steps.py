@@ -17,10 +17,10 @@ from edgeslm.formats.files import Progress, file_sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from converters.data.summary import DataSummary
     from converters.divergence import Divergence
     from converters.parity import FloatParity, ParityReport
-    from converters.summary import DataSummary
-    from converters.training_loop import History
+    from converters.training.loop import History
     from converters.verify import Verdict
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.formats.card import Calibration
@@ -31,7 +31,7 @@ _COMPARED_ROWS = 32
 
 def data(work: Work, progress: Progress) -> DataSummary:
     """Files of examples become train, development and gold rows; raises what `prepare` does."""
-    from converters.data import prepare
+    from converters.data.prepare import prepare
 
     return prepare(work.recipe, work.data_folder, work.data, progress)
 
@@ -41,8 +41,8 @@ def train(work: Work, progress: Progress) -> History:
     import torch  # noqa: F401  before llama.cpp, whose short waits for threads are not for torch
 
     from converters.base import runtime_gguf
-    from converters.curve import draw_curve
     from converters.train import train as run
+    from converters.training.curve import draw_curve
     from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
     forget_other_run(work)

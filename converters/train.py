@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.augment import augmented
-from converters.checkpoint import Checkpoint
+from converters.data.augment import augmented
+from converters.data.rows import Row
 from converters.encode import Encoded, encode_rows, label_answers
 from converters.errors import DataError, RecipeError, require
-from converters.recipe import Recipe
-from converters.rows import Row
+from converters.recipe.recipe import Recipe
 from converters.smoothing import LabelSmoothing
-from converters.training_loop import (
+from converters.training.checkpoint import Checkpoint
+from converters.training.loop import (
     Evaluation,
     History,
     Report,

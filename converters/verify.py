@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from converters.checks import Check, advice, beats, change, keeps_up, percent
+from converters.data.rows import Part, Row, by_part, rows_sha256
 from converters.errors import GateError
-from converters.recipe import Gates, Recipe
-from converters.rows import Part, Row, by_part, rows_sha256
+from converters.recipe.recipe import Gates, Recipe
 from converters.scores import card_scores, scope_scores, share_by_category
 from edgeslm.evaluation.intervals import Estimate
 from edgeslm.evaluation.matches import Prediction

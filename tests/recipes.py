@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from converters.recipe import Recipe
+from converters.recipe.recipe import Recipe
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.cascade import against, alone, ask_all, draw, held_out, judge, main, table, together
-from converters.rows import Row, write_rows
+from converters.data.rows import Row, write_rows
 from edgeslm.models.cascade.cascade import Cascade
 from edgeslm.results import Classification, Timing
 from tests.tiny_onnx import LABELS, write_tiny_onnx

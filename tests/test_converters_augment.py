@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.augment import augmented, drop_field
-from converters.recipe_data import Data
-from converters.rows import Row
+from converters.data.augment import augmented, drop_field
+from converters.data.rows import Row
+from converters.recipe.data import Data
 from edgeslm.tasks.extraction.evidence import SpanFinder
 
 WRITTEN = ("{0:%d/%m/%Y}", "{0:%Y-%m-%d}", "{0:%d-%b-%Y}", "{0:%d.%m.%y}", "{0:%d %B %Y}")

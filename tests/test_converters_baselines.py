@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from converters.baselines import baselines
+from converters.data.rows import Row
 from converters.errors import DataError
-from converters.recipe import Recipe
-from converters.rows import Row
+from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.scoring import score
 
 pytest.importorskip("sklearn")

@@ -21,7 +21,7 @@ import edgeslm
 from converters import __main__ as command
 from converters import build, steps
 from converters.errors import GateError
-from converters.recipe import Recipe
+from converters.recipe.recipe import Recipe
 from converters.work import STEPS, Work
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store.assemble import assemble

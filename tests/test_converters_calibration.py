@@ -8,8 +8,8 @@ import pytest
 from converters.calibration import _judged_fields as judged_fields
 from converters.calibration import _kinds as kinds_of
 from converters.calibration import calibrate, calibrate_fields
+from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
-from converters.rows import Row, rows_sha256
 from edgeslm.errors import InputError, OutputInvalidError
 from edgeslm.results import Classification, Extraction, Field, Timing
 from edgeslm.tasks.extraction.evidence import leaves

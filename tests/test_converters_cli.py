@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from recipes import classify
 
 from converters import __main__ as command
-from converters.training_loop import Evaluation, History
+from converters.training.loop import Evaluation, History
 from converters.work import STEPS, Work
 
 

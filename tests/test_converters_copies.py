@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from recipes import classify, extract, write_jsonl
 
-from converters.data import prepare
-from converters.filter import Example
-from converters.recipe import Recipe
-from converters.recipe_data import Data
-from converters.rows import Row, is_drawn, read_rows, write_rows
-from converters.split import divide, leaks
+from converters.data.filter import Example
+from converters.data.prepare import prepare
+from converters.data.rows import Row, is_drawn, read_rows, write_rows
+from converters.data.split import divide, leaks
+from converters.recipe.data import Data
+from converters.recipe.recipe import Recipe
 from converters.work import Work
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent

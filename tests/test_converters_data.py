@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipes import classify, extract, write_jsonl
 
-from converters import data as data_step
-from converters.data import prepare
+from converters.data.filter import Example
+from converters.data.label_noise import label_suspects, unread_answers
+from converters.data.near_duplicates import near_duplicates
+from converters.data.prepare import prepare
+from converters.data.prepare import prepare as data_step
+from converters.data.rows import PARTS, Row, read_rows, rows_sha256
+from converters.data.split import divide, leaks
+from converters.data.summary import DataSummary
 from converters.errors import DataError, RecipeError
-from converters.filter import Example
-from converters.near import near_duplicates
-from converters.noise import label_suspects, unread_answers
-from converters.recipe import read_recipe
-from converters.recipe_data import Data
-from converters.rows import PARTS, Row, read_rows, rows_sha256
-from converters.split import divide, leaks
-from converters.summary import DataSummary
+from converters.recipe.data import Data
+from converters.recipe.recipe import read_recipe
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent
 

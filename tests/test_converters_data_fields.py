@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converters.data.fields import Template, lookup, normal_amount, normal_date, normalise
 from converters.errors import RecipeError
-from converters.fields import Template, lookup, normal_amount, normal_date, normalise
-from converters.recipe_data import AnswerField
+from converters.recipe.data import AnswerField
 
 
 def test_paths_lead_through_objects_and_lists_and_to_names_with_dots():

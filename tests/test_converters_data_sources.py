@@ -8,10 +8,10 @@ import json
 import pytest
 from recipes import write_jsonl
 
-from converters import sources
+from converters.data.prepare import sources
+from converters.data.sources import read_sources
 from converters.errors import DataError
-from converters.recipe_data import DataFile
-from converters.sources import read_sources
+from converters.recipe.data import DataFile
 
 
 def read(folder, name, format_="auto"):

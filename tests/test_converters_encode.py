@@ -10,9 +10,9 @@ import pytest
 from grammar_help import accepts
 from recipes import BILL_SCHEMA, classify, extract
 
+from converters.data.rows import Row, part_of, read_rows, rows_sha256, write_rows
 from converters.encode import encode_rows, target_text
 from converters.errors import DataError
-from converters.rows import Row, part_of, read_rows, rows_sha256, write_rows
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer

@@ -17,11 +17,11 @@ from tiny_bert import write_tiny_bert
 
 import edgeslm
 from converters import build
+from converters.data.rows import PARTS, Row
 from converters.encoder_calibration import MAX_COST, calibrate_logits, fit_rejection
 from converters.encoder_model import WEIGHTS
 from converters.errors import BaseModelError, DataError, GateError, RecipeError
 from converters.plan import plan
-from converters.rows import PARTS, Row
 from converters.work import STEPS_OF, Work
 from edgeslm.engines.onnx.features import FeatureSpec
 from edgeslm.formats.card import ClassifyTask

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_encoder import write_tiny_encoder
 
+from converters.data.rows import Row
 from converters.encoder_heads import (
     EncodedText,
     HeadLosses,
@@ -18,7 +19,6 @@ from converters.encoder_heads import (
 )
 from converters.encoder_model import load_tokenizer
 from converters.errors import DataError
-from converters.rows import Row
 
 HEADS = (HeadSpec("a", ("x", "y")), HeadSpec("b", ("p", "q", "r"), multi_label=True))
 

@@ -12,6 +12,7 @@ from scipy.optimize import approx_fprime
 from tiny_encoder import WORDS, write_tiny_encoder
 
 from converters import encoder_tables
+from converters.data.rows import Row
 from converters.encoder_export import export_onnx
 from converters.encoder_heads import HeadSpec
 from converters.encoder_mix import adjust_logits, fit_scales, mix_in_linear
@@ -19,8 +20,7 @@ from converters.encoder_model import EncoderModel, load_backbone, load_tokenizer
 from converters.encoder_parity import torch_logits
 from converters.encoder_quantize import SCHEMES, quantize_onnx
 from converters.onnx_logits import FileLogits
-from converters.recipe import Encoder, Recipe
-from converters.rows import Row
+from converters.recipe.recipe import Encoder, Recipe
 from edgeslm.formats.card import Card, ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
 

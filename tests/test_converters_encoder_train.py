@@ -15,16 +15,17 @@ from recipes import classify, write_jsonl
 from safetensors.torch import load_file, save_file
 from tiny_encoder import write_tiny_encoder
 
-from converters import checkpoint, encoder_train, training_loop
+from converters import encoder_train
+from converters.data.filter import read_examples
+from converters.data.rows import Row
 from converters.encoder_heads import HeadLosses, HeadSpec
 from converters.encoder_model import EncoderModel, load_backbone, load_encoder
 from converters.encoder_rounded import round_layers
 from converters.encoder_train import parameter_groups, train_encoder
 from converters.errors import BaseModelError, RecipeError
-from converters.filter import read_examples
-from converters.recipe import Recipe
-from converters.rows import Row
-from converters.training_loop import Evaluation, History
+from converters.recipe.recipe import Recipe
+from converters.training import checkpoint, loop
+from converters.training.loop import Evaluation, History
 from edgeslm.formats.files import silent
 
 LABELS = ["refund", "address", "total"]
@@ -231,7 +232,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("method", ["full", "lora", "rounded"])
 def test_a_killed_run_ends_as_it_would_have(base, tmp_path, monkeypatch, method):
     """Its heads are not fitted to a base again that is no longer the one they were fitted to."""
-    monkeypatch.setattr(training_loop, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     encoder = {"method": "full" if method == "rounded" else method, "dropout": 0.3}
     aware = {"quantization_aware": method == "rounded"}
     recipe = made_up(epochs=2, encoder=encoder, lora={"dropout": 0.1}, **aware)

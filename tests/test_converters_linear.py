@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from converters.data.rows import Row
 from converters.errors import DataError, RecipeError
 from converters.linear_train import fit_features, train_linear, write_linear
-from converters.recipe import Recipe
-from converters.rows import Row
+from converters.recipe.recipe import Recipe
 from edgeslm.engines.onnx.features import LinearFeatures
 from edgeslm.formats.card import Card, ExtractTask
 from edgeslm.formats.card_facts import CARD_KEY

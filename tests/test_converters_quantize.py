@@ -13,7 +13,7 @@ from converters.divergence import answer_logits, divergence, divergences
 from converters.encode import Encoded
 from converters.errors import DataError, GateError
 from converters.quantize import Speed, measure_speed, quantization, quantize_best, table
-from converters.recipe import Quantize
+from converters.recipe.recipe import Quantize
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.engines.llama.quantize import quantize

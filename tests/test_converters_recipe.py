@@ -12,10 +12,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from converters import recipe as recipes
-from converters import recipe_data
 from converters.errors import RecipeError
-from converters.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
+from converters.recipe.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
+from converters.recipe.recipe import data as recipe_data
+from converters.recipe.recipe import recipe as recipes
 from converters.work import STEPS
 from edgeslm.errors import EXIT_CODES
 from edgeslm.formats.card import ClassifyTask, TagTask

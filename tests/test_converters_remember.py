@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from converters.data.rows import Row, commonest
 from converters.remember import TRIED, UNKNOWN, fit_prior, remember, remember_also
-from converters.rows import Row, commonest
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import known_inputs
 

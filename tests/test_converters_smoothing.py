@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from recipes import classify, extract
 
-from converters.recipe import Recipe
+from converters.recipe.recipe import Recipe
 from converters.smoothing import LabelSmoothing
 
 VOCABULARY = 8

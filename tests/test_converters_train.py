@@ -18,15 +18,16 @@ from recipes import classify
 from safetensors.torch import load_file, save_file
 from tiny_gguf import write_tiny_gguf
 
-from converters import checkpoint, train, training_loop
+from converters import train
 from converters.base import load_base
-from converters.curve import draw_curve
+from converters.data.rows import Row
 from converters.encode import Encoded, encode_rows
 from converters.errors import DataError, RecipeError
-from converters.recipe import Recipe
-from converters.rows import Row
+from converters.recipe.recipe import Recipe
 from converters.train import with_adapter
-from converters.training_loop import Evaluation, History, schedule
+from converters.training import checkpoint, loop
+from converters.training.curve import draw_curve
+from converters.training.loop import Evaluation, History, schedule
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
 STATE = "checkpoint.safetensors"
@@ -248,7 +249,7 @@ def test_a_run_that_stopped_again_and_again_ends_the_same(
     """Also with dropout; the first stop leaves no checkpoint, the others one of a step before."""
     recipe = made_up(lora={"dropout": 0.2}, evaluations=2, epochs=2, quantization_aware=aware)
     run(recipe, gguf, tokenizer, tmp_path / "whole")
-    monkeypatch.setattr(training_loop, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     for at in (1, 3, 6, 9, 11):
 
         def stop(history: History, at: int = at) -> None:

@@ -12,7 +12,7 @@ from tiny_gguf import write_tiny_gguf
 
 from converters import train
 from converters.base import load_base
-from converters.rows import Row
+from converters.data.rows import Row
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
 

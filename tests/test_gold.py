@@ -93,7 +93,7 @@ def test_a_baseline_that_cannot_be_compared(tmp_path, rows, words):
 
 
 def test_the_hash_of_gold_rows_is_that_of_the_training_side(tmp_path):
-    from converters.rows import Row, rows_sha256
+    from converters.data.rows import Row, rows_sha256
 
     pairs = [{"input": row.input, "answer": row.answer} for row in GOLD]
     gold = read_gold(lines(tmp_path / "gold.jsonl", *pairs), "classify")

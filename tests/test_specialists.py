@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import edgeslm
-from converters.data import prepare
-from converters.recipe import read_recipe
-from converters.rows import read_rows
+from converters.data.prepare import prepare
+from converters.data.rows import read_rows
+from converters.recipe.recipe import read_recipe
 from edgeslm.errors import EdgeslmError
 from edgeslm.evaluation.evaluate import answer_rows, answerer, score_answers, task_of
 from edgeslm.evaluation.gold import GoldRow

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from converters.filter import Reviewed, Why
-from converters.recipe import Recipe
-from converters.summary import DataSummary
+from converters.data.filter import Reviewed, Why
+from converters.data.summary import DataSummary
+from converters.recipe.recipe import Recipe
 
 _SHOWN_ROWS = 20
 _SHOWN_BARS = 40

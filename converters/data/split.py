@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from converters.filter import Example, Reviewed
-from converters.near import near_duplicates
-from converters.recipe_data import Data, Split
-from converters.rows import Part, Row, by_input, drawn, is_drawn, part_of
+from converters.data.filter import Example, Reviewed
+from converters.data.near_duplicates import near_duplicates
+from converters.data.rows import Part, Row, by_input, drawn, is_drawn, part_of
+from converters.recipe.data import Data, Split
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import Progress
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from converters.errors import DataError
-from converters.recipe_data import DataFile
+from converters.recipe.data import DataFile
 from edgeslm.schema.document import distinct
 
 #: a longer line is refused; texts for small models are far below it

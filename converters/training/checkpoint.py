@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from converters.training_loop import History
+    from converters.training.loop import History
 
 _STATE = "checkpoint.safetensors"
 HISTORY = "history.json"
@@ -126,7 +126,7 @@ _KINDS = ("model", _COUNT, "optimizer.exp_avg", "optimizer.exp_avg_sq")
 
 
 def _history(fields: dict[str, Any]) -> History:
-    from converters.training_loop import Evaluation, History
+    from converters.training.loop import Evaluation, History
 
     fields["losses"] = [tuple(item) for item in fields["losses"]]
     fields["evaluations"] = [Evaluation(**item) for item in fields["evaluations"]]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
-    from converters.checkpoint import Checkpoint
-    from converters.recipe import Train
+    from converters.recipe.recipe import Train
+    from converters.training.checkpoint import Checkpoint
 
 #: seconds between checkpoints, besides those after each evaluation
 CHECKPOINT_EVERY = 120.0

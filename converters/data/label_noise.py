@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from converters.data.rows import Row
 from converters.errors import require
-from converters.rows import Row
 
 #: rows that are checked; more would take minutes
 MAX_CHECKED = 20_000

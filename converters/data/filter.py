@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from converters.data.fields import Template, lookup, normalise
+from converters.data.rows import Row
+from converters.data.sources import Source, read_sources
 from converters.errors import DataError, RecipeError
-from converters.fields import Template, lookup, normalise
-from converters.recipe import Recipe
-from converters.recipe_data import AnswerField, Data
-from converters.rows import Row
-from converters.sources import Source, read_sources
+from converters.recipe.data import AnswerField, Data
+from converters.recipe.recipe import Recipe
 from edgeslm.errors import OutputInvalidError
 from edgeslm.formats.card import ClassifyTask, ExtractTask, GenerateTask, TagTask
 from edgeslm.formats.files import Progress

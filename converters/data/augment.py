@@ -12,8 +12,8 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
-from converters.recipe_data import Augment, Data
-from converters.rows import Row
+from converters.data.rows import Row
+from converters.recipe.data import Augment, Data
 from edgeslm.tasks.extraction.evidence import SpanFinder, dates, is_date
 
 _AMOUNT = re.compile(r"-?\d{1,7}\.\d{2}\Z", re.ASCII)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from converters.rows import PARTS, Part
+from converters.data.rows import PARTS, Part
 from edgeslm.formats.card import ShortText
 
 

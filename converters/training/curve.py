@@ -9,7 +9,7 @@ from converters.errors import require
 from edgeslm.formats.files import publish
 
 if TYPE_CHECKING:
-    from converters.training_loop import History
+    from converters.training.loop import History
 
 #: steps that a training loss is averaged over: single batches are noise
 _WINDOW = 20

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from converters.data_report import draw, markdown
+from converters.data.filter import Filtered, Reviewed, read_examples
+from converters.data.label_noise import MAX_CHECKED, Suspect, label_suspects, unread_answers
+from converters.data.report import draw, markdown
+from converters.data.rows import Part, Row, by_input, rows_sha256, write_rows
+from converters.data.split import Divided, divide, leaks
+from converters.data.summary import DataSummary, PartSummary
 from converters.errors import DataError, require
-from converters.filter import Filtered, Reviewed, read_examples
-from converters.noise import MAX_CHECKED, Suspect, label_suspects, unread_answers
-from converters.recipe import Recipe
-from converters.rows import Part, Row, by_input, rows_sha256, write_rows
-from converters.split import Divided, divide, leaks
-from converters.summary import DataSummary, PartSummary
+from converters.recipe.recipe import Recipe
 from edgeslm.formats.card import ClassifyTask, TagTask, Task
 from edgeslm.formats.files import Progress, publish
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from converters.errors import RecipeError
-from converters.recipe_data import Closed, Data
+from converters.recipe.data import Closed, Data
 from edgeslm.engines.onnx.features import MAX_FEATURES
 from edgeslm.formats.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from converters.errors import RecipeError
-from converters.recipe_data import AnswerField
+from converters.recipe.data import AnswerField
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 

@@ -1,0 +1,1 @@
+"""Files become clean rows: sources, splits, noise, near-duplicates, augmentation."""
