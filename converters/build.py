@@ -49,7 +49,7 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
 def _base(recipe: Recipe, own: Path) -> Path:
     match recipe.kind:
         case "causal":
-            from converters.base import resolve_base
+            from converters.causal.base import resolve_base
 
             return resolve_base(recipe.base)
         case "encoder":

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.divergence import Divergence
+from converters.causal.divergence import Divergence
+from converters.causal.parity import FloatParity
 from converters.onnx_logits import Logits
-from converters.parity import FloatParity
 from edgeslm.formats.card import Task
 from edgeslm.tasks.decision import sigmoid
 

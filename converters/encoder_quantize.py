@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from converters.divergence import Divergence
+from converters.causal.divergence import Divergence
 from converters.encoder_export import read_model, set_metadata, write_model
 from converters.encoder_graph import WORDS
 from converters.encoder_parity import divergence

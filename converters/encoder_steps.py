@@ -147,8 +147,8 @@ def quantize(work: Work, progress: Progress) -> Table:
 
 def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.divergence import Divergence
-    from converters.parity import FloatParity
+    from converters.causal.divergence import Divergence
+    from converters.causal.parity import FloatParity
 
     quantized = work.read_report("quantize")
     chosen = next(c for c in quantized["candidates"] if c["scheme"] == quantized["chosen"])

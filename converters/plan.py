@@ -81,7 +81,7 @@ def plan(work: Work) -> Plan:
 def _causal_cost(work: Work) -> _Cost:
     """Every layer goes forward (2 operations a parameter); only the trained ones go back, and
     only through the activations, for their weights are frozen."""
-    from converters.base import runtime_gguf
+    from converters.causal.base import runtime_gguf
     from converters.training.loop import best_device, best_dtype
     from edgeslm.formats.gguf.info import read_gguf
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.encode import Encoded, encode_rows
+from converters.causal.encode import Encoded, encode_rows
 from converters.work import Work
 from edgeslm.formats.card import Card, ClassifyTask, Provenance
 from edgeslm.formats.files import Progress, file_sha256
@@ -17,9 +17,9 @@ from edgeslm.formats.files import Progress, file_sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from converters.causal.divergence import Divergence
+    from converters.causal.parity import FloatParity, ParityReport
     from converters.data.summary import DataSummary
-    from converters.divergence import Divergence
-    from converters.parity import FloatParity, ParityReport
     from converters.training.loop import History
     from converters.verify import Verdict
     from edgeslm.evaluation.matches import Prediction
@@ -40,8 +40,8 @@ def train(work: Work, progress: Progress) -> History:
     """Train the adapter; what a killed run left for the same inputs is gone on from."""
     import torch  # noqa: F401  before llama.cpp, whose short waits for threads are not for torch
 
-    from converters.base import runtime_gguf
-    from converters.train import train as run
+    from converters.causal.base import runtime_gguf
+    from converters.causal.train.train import train as run
     from converters.training.curve import draw_curve
     from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
@@ -66,9 +66,9 @@ def train(work: Work, progress: Progress) -> History:
 
 def merge(work: Work, progress: Progress) -> list[Path]:
     """Adapter and base become float weights twice: by torch, and as a device does it."""
-    from converters.adapter import read_peft
-    from converters.base import load_base, runtime_gguf, save_hf
-    from converters.merge import merge_hf
+    from converters.causal.adapter import read_peft
+    from converters.causal.base import load_base, runtime_gguf, save_hf
+    from converters.causal.merge import merge_hf
     from edgeslm.formats.gguf.adapter import write_adapter
     from edgeslm.formats.gguf.info import read_gguf
     from edgeslm.store.assemble import merge_float
@@ -85,9 +85,9 @@ def merge(work: Work, progress: Progress) -> list[Path]:
 
 def export(work: Work, progress: Progress) -> dict[str, Any]:
     """The merged model through the converter, held to torch and to the device's own merge."""
-    from converters.base import load_base, runtime_gguf
-    from converters.export import export_gguf, load_hf_tokenizer
-    from converters.parity import float_parity, prompt_parity, token_parity, weight_distance
+    from converters.causal.base import load_base, runtime_gguf
+    from converters.causal.export import export_gguf, load_hf_tokenizer
+    from converters.causal.parity import float_parity, prompt_parity, token_parity, weight_distance
     from edgeslm.engines.llama.tokenizer import LlamaTokenizer
     from edgeslm.formats.gguf.info import read_gguf
 
@@ -123,10 +123,10 @@ def quantize(work: Work, progress: Progress) -> Any:
     Raises:
         GateError: none of the recipe's types does.
     """
-    from converters.adapter import read_peft
-    from converters.base import load_base, runtime_gguf
-    from converters.imatrix import importance_matrix
-    from converters.quantize import quantize_best, table
+    from converters.causal.adapter import read_peft
+    from converters.causal.base import load_base, runtime_gguf
+    from converters.causal.imatrix import importance_matrix
+    from converters.causal.quantize import quantize_best, table
     from edgeslm.formats.gguf.adapter import write_adapter
     from edgeslm.formats.gguf.info import read_gguf
 
@@ -164,8 +164,8 @@ def quantize(work: Work, progress: Progress) -> Any:
 
 def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.divergence import Divergence
-    from converters.parity import ParityReport
+    from converters.causal.divergence import Divergence
+    from converters.causal.parity import ParityReport
 
     quantized = work.read_report("quantize")
     exported = work.read_report("export")
@@ -230,8 +230,8 @@ def pack(work: Work, progress: Progress) -> list[Path]:
     Raises:
         GateError: it did not pass verification.
     """
-    from converters.base import runtime_gguf
-    from converters.quantize import quantization
+    from converters.causal.base import runtime_gguf
+    from converters.causal.quantize import quantization
     from edgeslm.store.assemble import seal
 
     require_passed(work)
@@ -251,7 +251,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 
 def encoded(work: Work, part: Any) -> list[Encoded]:
     """Rows of a part as the runtime's tokens, at most as many as are compared or measured."""
-    from converters.base import runtime_gguf
+    from converters.causal.base import runtime_gguf
     from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 
     rows = work.rows(part)
@@ -326,7 +326,7 @@ def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction])
 
 
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
-    from converters.calibration import calibrate, calibrate_fields
+    from converters.causal.calibration import calibrate, calibrate_fields
     from converters.predict import open_with_card
     from edgeslm.models.gguf import Model
 
@@ -349,7 +349,7 @@ def written_calibration(quantized: dict[str, Any]) -> Calibration | None:
 
 
 def _float_parity(exported: dict[str, Any]) -> FloatParity:
-    from converters.parity import FloatParity
+    from converters.causal.parity import FloatParity
 
     return FloatParity(**exported["float_parity"])
 
@@ -375,8 +375,8 @@ def _sha256(raw: bytes) -> str:
 
 
 def _trainable_base(work: Work) -> PreTrainedModel:
-    from converters.base import load_base, save_hf
-    from converters.qlora import check_qlora, load_4bit
+    from converters.causal.base import load_base, save_hf
+    from converters.causal.train.qlora import check_qlora, load_4bit
 
     if not work.recipe.train.qlora:
         return load_base(work.base)

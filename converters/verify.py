@@ -32,8 +32,8 @@ from edgeslm.evaluation.selftest import SelfTest
 from edgeslm.formats.card import ClassifyTask, Score
 
 if TYPE_CHECKING:
-    from converters.divergence import Divergence
-    from converters.parity import FloatParity, ParityReport
+    from converters.causal.divergence import Divergence
+    from converters.causal.parity import FloatParity, ParityReport
 
 #: how far the same float weights may lie apart in two libraries that round differently
 MAX_FLOAT_KL = 1e-3

@@ -16,10 +16,10 @@ pytest.importorskip("transformers")
 
 import torch
 
-from converters.adapter import read_peft, tensor_names
-from converters.base import load_base
+from converters.causal.adapter import read_peft, tensor_names
+from converters.causal.base import load_base
+from converters.causal.merge import merge_hf
 from converters.errors import BaseModelError
-from converters.merge import merge_hf
 from edgeslm.formats.gguf.adapter import write_adapter
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store.assemble import merge_float

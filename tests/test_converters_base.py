@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from tiny_gguf import write_tiny_gguf
 from tiny_hf import converting_here, write_tiny_hf
 
-from converters import base
-from converters.base import load_base, resolve_base, runtime_gguf, save_hf
-from converters.encode import Encoded
+from converters.causal import base
+from converters.causal.base import load_base, resolve_base, runtime_gguf, save_hf
+from converters.causal.encode import Encoded
+from converters.causal.export import export_gguf, load_hf_tokenizer
+from converters.causal.gguf_tokenizer import rebuild_tokenizer
+from converters.causal.parity import float_parity, token_parity
 from converters.errors import BaseModelError
-from converters.export import export_gguf, load_hf_tokenizer
-from converters.gguf_tokenizer import rebuild_tokenizer
-from converters.parity import float_parity, token_parity
 from edgeslm.errors import EdgeslmError, ModelFileError, RegistryError
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store.store import Store

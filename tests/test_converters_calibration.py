@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from converters.calibration import _judged_fields as judged_fields
-from converters.calibration import _kinds as kinds_of
-from converters.calibration import calibrate, calibrate_fields
+from converters.causal.calibration import _judged_fields as judged_fields
+from converters.causal.calibration import _kinds as kinds_of
+from converters.causal.calibration import calibrate, calibrate_fields
 from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
 from edgeslm.errors import InputError, OutputInvalidError

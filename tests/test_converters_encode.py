@@ -10,8 +10,8 @@ import pytest
 from grammar_help import accepts
 from recipes import BILL_SCHEMA, classify, extract
 
+from converters.causal.encode import encode_rows, target_text
 from converters.data.rows import Row, part_of, read_rows, rows_sha256, write_rows
-from converters.encode import encode_rows, target_text
 from converters.errors import DataError
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine

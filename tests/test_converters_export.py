@@ -13,13 +13,13 @@ if find_spec("auto_round") is None:
 
 from tiny_hf import CONTROL, FAMILIES, converting_here, set_json, write_tiny_hf
 
-from converters import export
-from converters.encode import Encoded
+from converters.causal import export
+from converters.causal.encode import Encoded
+from converters.causal.export import check_carried, export_gguf, load_hf_tokenizer
+from converters.causal.hf_folder import ARCHITECTURES
+from converters.causal.hf_to_gguf import bundled_converter
+from converters.causal.parity import float_parity
 from converters.errors import BaseModelError
-from converters.export import check_carried, export_gguf, load_hf_tokenizer
-from converters.hf_folder import ARCHITECTURES
-from converters.hf_to_gguf import bundled_converter
-from converters.parity import float_parity
 from edgeslm.errors import PullError
 from edgeslm.formats.gguf.info import read_gguf
 

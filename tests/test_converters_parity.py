@@ -7,11 +7,10 @@ pytest.importorskip("transformers", reason="needs edgeslm[train]")
 import torch
 from tiny_gguf import CHATML, write_tiny_gguf
 
-from converters.base import load_base
-from converters.encode import Encoded
-from converters.errors import BaseModelError
-from converters.gguf_tokenizer import PRE_TOKENIZERS, rebuild_tokenizer
-from converters.parity import (
+from converters.causal.base import load_base
+from converters.causal.encode import Encoded
+from converters.causal.gguf_tokenizer import PRE_TOKENIZERS, rebuild_tokenizer
+from converters.causal.parity import (
     KEPT,
     Difference,
     float_parity,
@@ -19,6 +18,7 @@ from converters.parity import (
     prompt_parity,
     token_parity,
 )
+from converters.errors import BaseModelError
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.formats.card import PromptSpec

@@ -9,10 +9,10 @@ import pytest
 from lora_help import TOKENS, write_base
 from tiny_gguf import write_tiny_gguf
 
-from converters.divergence import answer_logits, divergence, divergences
-from converters.encode import Encoded
+from converters.causal.divergence import answer_logits, divergence, divergences
+from converters.causal.encode import Encoded
+from converters.causal.quantize import Speed, measure_speed, quantization, quantize_best, table
 from converters.errors import DataError, GateError
-from converters.quantize import Speed, measure_speed, quantization, quantize_best, table
 from converters.recipe.recipe import Quantize
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.llama.engine import LlamaEngine
@@ -137,8 +137,8 @@ def test_speed_counts_prompt_and_answer(base: Path):
 def test_importance_is_the_mean_square_of_what_weights_read(tmp_path: Path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from converters.base import load_base
-    from converters.imatrix import importance_matrix
+    from converters.causal.base import load_base
+    from converters.causal.imatrix import importance_matrix
 
     base = write_base(tmp_path / "tied.gguf")
     model = load_base(base)

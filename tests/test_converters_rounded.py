@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tiny_hf import write_tiny_hf
 
-from converters.fused import fuse
-from converters.rounded import RoundedWeights, round_q4_0
+from converters.causal.train.fused_lora import fuse
+from converters.causal.train.quantization_aware import RoundedWeights, round_q4_0
 from edgeslm.engines.llama.quantize import quantize as quantize_file
 from edgeslm.formats.gguf.info import read_gguf
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from recipes import classify, extract
 
+from converters.causal.train.label_smoothing import LabelSmoothing
 from converters.recipe.recipe import Recipe
-from converters.smoothing import LabelSmoothing
 
 VOCABULARY = 8
 LABELS = [(1, 2, 7), (1, 3, 7), (1, 7), (4, 7), (5, 6, 6, 7)]

@@ -18,13 +18,13 @@ from recipes import classify
 from safetensors.torch import load_file, save_file
 from tiny_gguf import write_tiny_gguf
 
-from converters import train
-from converters.base import load_base
+from converters.causal.base import load_base
+from converters.causal.encode import Encoded, encode_rows
+from converters.causal.train import train
+from converters.causal.train.train import with_adapter
 from converters.data.rows import Row
-from converters.encode import Encoded, encode_rows
 from converters.errors import DataError, RecipeError
 from converters.recipe.recipe import Recipe
-from converters.train import with_adapter
 from converters.training import checkpoint, loop
 from converters.training.curve import draw_curve
 from converters.training.loop import Evaluation, History, schedule

@@ -10,8 +10,8 @@ from recipes import classify
 from test_converters_train import DEVELOPMENT, ROWS, made_up
 from tiny_gguf import write_tiny_gguf
 
-from converters import train
-from converters.base import load_base
+from converters.causal.base import load_base
+from converters.causal.train import train
 from converters.data.rows import Row
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 

@@ -12,9 +12,9 @@ from peft import LoraConfig, get_peft_model
 from tiny_hf import write_tiny_hf
 from torch import nn
 
-from converters.attention import FastAttention
-from converters.fused import fuse
-from converters.trunk import Trunk
+from converters.causal.train.attention import FastAttention
+from converters.causal.train.frozen_trunk import Trunk
+from converters.causal.train.fused_lora import fuse
 
 #: of unlike lengths, longer than the sliding window of the tiny Gemma 3
 ROWS = [tuple(3 + (step * i) % 300 for i in range(length)) for step, length in ((7, 40), (11, 23))]
@@ -136,7 +136,7 @@ def test_kept_rows_skip_the_lower_layers_and_have_a_bound(bases, monkeypatch):
     first, again = trunk.hidden(ROWS), trunk.hidden(ROWS)
     assert len(runs) == 1
     torch.testing.assert_close(first, again)
-    monkeypatch.setattr("converters.trunk.CACHE_BYTES", len(ROWS[1]) * 64 * 4)
+    monkeypatch.setattr("converters.causal.train.frozen_trunk.CACHE_BYTES", len(ROWS[1]) * 64 * 4)
     small = Trunk(model.get_base_model(), 1)
     small.hidden(ROWS)
     small.hidden(ROWS[1:])  # fits and was kept
@@ -207,7 +207,7 @@ def test_fused_equals_peft(bases, rslora):
 
 
 def test_the_gradient_is_that_of_finite_differences():
-    from converters.fused import _LoraLinear
+    from converters.causal.train.fused_lora import _LoraLinear
 
     torch.manual_seed(0)
     x, w, a, b = (
@@ -229,7 +229,7 @@ def test_layers_with_a_bias_keep_pefts_own(bases):
 
 def test_float_factors_beside_weights_of_fewer_bits():
     """Multiplied as the weights are, their gradients are those of full precision, nearly."""
-    from converters.fused import _LoraLinear
+    from converters.causal.train.fused_lora import _LoraLinear
 
     torch.manual_seed(0)
     x, w, a, b = (torch.randn(shape) for shape in ((20, 64), (48, 64), (8, 64), (48, 8)))

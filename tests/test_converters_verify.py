@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from converters.baselines import LINEAR
+from converters.causal.divergence import Divergence
+from converters.causal.parity import Difference, FloatParity, ParityReport
 from converters.data.rows import Row, rows_sha256
-from converters.divergence import Divergence
 from converters.errors import GateError
-from converters.parity import Difference, FloatParity, ParityReport
 from converters.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.selftest import SelfTest

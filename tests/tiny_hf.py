@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from tiny_gguf import CHATML
 
-from converters import export, hf_to_gguf
+from converters.causal import export, hf_to_gguf
 
 #: control tokens; the first is BOS, the last EOS
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.causal.encode import Encoded, encode_rows, label_answers
+from converters.causal.train.label_smoothing import LabelSmoothing
 from converters.data.augment import augmented
 from converters.data.rows import Row
-from converters.encode import Encoded, encode_rows, label_answers
 from converters.errors import DataError, RecipeError, require
 from converters.recipe.recipe import Recipe
-from converters.smoothing import LabelSmoothing
 from converters.training.checkpoint import Checkpoint
 from converters.training.loop import (
     Evaluation,
@@ -73,9 +73,9 @@ class _Run(TrainingRun[Encoded]):
     ) -> None:
         import torch
 
-        from converters.fused import fuse
-        from converters.rounded import RoundedWeights
-        from converters.trunk import Trunk
+        from converters.causal.train.frozen_trunk import Trunk
+        from converters.causal.train.fused_lora import fuse
+        from converters.causal.train.quantization_aware import RoundedWeights
 
         torch.manual_seed(recipe.train.seed)
         self._recipe, self._rows, self._tokenizer = recipe, rows, tokenizer

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.encode import Encoded
+from converters.causal.encode import Encoded
 from converters.errors import DataError
 from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.formats.files import Progress, silent

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from converters.causal.hf_folder import HFFolder, check_folder
 from converters.errors import BaseModelError, require
-from converters.hf_folder import HFFolder, check_folder
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.errors import EdgeslmError, ModelFileError
 from edgeslm.formats.files import Progress, publish, require_room, silent

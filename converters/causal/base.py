@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.causal.export import export_gguf
+from converters.causal.gguf_tokenizer import rebuild_tokenizer
+from converters.causal.hf_folder import TOKENIZER_FILES, check_folder
 from converters.errors import BaseModelError, require
-from converters.export import export_gguf
-from converters.gguf_tokenizer import rebuild_tokenizer
-from converters.hf_folder import TOKENIZER_FILES, check_folder
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.files import Progress, megabytes, silent
 from edgeslm.formats.gguf.info import read_gguf

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.adapter import tensor_names
-from converters.encode import Encoded
+from converters.causal.adapter import tensor_names
+from converters.causal.encode import Encoded
 from converters.errors import require
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.gguf.adapter import Floats

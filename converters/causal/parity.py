@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.encode import Encoded
+from converters.causal.encode import Encoded
 from converters.errors import BaseModelError, require
 from edgeslm.decoding.prompt import Tokenizer, compile_prompt
 from edgeslm.engines.engine import Batch, Engine

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from converters.attention import FastAttention
+from converters.causal.train.attention import FastAttention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

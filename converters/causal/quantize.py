@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from converters.divergence import Divergence, divergences
-from converters.encode import Encoded
+from converters.causal.divergence import Divergence, divergences
+from converters.causal.encode import Encoded
 from converters.errors import GateError
 from converters.recipe.recipe import Quantize
 from edgeslm.engines.engine import Batch

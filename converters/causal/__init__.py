@@ -1,0 +1,1 @@
+"""Language models: the base, its export, quantization and parity."""

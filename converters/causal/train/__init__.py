@@ -1,0 +1,1 @@
+"""LoRA adapters of language models: rows, forward and backward, rounding."""
