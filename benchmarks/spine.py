@@ -16,7 +16,7 @@ from benchmarks.peer import Answer, Peer
 from benchmarks.receipts import Labelled, score
 from benchmarks.results import INVOICE, OWN, RECEIPT, Comparison, Receipts, Side
 from benchmarks.tasks import Invoice, Receipt
-from converters import receipt_rules as rules
+from converters.gates import receipt_rules as rules
 from edgeslm import Extraction, Extractor, Model
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine

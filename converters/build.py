@@ -53,7 +53,7 @@ def _base(recipe: Recipe, own: Path) -> Path:
 
             return resolve_base(recipe.base)
         case "encoder":
-            from converters.encoder_base import resolve_encoder_base
+            from converters.encoder.base import resolve_encoder_base
 
             return resolve_encoder_base(recipe.base, recipe.base_sha256)
         case "linear":

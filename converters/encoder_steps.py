@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from tokenizers import Tokenizer
 
-    from converters.encoder_model import EncoderModel
-    from converters.linear_train import LinearModel
-    from converters.onnx_logits import Logits
+    from converters.encoder.model import EncoderModel
+    from converters.gates.verify import Verdict
+    from converters.onnx.linear import LinearModel
+    from converters.onnx.logits import Logits
     from converters.training.loop import History
-    from converters.verify import Verdict
     from edgeslm.formats.onnx.known_inputs import KnownInputs
 
 __all__ = ["data", "export", "pack", "quantize", "train", "verify"]
@@ -42,8 +42,8 @@ _TOOLS = ("torch", "transformers", "onnx", "onnxruntime")
 
 def train(work: Work, progress: Progress) -> History:
     """Train the encoder; what a killed run left for the same inputs is gone on from."""
-    from converters.encoder_train import train_encoder
-    from converters.linear_train import require_fit
+    from converters.encoder.train import train_encoder
+    from converters.onnx.linear import require_fit
     from converters.training.curve import draw_curve
 
     if work.recipe.encoder.linear_features:
@@ -65,10 +65,10 @@ def train(work: Work, progress: Progress) -> History:
 
 def export(work: Work, progress: Progress) -> dict[str, Any]:
     """The trained encoder as .onnx with float weights, and what is put beside it, held to torch."""
-    from converters.encoder_export import export_onnx
-    from converters.encoder_model import load_encoder
-    from converters.encoder_parity import float_parity, torch_logits
-    from converters.onnx_logits import FileLogits
+    from converters.encoder.model import load_encoder
+    from converters.onnx.export import export_onnx
+    from converters.onnx.logits import FileLogits
+    from converters.onnx.parity import float_parity, torch_logits
 
     model, tokenizer = load_encoder(work.encoder)
     linear = _beside(work, model, tokenizer, progress)
@@ -100,7 +100,7 @@ def _beside(
     work: Work, model: EncoderModel, tokenizer: Tokenizer, progress: Progress
 ) -> LinearModel | None:
     """Change the heads as the recipe asks; the linear model that answers with them, if any."""
-    from converters.encoder_mix import adjust_logits, mix_in_linear
+    from converters.onnx.mix import adjust_logits, mix_in_linear
 
     recipe, rows, linear = work.recipe, work.rows("train"), None
     if recipe.encoder.linear_features:
@@ -123,7 +123,7 @@ def quantize(work: Work, progress: Progress) -> Table:
     Raises:
         GateError: none does.
     """
-    from converters.encoder_quantize import quantize_best, table
+    from converters.onnx.quantize import quantize_best, table
 
     floats = answers(work, work.float_onnx, progress, what="float answers")
     tried: list[Answers] = []
@@ -171,7 +171,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 
 def remembered(work: Work, logits: Logits) -> KnownInputs | None:
     """What the file is to remember of training texts; ``logits`` are those of development rows."""
-    from converters.remember import remember
+    from converters.onnx.known_inputs import remember
 
     task = work.recipe.task
     if not work.recipe.data.remembers or not isinstance(task, ClassifyTask):
@@ -211,8 +211,8 @@ def answers(work: Work, path: Path, progress: Progress, *, what: str) -> Answers
 
 def _calibration(work: Work, path: Path) -> Calibration | None:
     """None for tags: a head's probabilities are the model's own."""
-    from converters.encoder_calibration import calibrate_logits
-    from converters.onnx_logits import FileLogits
+    from converters.onnx.calibration import calibrate_logits
+    from converters.onnx.logits import FileLogits
 
     task = work.recipe.task
     if not isinstance(task, ClassifyTask):
@@ -244,7 +244,7 @@ def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) 
     Raises:
         GateError: it did not pass verification.
     """
-    from converters.encoder_export import write_card
+    from converters.onnx.export import write_card
     from edgeslm.formats.onnx.info import read_onnx
 
     require_passed(work)
@@ -263,8 +263,8 @@ def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) 
 
 def _remember_held_out(work: Work, path: Path) -> None:
     """Held-out rows, which have said all they can of the file: a device is to know them too."""
-    from converters.encoder_export import write_known
-    from converters.remember import remember_also
+    from converters.onnx.export import write_known
+    from converters.onnx.known_inputs import remember_also
     from edgeslm.formats.onnx.info import read_onnx
     from edgeslm.formats.onnx.known_inputs import read_known
 

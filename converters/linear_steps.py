@@ -11,7 +11,7 @@ import numpy as np
 
 from converters.encoder_steps import answers, remembered, write_answers, write_specialist
 from converters.errors import GateError
-from converters.onnx_logits import Logits
+from converters.onnx.logits import Logits
 from converters.steps import data, draft_card, forget_other_run, judge, loses_too_much
 from converters.work import Work
 from edgeslm.evaluation.matches import Prediction
@@ -19,7 +19,7 @@ from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress
 
 if TYPE_CHECKING:
-    from converters.verify import Verdict
+    from converters.gates.verify import Verdict
 
 __all__ = ["data", "pack", "quantize", "train", "verify"]
 
@@ -32,8 +32,8 @@ _TOOLS = ("scikit-learn", "onnx", "onnxruntime")
 
 def train(work: Work, progress: Progress) -> dict[str, Any]:
     """Fit TF-IDF and regression; leaves the file with 8-bit weights, and the float logits."""
-    from converters.encoder_export import write_card
-    from converters.linear_train import train_linear, write_linear
+    from converters.onnx.export import write_card
+    from converters.onnx.linear import train_linear, write_linear
 
     forget_other_run(work)
     progress("fitting", 0, None)
@@ -61,9 +61,9 @@ def quantize(work: Work, progress: Progress) -> str:
     Raises:
         GateError: it loses more than the gates allow.
     """
-    from converters.encoder_parity import divergence
-    from converters.encoder_quantize import run_milliseconds
-    from converters.onnx_logits import FileLogits
+    from converters.onnx.logits import FileLogits
+    from converters.onnx.parity import divergence
+    from converters.onnx.quantize import run_milliseconds
 
     shutil.copyfile(work.linear, work.candidate)
     texts = [row.input for row in work.rows("development")]
@@ -107,7 +107,7 @@ def pack(work: Work, progress: Progress) -> list[Path]:
 
 def _predictions(work: Work, development: Logits, judged: Logits) -> list[Prediction]:
     """What float logits of the judged rows answer, calibrated on those of development rows."""
-    from converters.encoder_calibration import calibrate_logits
+    from converters.onnx.calibration import calibrate_logits
     from edgeslm.tasks.decision import Rule
 
     task = work.recipe.task

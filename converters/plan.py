@@ -105,8 +105,8 @@ def _causal_cost(work: Work) -> _Cost:
 
 
 def _encoder_lengths(work: Work) -> list[int]:
-    from converters.encoder_heads import encode_texts, heads_of
-    from converters.encoder_model import load_tokenizer
+    from converters.encoder.heads import encode_texts, heads_of
+    from converters.encoder.model import load_tokenizer
 
     recipe = work.recipe
     rows = encode_texts(
@@ -143,7 +143,7 @@ def _encoder_cost(work: Work) -> _Cost:
 def _encoder_shapes(work: Work) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
-    from converters.encoder_model import WEIGHTS
+    from converters.encoder.model import WEIGHTS
 
     path = work.base / WEIGHTS
     try:

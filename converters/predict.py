@@ -23,7 +23,7 @@ def open_with_card(path: Path, card: Card) -> AnyModel:
         ModelFileError, ResourceError, MachineError: the file cannot be loaded.
     """
     if is_onnx(path):
-        from converters.encoder_export import write_card
+        from converters.onnx.export import write_card
         from edgeslm.models.onnx import open_onnx
 
         write_card(path, card)

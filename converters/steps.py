@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from converters.causal.divergence import Divergence
     from converters.causal.parity import FloatParity, ParityReport
     from converters.data.summary import DataSummary
+    from converters.gates.verify import Verdict
     from converters.training.loop import History
-    from converters.verify import Verdict
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.formats.card import Calibration
 
@@ -190,10 +190,10 @@ def judge(
     token_parity: ParityReport | None = None,
 ) -> Verdict:
     """Hold the candidate of any kind to the recipe's gates, and write the verdict."""
-    from converters.baselines import baselines
+    from converters.gates.baselines import baselines
+    from converters.gates.verify import VerifyInputs, held_out
+    from converters.gates.verify import verify as judged
     from converters.predict import open_with_card, references
-    from converters.verify import VerifyInputs, held_out
-    from converters.verify import verify as judged
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.evaluation.selftest import self_test
 
@@ -320,7 +320,7 @@ def _gold_predictions(
 
 def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction]) -> str | None:
     """What quantized answers to the judged rows lose beyond what gates allow; None if little."""
-    from converters.verify import loses_too_much as judged
+    from converters.gates.verify import loses_too_much as judged
 
     return judged(work.recipe, work.judged, floats, said)
 

@@ -33,7 +33,7 @@ from benchmarks.results import (
     Side,
     StartUp,
 )
-from converters import receipt_rules as rules
+from converters.gates import receipt_rules as rules
 from edgeslm.errors import EngineError
 from edgeslm.evaluation.intervals import Estimate, median_of
 from edgeslm.evaluation.normalize import normal_amount, normal_date

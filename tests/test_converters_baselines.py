@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from converters.baselines import baselines
 from converters.data.rows import Row
 from converters.errors import DataError
+from converters.gates.baselines import baselines
 from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.scoring import score
 

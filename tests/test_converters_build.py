@@ -239,7 +239,7 @@ def test_inputs_that_change_under_way_do_not_count_as_done(built, tmp_path, monk
 
 
 def test_a_failed_gate_ends_the_build_and_nothing_is_packed(built, project, capsys, monkeypatch):
-    from converters.verify import Check, Verdict
+    from converters.gates.verify import Check, Verdict
 
     verdict = Verdict((Check("accuracy", False, 0.5, 0.9, "50 %, 90 % are wanted"),), ())
     monkeypatch.setattr(steps, "verify", lambda *_: verdict)

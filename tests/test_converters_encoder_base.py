@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from converters.encoder_base import FILES, resolve_encoder_base
+from converters.encoder.base import FILES, resolve_encoder_base
 from converters.errors import BaseModelError
 from edgeslm.errors import PullError
 

@@ -18,9 +18,9 @@ from tiny_bert import write_tiny_bert
 import edgeslm
 from converters import build
 from converters.data.rows import PARTS, Row
-from converters.encoder_calibration import MAX_COST, calibrate_logits, fit_rejection
-from converters.encoder_model import WEIGHTS
+from converters.encoder.model import WEIGHTS
 from converters.errors import BaseModelError, DataError, GateError, RecipeError
+from converters.onnx.calibration import MAX_COST, calibrate_logits, fit_rejection
 from converters.plan import plan
 from converters.work import STEPS_OF, Work
 from edgeslm.engines.onnx.features import FeatureSpec
@@ -321,7 +321,7 @@ def test_a_label_that_the_linear_part_cannot_learn_is_found_before_training(tmp_
     def trained(*_: object, **__: object) -> None:
         raise AssertionError("hours were spent")
 
-    monkeypatch.setattr("converters.encoder_train.train_encoder", trained)
+    monkeypatch.setattr("converters.encoder.train.train_encoder", trained)
     recipe = write_project(tmp_path, "mixed")
     lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = "".join(line for line in lines if json.loads(line)["label"] != "other")

@@ -15,14 +15,14 @@ from tiny_onnx import tokenizer_json
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
-from converters.encoder_export import export_onnx, read_model, write_card
-from converters.encoder_graph import FUSED, OPSET
-from converters.encoder_model import EncoderModel, HeadSpec
-from converters.encoder_parity import divergence, float_parity, torch_logits
-from converters.encoder_quantize import SCHEMES, quantize_best, quantize_onnx
-from converters.encoder_tables import LARGE_TABLE
+from converters.encoder.model import EncoderModel, HeadSpec
+from converters.encoder.tables import LARGE_TABLE
 from converters.errors import BaseModelError, DataError, GateError
-from converters.onnx_logits import FileLogits
+from converters.onnx.export import export_onnx, read_model, write_card
+from converters.onnx.graph import FUSED, OPSET
+from converters.onnx.logits import FileLogits
+from converters.onnx.parity import divergence, float_parity, torch_logits
+from converters.onnx.quantize import SCHEMES, quantize_best, quantize_onnx
 from edgeslm.formats.card import Card, ClassifyTask, TagTask
 from edgeslm.formats.onnx.info import read_onnx
 

@@ -9,7 +9,7 @@ import torch
 from tiny_encoder import write_tiny_encoder
 
 from converters.data.rows import Row
-from converters.encoder_heads import (
+from converters.encoder.heads import (
     EncodedText,
     HeadLosses,
     HeadSpec,
@@ -17,7 +17,7 @@ from converters.encoder_heads import (
     macro_f1,
     score_heads,
 )
-from converters.encoder_model import load_tokenizer
+from converters.encoder.model import load_tokenizer
 from converters.errors import DataError
 
 HEADS = (HeadSpec("a", ("x", "y")), HeadSpec("b", ("p", "q", "r"), multi_label=True))

@@ -11,15 +11,15 @@ from recipes import classify
 from scipy.optimize import approx_fprime
 from tiny_encoder import WORDS, write_tiny_encoder
 
-from converters import encoder_tables
 from converters.data.rows import Row
-from converters.encoder_export import export_onnx
-from converters.encoder_heads import HeadSpec
-from converters.encoder_mix import adjust_logits, fit_scales, mix_in_linear
-from converters.encoder_model import EncoderModel, load_backbone, load_tokenizer
-from converters.encoder_parity import torch_logits
-from converters.encoder_quantize import SCHEMES, quantize_onnx
-from converters.onnx_logits import FileLogits
+from converters.encoder import tables
+from converters.encoder.heads import HeadSpec
+from converters.encoder.model import EncoderModel, load_backbone, load_tokenizer
+from converters.onnx.export import export_onnx
+from converters.onnx.logits import FileLogits
+from converters.onnx.mix import adjust_logits, fit_scales, mix_in_linear
+from converters.onnx.parity import torch_logits
+from converters.onnx.quantize import SCHEMES, quantize_onnx
 from converters.recipe.recipe import Encoder, Recipe
 from edgeslm.formats.card import Card, ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
@@ -83,7 +83,7 @@ def test_no_other_scales_are_likelier():
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_one_file_adds_both_up(base, tmp_path, monkeypatch, bits):
-    monkeypatch.setattr(encoder_tables, "LARGE_TABLE", 60)
+    monkeypatch.setattr(tables, "LARGE_TABLE", 60)
     model, tokenizer = encoder(base), load_tokenizer(base)
     texts = [row.input for row in rows(2)]
     alone = torch_logits(model, tokenizer, texts)

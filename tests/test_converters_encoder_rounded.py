@@ -16,15 +16,20 @@ from hypothesis import strategies as st
 from onnxruntime.quantization.quant_utils import quantize_data
 from tiny_encoder import WORDS, write_tiny_encoder
 
-from converters import encoder_tables
-from converters.encoder_export import export_onnx
-from converters.encoder_heads import HeadSpec
-from converters.encoder_model import EncoderModel, load_backbone, load_tokenizer
-from converters.encoder_parity import torch_logits
-from converters.encoder_quantize import quantize_onnx
-from converters.encoder_rounded import RoundedLinear, round_inputs, round_layers, round_weights
-from converters.encoder_tables import Bits
-from converters.onnx_logits import FileLogits
+from converters.encoder import tables
+from converters.encoder.heads import HeadSpec
+from converters.encoder.model import EncoderModel, load_backbone, load_tokenizer
+from converters.encoder.quantization_aware import (
+    RoundedLinear,
+    round_inputs,
+    round_layers,
+    round_weights,
+)
+from converters.encoder.tables import Bits
+from converters.onnx.export import export_onnx
+from converters.onnx.logits import FileLogits
+from converters.onnx.parity import torch_logits
+from converters.onnx.quantize import quantize_onnx
 from edgeslm.formats.card import Card, ClassifyTask
 
 LABELS = ("refund", "address", "total")
@@ -60,7 +65,7 @@ def encoder(base: Path, *, rounded: bool, bits: Bits = 8) -> EncoderModel:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_the_logits_are_those_of_the_int8_file(base, tmp_path, monkeypatch, bits):
     """Also where its embeddings are a large table."""
-    monkeypatch.setattr(encoder_tables, "LARGE_TABLE", 100)
+    monkeypatch.setattr(tables, "LARGE_TABLE", 100)
     tokenizer = load_tokenizer(base)
     plain = encoder(base, rounded=False)
     card = Card(name="tiny", licence="mit", task=ClassifyTask(labels=LABELS))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters import encoder_tables
-from converters.encoder_tables import STEPS, block_of, quantize_tables, round_table
+from converters.encoder import tables
+from converters.encoder.tables import STEPS, block_of, quantize_tables, round_table
 
 
 def looked_up(table, ids, bits):
@@ -36,7 +36,7 @@ def looked_up(table, ids, bits):
 
 @pytest.fixture(autouse=True)
 def _all_are_large(monkeypatch):
-    monkeypatch.setattr(encoder_tables, "LARGE_TABLE", 1)
+    monkeypatch.setattr(tables, "LARGE_TABLE", 1)
 
 
 @given(
@@ -78,7 +78,7 @@ def test_rounding_again_changes_nothing():
 
 
 def test_a_small_table_stays_as_it_is(monkeypatch):
-    monkeypatch.setattr(encoder_tables, "LARGE_TABLE", 1000)
+    monkeypatch.setattr(tables, "LARGE_TABLE", 1000)
     table = np.random.default_rng(0).normal(size=(10, 100)).astype(np.float32)
     found, graph = looked_up(table, np.array([[3, 4]]), 4)
     np.testing.assert_array_equal(found[0], table[3:5])

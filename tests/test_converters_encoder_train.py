@@ -15,13 +15,13 @@ from recipes import classify, write_jsonl
 from safetensors.torch import load_file, save_file
 from tiny_encoder import write_tiny_encoder
 
-from converters import encoder_train
 from converters.data.filter import read_examples
 from converters.data.rows import Row
-from converters.encoder_heads import HeadLosses, HeadSpec
-from converters.encoder_model import EncoderModel, load_backbone, load_encoder
-from converters.encoder_rounded import round_layers
-from converters.encoder_train import parameter_groups, train_encoder
+from converters.encoder import train as encoder_train
+from converters.encoder.heads import HeadLosses, HeadSpec
+from converters.encoder.model import EncoderModel, load_backbone, load_encoder
+from converters.encoder.quantization_aware import round_layers
+from converters.encoder.train import parameter_groups, train_encoder
 from converters.errors import BaseModelError, RecipeError
 from converters.recipe.recipe import Recipe
 from converters.training import checkpoint, loop

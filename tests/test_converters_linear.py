@@ -7,7 +7,7 @@ import pytest
 
 from converters.data.rows import Row
 from converters.errors import DataError, RecipeError
-from converters.linear_train import fit_features, train_linear, write_linear
+from converters.onnx.linear import fit_features, train_linear, write_linear
 from converters.recipe.recipe import Recipe
 from edgeslm.engines.onnx.features import LinearFeatures
 from edgeslm.formats.card import Card, ExtractTask

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from converters.encoder_heads import EncodedText, HeadSpec
-from converters.probe import fit_head
+from converters.encoder.heads import EncodedText, HeadSpec
+from converters.encoder.linear_probe import fit_head
 
 HIDDEN = 6
 

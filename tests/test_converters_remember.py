@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converters.data.rows import Row, commonest
-from converters.remember import TRIED, UNKNOWN, fit_prior, remember, remember_also
+from converters.onnx.known_inputs import TRIED, UNKNOWN, fit_prior, remember, remember_also
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import known_inputs
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from converters.baselines import LINEAR
 from converters.causal.divergence import Divergence
 from converters.causal.parity import Difference, FloatParity, ParityReport
 from converters.data.rows import Row, rows_sha256
 from converters.errors import GateError
-from converters.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
+from converters.gates.baselines import LINEAR
+from converters.gates.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.selftest import SelfTest
 from tests.test_converters_baselines import reader, sorter

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from converters.linear_train import LinearModel, write_linear
+from converters.onnx.linear import LinearModel, write_linear
 from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.errors import CardError, InputError
 from edgeslm.evaluation.evaluate import evaluate, task_of

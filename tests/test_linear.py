@@ -37,7 +37,7 @@ def fitted():
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_union
 
-    from converters.linear_train import fit_features
+    from converters.onnx.linear import fit_features
 
     pair = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),

@@ -9,7 +9,7 @@ import torch
 from tiny_onnx import tokenizer_json
 from transformers import BertConfig, BertModel
 
-from converters.encoder_model import EncoderModel, HeadSpec
+from converters.encoder.model import EncoderModel, HeadSpec
 
 HIDDEN = 32
 

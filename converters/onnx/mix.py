@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.data.rows import Row, commonest
-from converters.encoder_parity import torch_logits
 from converters.errors import require
-from converters.linear_train import LinearModel, train_linear
-from converters.onnx_logits import Logits
+from converters.onnx.linear import LinearModel, train_linear
+from converters.onnx.logits import Logits
+from converters.onnx.parity import torch_logits
 from converters.recipe.recipe import Recipe
 from edgeslm.formats.card import ClassifyTask
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from converters.encoder_model import EncoderModel
+    from converters.encoder.model import EncoderModel
 
 
 def mix_in_linear(

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from converters import receipt_rules
 from converters.data.rows import Row, commonest
 from converters.errors import DataError, require
+from converters.gates import receipt_rules
 from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.normalize import fold

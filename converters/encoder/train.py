@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from converters.data.augment import augmented
 from converters.data.rows import Row
-from converters.encoder_heads import (
+from converters.encoder.heads import (
     EncodedText,
     HeadLosses,
     encode_texts,
     heads_of,
     score_heads,
 )
+from converters.encoder.linear_probe import fit_head
 from converters.errors import RecipeError, require
-from converters.probe import fit_head
 from converters.recipe.recipe import Recipe
 from converters.training.checkpoint import Checkpoint
 from converters.training.loop import Evaluation, History, Report, TrainingRun, best_device
@@ -26,7 +26,7 @@ from edgeslm.formats.files import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from converters.encoder_model import EncoderModel
+    from converters.encoder.model import EncoderModel
 
 #: the folder of the best model in a training's folder
 MODEL = "model"
@@ -77,13 +77,13 @@ class _Run(TrainingRun[EncodedText]):
     ) -> None:
         import torch
 
-        from converters.encoder_model import (
+        from converters.encoder.model import (
             WEIGHTS,
             EncoderModel,
             load_backbone,
             load_tokenizer,
         )
-        from converters.encoder_rounded import round_layers
+        from converters.encoder.quantization_aware import round_layers
 
         torch.manual_seed(recipe.train.seed)
         self._recipe, self._rows, self._progress = recipe, rows, progress
@@ -117,7 +117,7 @@ class _Run(TrainingRun[EncodedText]):
         super().__init__(recipe.train, self._encoder, optimizer, checkpoint, rows=len(rows))
 
     def _write(self, folder: Path) -> None:
-        from converters.encoder_model import TOKENIZER
+        from converters.encoder.model import TOKENIZER
 
         self._encoder.save_pretrained(folder)
         self._tokenizer.save(str(folder / TOKENIZER), pretty=False)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from converters import encoder_tables
-from converters.encoder_tables import STEPS, Bits, block_of
+from converters.encoder import tables
+from converters.encoder.tables import STEPS, Bits, block_of
 
 #: an output's weights are -64 to 64 times its scale: the 7 bits that every processor sums alike
 _WEIGHT_STEPS = 64
@@ -33,7 +33,7 @@ def round_layers(backbone: Any, *, embedding_bits: Bits = 8) -> None:
             if isinstance(child, nn.Linear):
                 setattr(parent, name, RoundedLinear(child, lengths))
     words = backbone.get_input_embeddings()
-    if words.weight.numel() > encoder_tables.LARGE_TABLE:
+    if words.weight.numel() > tables.LARGE_TABLE:
         backbone.set_input_embeddings(RoundedEmbedding(words, embedding_bits))
 
 

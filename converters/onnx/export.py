@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.encoder_graph import encoder_graph
 from converters.errors import BaseModelError, require
+from converters.onnx.graph import encoder_graph
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.files import publish
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from tokenizers import Tokenizer
 
-    from converters.encoder_model import EncoderModel
-    from converters.linear_train import LinearModel
+    from converters.encoder.model import EncoderModel
+    from converters.onnx.linear import LinearModel
     from edgeslm.formats.onnx.known_inputs import KnownInputs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converters.baselines import LINEAR
+from converters.gates.baselines import LINEAR
 from converters.recipe.recipe import Gates
 from edgeslm.evaluation.intervals import Estimate
 from edgeslm.evaluation.matches import Prediction

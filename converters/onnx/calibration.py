@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
-from converters.onnx_logits import Logits
+from converters.onnx.logits import Logits
 from edgeslm.formats.card import Calibration, ClassifyTask
 from edgeslm.tasks.calibration import fit_temperature, softmax
 from edgeslm.tasks.decision import log_sum_exp

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.data.rows import Row
-from converters.onnx_logits import Logits
+from converters.onnx.logits import Logits
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import KnownInputs, known_inputs

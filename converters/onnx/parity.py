@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from converters.causal.divergence import Divergence
 from converters.causal.parity import FloatParity
-from converters.onnx_logits import Logits
+from converters.onnx.logits import Logits
 from edgeslm.formats.card import Task
 from edgeslm.tasks.decision import sigmoid
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from converters.encoder_model import EncoderModel
+    from converters.encoder.model import EncoderModel
 
 Floats = NDArray[np.float64]
 #: a probability below this is taken for it: the logarithm stays finite

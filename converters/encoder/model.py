@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from converters.encoder_heads import HeadSpec
+from converters.encoder.heads import HeadSpec
 from converters.errors import BaseModelError
 
 if TYPE_CHECKING:

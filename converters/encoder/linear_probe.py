@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.encoder_heads import EncodedText, HeadSpec
+from converters.encoder.heads import EncodedText, HeadSpec
 from converters.errors import require
 from edgeslm.formats.files import Progress, silent
 

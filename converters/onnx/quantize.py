@@ -12,12 +12,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from converters.causal.divergence import Divergence
-from converters.encoder_export import read_model, set_metadata, write_model
-from converters.encoder_graph import WORDS
-from converters.encoder_parity import divergence
-from converters.encoder_tables import Bits, quantize_tables
+from converters.encoder.tables import Bits, quantize_tables
 from converters.errors import DataError, GateError, require
-from converters.onnx_logits import FileLogits, Logits
+from converters.onnx.export import read_model, set_metadata, write_model
+from converters.onnx.graph import WORDS
+from converters.onnx.logits import FileLogits, Logits
+from converters.onnx.parity import divergence
 from edgeslm.formats.card import Task
 from edgeslm.formats.files import Progress, publish, silent
 

@@ -13,8 +13,8 @@ from converters.errors import BaseModelError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from converters.encoder_model import EncoderModel
-    from converters.linear_train import LinearModel
+    from converters.encoder.model import EncoderModel
+    from converters.onnx.linear import LinearModel
 
 #: versions of operators that graphs are written in: ONNX's own, onnxruntime's fused ones
 OPSET: Final = 18

@@ -1,0 +1,1 @@
+"""Encoders up to the trained model: base, tables, heads, training."""

@@ -1,0 +1,1 @@
+"""What a model must pass: baselines, checks, scores and the verdict."""

@@ -1,0 +1,1 @@
+"""The .onnx files of encoders and linear models: graph, export, quantization, parity."""
