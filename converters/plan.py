@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converters import steps
 from converters.errors import BaseModelError, require
+from converters.steps.causal import causal as steps
 from converters.work import Step, Work
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from tiny_hf import converting_here
 
 import edgeslm
 from converters import __main__ as command
-from converters import build, steps
+from converters import build
 from converters.errors import GateError
 from converters.recipe.recipe import Recipe
+from converters.steps.causal import causal
 from converters.work import STEPS, Work
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store.assemble import assemble
@@ -162,7 +163,7 @@ def test_a_build_leaves_its_reports_and_nothing_half_written(built):
 
 def test_a_second_build_has_nothing_to_do(built, project, capsys, monkeypatch):
     for step in STEPS:
-        monkeypatch.setattr(steps, step, lambda *_: pytest.fail("a step ran"))
+        monkeypatch.setattr(causal, step, lambda *_: pytest.fail("a step ran"))
     code, out, err = run(capsys, "build", *options(project))
     assert (code, out) == (0, "")
     assert "nothing to do" in err
@@ -230,7 +231,7 @@ def test_inputs_that_change_under_way_do_not_count_as_done(built, tmp_path, monk
         write_jsonl(tmp_path / "rows.jsonl", [{"text": "y", "label": "total"}])
         return "done"
 
-    monkeypatch.setattr(steps, "data", change)
+    monkeypatch.setattr(causal, "data", change)
     build.run_step(work, "data", lambda *_: None)
     assert work.needs("data") == "its inputs have changed"
 
@@ -242,8 +243,8 @@ def test_a_failed_gate_ends_the_build_and_nothing_is_packed(built, project, caps
     from converters.gates.verify import Check, Verdict
 
     verdict = Verdict((Check("accuracy", False, 0.5, 0.9, "50 %, 90 % are wanted"),), ())
-    monkeypatch.setattr(steps, "verify", lambda *_: verdict)
-    monkeypatch.setattr(steps, "pack", lambda *_: pytest.fail("packed"))
+    monkeypatch.setattr(causal, "verify", lambda *_: verdict)
+    monkeypatch.setattr(causal, "pack", lambda *_: pytest.fail("packed"))
     fields = built.recipe.model_dump(mode="json", by_alias=True)
     fields["gates"]["min_score"] = 0.9
     work = dataclasses.replace(built, recipe=Recipe.model_validate(fields))
@@ -302,7 +303,7 @@ def test_ctrl_c_is_130_and_the_step_is_not_done(project, tmp_path, capsys, monke
 
     options = [project, "--data", project.parent, "--work", tmp_path]
     assert run(capsys, "data", *options)[0] == 0
-    monkeypatch.setattr(steps, "train", interrupted)
+    monkeypatch.setattr(causal, "train", interrupted)
     code, _, err = run(capsys, "build", *options)
     assert code == 130
     assert "interrupted" in err
@@ -327,7 +328,7 @@ def test_a_step_that_has_no_room_says_so(
     def fail(*_: Any) -> None:
         raise problem
 
-    monkeypatch.setattr(steps, "data", fail)
+    monkeypatch.setattr(causal, "data", fail)
     options = [project, "--data", project.parent, "--work", tmp_path]
     found, _, err = run(capsys, "build", *options)
     assert found == code

@@ -1,7 +1,7 @@
 """Answers of a file under a card that it does not carry: the runtime's own, row by row"""
 
 from converters.data.rows import Row
-from converters.predict import open_with_card, predict
+from converters.steps.predict import open_with_card, predict
 from edgeslm.formats.card import Card
 
 CARD = Card(name="tried", licence="MIT", task={"kind": "classify", "labels": ["billing", "refund"]})

@@ -193,7 +193,7 @@ def judge(
     from converters.gates.baselines import baselines
     from converters.gates.verify import VerifyInputs, held_out
     from converters.gates.verify import verify as judged
-    from converters.predict import open_with_card, references
+    from converters.steps.predict import open_with_card, references
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.evaluation.selftest import self_test
 
@@ -312,7 +312,7 @@ def final_card(work: Work, base_sha256: str | None, *, tools: Sequence[str]) -> 
 def _gold_predictions(
     gguf: Path, work: Work, progress: Progress, *, what: str, calibration: Calibration | None
 ) -> list[Prediction]:
-    from converters.predict import predict
+    from converters.steps.predict import predict
 
     card = draft_card(work, calibration)
     return predict(gguf, card, work.judged_rows, lambda done, _failed, of: progress(what, done, of))
@@ -327,7 +327,7 @@ def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction])
 
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
     from converters.causal.calibration import calibrate, calibrate_fields
-    from converters.predict import open_with_card
+    from converters.steps.predict import open_with_card
     from edgeslm.models.gguf import Model
 
     progress("calibrating", 0, None)

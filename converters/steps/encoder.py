@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from converters.steps import (
+from converters.steps.causal import (
     data,
     draft_card,
     final_card,
@@ -196,7 +196,7 @@ def answers(work: Work, path: Path, progress: Progress, *, what: str) -> Answers
 
     The card with the calibration is written into the file.
     """
-    from converters.predict import predict
+    from converters.steps.predict import predict
 
     progress("calibrating", 0, None)
     calibration = _calibration(work, path)

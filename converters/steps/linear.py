@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.encoder_steps import answers, remembered, write_answers, write_specialist
 from converters.errors import GateError
 from converters.onnx.logits import Logits
-from converters.steps import data, draft_card, forget_other_run, judge, loses_too_much
+from converters.steps.causal import data, draft_card, forget_other_run, judge, loses_too_much
+from converters.steps.encoder import answers, remembered, write_answers, write_specialist
 from converters.work import Work
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import ClassifyTask
