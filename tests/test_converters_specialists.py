@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from converters.specialists import PAGE, RUNS, Specialist, page, specialists, write_page
 from edgeslm.bench.report import files
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.formats.card import Calibration, Card, CategoryScore, Provenance, Score
 from edgeslm.formats.gguf.adapter import Adapter, Factors, write_adapter
+from scripts.specialists_page import PAGE, RUNS, Specialist, page, specialists, write_page
 
 CARD = Card(
     name="support-tried",
@@ -42,7 +42,7 @@ def adapter(path, card):
 
 def test_the_page_is_what_the_generator_writes():
     made = page(specialists())
-    assert PAGE.read_text(encoding="utf-8") == made, "run: python -m converters.specialists"
+    assert PAGE.read_text(encoding="utf-8") == made, "run: python -m scripts.specialists_page"
 
 
 def test_with_none_shipped_the_page_says_so(tmp_path):

@@ -29,7 +29,7 @@ _WORST = 10
 _PROVE = ", ".join(f"{share:.0%} {rows_to_claim(share)}" for share in (0.90, 0.95, 0.98))
 _HEAD = f"""# The specialists
 
-Made by `python -m converters.specialists` from the cards inside the adapter files and the runs in
+Made by `python -m scripts.specialists_page` from the cards inside the adapter files and the runs in
 benchmarks/results/bench; do not edit.
 
 Every score is on rows that were held out, with the number of rows (n) and the 95 % interval.
