@@ -79,7 +79,7 @@ class ShippedSource:
     @property
     def path(self) -> Path:
         """Where it lies, in a checkout and in a wheel."""
-        return Path(__file__).resolve().parent / "specialists" / self.name
+        return Path(__file__).resolve().parents[1] / "specialists" / self.name
 
 
 Source = HubSource | PypiSource | UrlSource | FileSource | ShippedSource
@@ -274,8 +274,8 @@ def registry_files() -> Iterable[Path]:
 
 
 def _shipped_registry() -> Path:
-    """Beside this file in a wheel, at the top level in a checkout."""
-    here = Path(__file__).resolve().parent
+    """In the package in a wheel, beside it in a checkout."""
+    here = Path(__file__).resolve().parents[1]
     beside = here / "models.toml"
     return beside if beside.is_file() else here.parent / "models.toml"
 
