@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from tiny_gguf import write_tiny_gguf
 
 from benchmarks.models import requantized
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.engines.llama.engine import threads as thread_choice
 from edgeslm.errors import EdgeslmError
 from edgeslm.store.store import Store
+from tests.helpers.tiny_gguf import write_tiny_gguf
 
 if TYPE_CHECKING:  # the library is loaded only by tests that need it
     from edgeslm.engines.llama.engine import LlamaEngine

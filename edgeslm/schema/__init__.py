@@ -1,1 +1,1 @@
-"""JSON Schema or a pydantic class becomes a closed schema with a certificate. Imports errors alone."""
+"""A JSON Schema or a pydantic class becomes a closed schema. Imports errors alone."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from official_suite import DRAFTS, ROOT, Case, run
+from tests.conformance.official_suite import DRAFTS, ROOT, Case, run
 
 PAGE = ROOT / "docs" / "schema.md"
-BEGIN = "<!-- begin: written by `python tests/conformance` -->"
+BEGIN = "<!-- begin: written by `python -m tests.conformance` -->"
 END = "<!-- end -->"
 _VERDICTS = ("passed", "valid rejected", "refused", "invalid accepted")
 

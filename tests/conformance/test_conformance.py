@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from official_suite import DRAFTS, run, suite_folder
-from report import PAGE, page_with, report
+
+from tests.conformance.official_suite import DRAFTS, run, suite_folder
+from tests.conformance.report import PAGE, page_with, report
 
 pytestmark = pytest.mark.skipif(
     not suite_folder().is_dir(),
@@ -24,4 +25,6 @@ def test_no_invalid_instance_is_accepted(draft: str, folder: str) -> None:
 
 
 def test_the_tables_of_the_page_are_those_of_this_run() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page_with(report()), "run: python tests/conformance"
+    assert PAGE.read_text(encoding="utf-8") == page_with(report()), (
+        "run: python -m tests.conformance"
+    )

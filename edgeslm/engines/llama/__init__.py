@@ -1,1 +1,1 @@
-"""llama.cpp: the library, its contexts and sequences, threads, and an engine of them. Alone imports llama_cpp."""
+"""An engine of llama.cpp: its library, contexts, sequences, threads. Alone imports llama_cpp."""

@@ -1,0 +1,353 @@
+"""`edgeslm extract` and `edgeslm classify`: order, errors in their place, exit codes."""
+
+import importlib
+import io
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeslm.cli import inputs, main
+from edgeslm.errors import EngineError, InputError
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.models.gguf import Model
+from edgeslm.results import Classification, Timing
+from edgeslm.testing import ScriptedEngine
+from tests.helpers.cli import LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
+from tests.helpers.tiny_adapter import write_tiny_adapter
+from tests.helpers.tiny_gguf import write_tiny_gguf
+
+__all__ = ["reader", "sorter", "work"]  # fixtures
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command line in this process: exit code, JSON lines of stdout, stderr."""
+
+    def call(*arguments, stdin=b""):
+        piped = io.TextIOWrapper(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
+        monkeypatch.setattr(sys, "stdin", piped)
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return caught.value.code, [json.loads(line) for line in out.splitlines()], err
+
+    return call
+
+
+def error_types(lines):
+    return [line.get("error", {}).get("type") for line in lines]
+
+
+# --- the lines ----------------------------------------------------------------
+
+
+def test_a_line_of_extract(reader, run):
+    code, (line,), err = run("extract", "m", "a.txt", "--schema", "schema.json")
+    assert (code, err) == (0, "")
+    assert list(line) == ["value", "complete", "fields", "timing"]
+    assert line["value"] == {"shop": "Nook", "total": 12}
+    assert line["complete"] is True
+    assert line["fields"]["$.shop"]["span"] == [6, 10]
+    assert line["fields"]["$.shop"]["confidence"] > 0.9
+    assert {"prefill_ms", "decode_ms", "total_ms", "prompt_tokens"} <= set(line["timing"])
+
+
+def test_a_line_of_classify(sorter, run):
+    code, (line,), err = run("classify", "m", "--labels", LABELS, stdin=b"a refund, please")
+    assert (code, err) == (0, "")
+    assert list(line) == ["label", "confidence", "probabilities", "timing"]
+    assert line["label"] == "refund"
+    assert set(line["probabilities"]) == set(LABELS.split(","))
+    assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_order_is_kept_and_errors_stand_in_their_place(sorter, run, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 2000)
+    bad = {
+        b"{not json}\n": "not JSON: .* at column 2",
+        b"[1]\n": 'no "text"',
+        b'{"text": 5}\n': 'no "text"',
+        b'{"text": "\xff"}\n': "not UTF-8 at byte 10",
+        b'{"text": "  "}\n': "empty",
+        b'{"text": "\\ud800"}\n': "lone surrogate",
+        b"\n": "not JSON",
+        b"[" * 1999 + b"\n": "not JSON",
+        b'{"n": ' + b"1" * 1900 + b"}\n": 'no "text"',
+        b'{"text": "' + b"x" * 5000 + b'"}\n': "more than 2,000 bytes",
+        b"\0\n": "not JSON",
+    }
+    stdin = b"".join(jsonl("refund") + line for line in bad) + b'{"text": "shipping"}'
+    code, lines, err = run("classify", "m", "--jsonl", "--labels", LABELS, stdin=stdin)
+    assert code == 4
+    assert [line["label"] for line in lines[0:-1:2]] == ["refund"] * len(bad)
+    assert lines[-1]["label"] == "shipping"
+    for number, (line, pattern) in enumerate(zip(lines[1::2], bad.values(), strict=True), 1):
+        assert line["error"]["type"] == "InputError"
+        assert line["error"]["message"].startswith(f"stdin, line {2 * number}: ")
+        assert re.search(pattern, line["error"]["message"]), line
+    assert f"{len(bad)} of {2 * len(bad) + 1} inputs could not be answered; the first" in err
+    assert "stdin, line 2: not JSON" in err
+
+
+def test_lines_come_from_several_files_and_a_byte_order_mark_is_no_text(sorter, run):
+    Path("1.jsonl").write_bytes(b"\xef\xbb\xbf" + jsonl("refund", "billing"))
+    Path("2.jsonl").write_bytes(jsonl("shipping"))
+    code, lines, _ = run(
+        "classify", "m", "1.jsonl", "-", "2.jsonl", "--jsonl", "--labels", LABELS,
+        stdin=jsonl("billing"),
+    )  # fmt: skip
+    assert code == 0
+    assert [line["label"] for line in lines] == ["refund", "billing", "billing", "shipping"]
+
+
+def test_files_that_are_no_text_are_errors_in_their_place(reader, run, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 5000)
+    Path("bom.txt").write_bytes(b"\xef\xbb\xbfat Nook 12")
+    Path("empty.txt").write_bytes(b"")
+    Path("binary").write_bytes(b"\x7fELF\0\0\0")
+    Path("latin.txt").write_bytes("Café".encode("latin-1"))
+    Path("utf16.txt").write_text("Nook", encoding="utf-16")
+    Path("huge.txt").write_bytes(b"x" * 5001)
+    Path("folder").mkdir()
+    names = ["bom.txt", "empty.txt", "binary", "latin.txt", "utf16.txt", "huge.txt", "folder"]
+    names += ["gone.txt", "a.txt"]
+    code, lines, err = run("extract", "m", *names, "--schema", "schema.json")
+    assert code == 4
+    assert error_types(lines) == [None, *["InputError"] * 7, None]
+    assert lines[0]["fields"]["$.shop"]["span"] == [3, 7]
+    for name, line in zip(names[1:-1], lines[1:-1], strict=True):
+        assert line["error"]["message"].startswith(f"{name}: ")
+    assert "the first, empty.txt: the input is empty" in err
+
+
+@given(st.binary(max_size=300), st.integers(1, 40))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_one_input_for_each_line(data, limit):
+    lines = data.split(b"\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "MAX_BYTES", limit)
+        found = list(inputs._lines(io.BytesIO(data), "x"))
+    assert len(found) == len(lines) - (lines[-1] == b"")
+    assert sum(item.size for item in found) == len(data)
+    assert all(isinstance(item.text, str | InputError) for item in found)
+
+
+def test_the_answers_to_100_000_lines_take_constant_memory(work, run, monkeypatch):
+    timing = Timing(0, 0, 0, 0, 0, 0, 0)
+
+    def answer(text, **_):
+        return Classification(text, 1.0, {text: 1.0}, timing)
+
+    process, memory = psutil.Process(), []
+
+    class Lines(io.RawIOBase):
+        """100,000 lines that are never in memory together; measures memory on the way."""
+
+        def __init__(self):
+            self.lines = (b'{"text": "%d %s"}\n' % (i, b"x" * 500) for i in range(100_000))
+            self.read_so_far = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            data = next(self.lines, b"")
+            buffer[: len(data)] = data
+            if self.read_so_far % 10_000 == 1_000:
+                memory.append(process.memory_info().rss)
+            self.read_so_far += 1
+            return len(data)
+
+    use(monkeypatch, lambda: stub(answer))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Lines())))
+    with Path("out").open("w", encoding="utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(SystemExit) as caught:
+            main(["classify", "m", "--jsonl"])
+    assert caught.value.code == 0
+    with Path("out").open(encoding="utf-8") as lines:
+        numbers = [int(json.loads(line)["label"].split()[0]) for line in lines]
+    assert numbers == list(range(100_000))
+    assert len(memory) == 10
+    assert max(memory) - memory[0] < 10_000_000  # the texts alone are 50 MB
+
+
+# --- options ------------------------------------------------------------------
+
+
+def test_a_budget_closes_or_raises(reader, run):
+    arguments = ("extract", "m", "a.txt", "--schema", "schema.json", "--max-tokens", "3")
+    code, (line,), _ = run(*arguments)
+    assert code == 0
+    assert line["complete"] is False
+    assert line["fields"]["$.total"]["confidence"] == 0
+    code, (line,), _ = run(*arguments, "--on-budget", "raise")
+    assert code == 4
+    assert line["error"]["type"] == "OutputTruncatedError"
+    assert line["error"]["prefix"] == '{"s'
+
+
+def test_a_deadline_is_an_error_in_its_place(sorter, run):
+    stdin = jsonl("refund " * 500, "refund")
+    arguments = ("classify", "m", "--jsonl", "--labels", LABELS)
+    code, lines, _ = run(*arguments, "--deadline-ms", "1", stdin=stdin)
+    assert (code, error_types(lines)[0]) == (4, "DeadlineError")
+    code, lines, _ = run(*arguments, "--deadline-ms", "600000", stdin=stdin)
+    assert (code, error_types(lines)) == (0, [None, None])
+
+
+def test_a_text_that_is_too_long_is_refused_or_loses_its_middle(work, run, monkeypatch):
+    # a context of 32 grows to 512 at most
+    use(monkeypatch, lambda: Model(ScriptedEngine("refund", context_size=32)))
+    stdin = jsonl("start " + "x" * 600 + " end", "short")
+    arguments = ("classify", "m", "--jsonl", "--labels", "refund,other")
+    code, lines, _ = run(*arguments, stdin=stdin)
+    assert (code, error_types(lines)) == (4, ["InputTooLongError", None])
+    assert lines[0]["error"]["tokens"] > lines[0]["error"]["limit"] == 512
+    code, lines, _ = run(*arguments, "--truncate", "middle", stdin=stdin)
+    assert (code, [line["label"] for line in lines]) == (0, ["refund", "refund"])
+
+
+def test_five_megabytes_are_an_error_in_their_place(work, tiny_model, run):
+    Path("large.txt").write_text("at Nook I paid 12\n" * 280_000)
+    code, lines, _ = run("classify", tiny_model, "large.txt", "a.txt", "--labels", "yes,no")
+    assert (code, error_types(lines)) == (4, ["InputTooLongError", None])
+
+
+def test_labels_come_from_a_file(sorter, run):
+    Path("labels.txt").write_bytes(b"\xef\xbb\xbfbilling\r\n\r\n refund \nshipping\n")
+    code, (line,), _ = run("classify", "m", "--labels", "@labels.txt", stdin=b"shipping")
+    assert code == 0
+    assert set(line["probabilities"]) == set(LABELS.split(","))
+
+
+def test_loading_options_reach_the_loader(sorter, work, run, monkeypatch):
+    module = importlib.import_module("edgeslm.models.gguf")
+    model, asked = module.load(), {}
+    monkeypatch.setattr(module, "load", lambda name, **more: asked.update(more, name=name) or model)
+    run("classify", "m", "--labels", LABELS, "--threads", "3", "--gpu-layers", "0", stdin=b"refund")
+    assert asked == {"name": "m", "threads": 3, "gpu_layers": 0}
+
+
+def test_a_card_needs_neither_schema_nor_labels(work, run):
+    reading = {"kind": "extract", "json_schema": SCHEMA, "max_tokens": 30}
+    sorting = {"kind": "classify", "labels": ["yes", "no"]}
+    for command, task, place, names in (
+        ("extract", reading, "value", {"shop", "total"}),
+        ("classify", sorting, "probabilities", {"yes", "no"}),
+    ):
+        card = Card.from_dict({"name": "c", "licence": "mit", "task": task}, where="card")
+        write_tiny_gguf(Path("card.gguf"), card=card)
+        code, (line,), _ = run(command, "card.gguf", "a.txt")
+        assert code == 0
+        assert set(line[place]) == names
+
+
+def test_an_adapter_answers_in_place_of_its_base(work, tiny_model, run):
+    for command, task, place, names in (
+        ("extract", {"kind": "extract", "json_schema": SCHEMA}, "value", {"shop", "total"}),
+        ("classify", {"kind": "classify", "labels": ["yes", "no"]}, "probabilities", {"yes", "no"}),
+    ):
+        card = Card.from_dict({"name": "c", "licence": "mit", "task": task}, where="card")
+        write_tiny_adapter(Path("adapter"), tiny_model, **{CARD_KEY: card.to_json()})
+        arguments = (command, tiny_model, "a.txt", "--adapter")
+        code, (line,), _ = run(*arguments, "adapter")
+        assert (code, set(line[place])) == (0, names)
+        for exit_code, bad in ((12, "none.gguf"), (5, "a.txt"), (5, tiny_model)):
+            code, lines, err = run(*arguments, bad)
+            assert (code, lines) == (exit_code, [])
+            assert str(bad) in err
+
+
+# --- errors before the first input ----------------------------------------------
+
+
+REFUSED = [
+    (12, "no model", ["extract", "no-such-model", "a.txt"]),
+    (5, "damaged.gguf", ["classify", "damaged.gguf", "a.txt", "--labels", LABELS]),
+    (4, "gone.json", ["extract", "tiny.gguf", "a.txt", "--schema", "gone.json"]),
+    (7, "line 1, column 2", ["extract", "tiny.gguf", "a.txt", "--schema", "broken.json"]),
+    (7, "/properties/x", ["extract", "tiny.gguf", "a.txt", "--schema", "refused.json"]),
+    (7, "at least 2", ["classify", "tiny.gguf", "a.txt", "--labels", "one"]),
+    (7, "twice", ["classify", "tiny.gguf", "a.txt", "--labels", "a,b,a"]),
+    (7, "at least 1 character", ["classify", "tiny.gguf", "a.txt", "--labels", "a,,b"]),
+    (7, "gone.txt", ["classify", "tiny.gguf", "a.txt", "--labels", "@gone.txt"]),
+    (7, "not UTF-8 at byte 0", ["classify", "tiny.gguf", "a.txt", "--labels", "@latin.txt"]),
+    (
+        7,
+        "larger than the 1,048,576",
+        ["classify", "tiny.gguf", "a.txt", "--labels", "@large.txt"],
+    ),
+    (6, "no card", ["extract", "tiny.gguf", "a.txt"]),
+    (6, "no card", ["classify", "tiny.gguf", "a.txt"]),
+    (2, "--max-tokens", ["extract", "tiny.gguf", "a.txt", "--max-tokens", "0"]),
+    (2, "--deadline-ms", ["extract", "tiny.gguf", "a.txt", "--deadline-ms", "nan"]),
+    (2, "--threads", ["extract", "tiny.gguf", "a.txt", "--threads", "0"]),
+    (2, "NAME", ["classify"]),
+]
+
+
+@pytest.mark.parametrize(("exit_code", "words", "arguments"), REFUSED)
+def test_what_cannot_begin_is_one_message_and_its_exit_code(
+    exit_code, words, arguments, work, tiny_model, run
+):
+    shutil.copy(tiny_model, "tiny.gguf")
+    Path("damaged.gguf").write_bytes(tiny_model.read_bytes()[:1000])
+    Path("broken.json").write_text("{broken")
+    Path("refused.json").write_text('{"type": "object", "properties": {"x": {"$ref": "#/no"}}}')
+    Path("latin.txt").write_bytes("éa\nb".encode("latin-1"))
+    Path("large.txt").write_bytes(b"label\n" * 200_000)
+    code, lines, err = run(*arguments)
+    assert (code, lines) == (exit_code, [])
+    assert words in err
+
+
+def test_nothing_to_read_is_a_usage_error_with_an_example(reader, run):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    code, lines, err = run("extract", "m", stdin=Terminal())
+    assert (code, lines) == (2, [])
+    assert "edgeslm extract smollm2-135m receipt.txt --schema" in err
+
+
+def test_a_failing_engine_ends_the_stream(work, run, monkeypatch):
+    def fail(*_, **__):
+        raise EngineError("llama.cpp failed with code -3")
+
+    use(monkeypatch, lambda: stub(fail))
+    code, lines, err = run("classify", "m", "--jsonl", stdin=jsonl("a", "b"))
+    assert (code, lines) == (10, [])
+    assert "code -3" in err
+
+
+# --- stdout and stderr ----------------------------------------------------------
+
+
+def test_json_is_forced_on_a_terminal(sorter, run, monkeypatch):
+    monkeypatch.setattr("edgeslm.cli.sys.stdout.isatty", lambda: True)
+    code, (line,), _ = run("classify", "m", "--json", "--labels", LABELS, stdin=b"a refund")
+    assert (code, line["label"]) == (0, "refund")
+
+
+def test_a_bar_on_stderr_leaves_stdout_to_the_lines(sorter, run, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    Path("in.jsonl").write_bytes(jsonl("refund") + b"no\n")
+    code, lines, err = run("classify", "m", "--jsonl", "in.jsonl", "--labels", LABELS)
+    assert (code, error_types(lines)) == (4, [None, "InputError"])
+    assert "1 answered, 1 failed" in err
+
+
+def test_without_a_terminal_stderr_is_silent(sorter, run):
+    assert run("classify", "m", "--jsonl", "--labels", LABELS, stdin=jsonl("refund"))[2] == ""

@@ -1,0 +1,1 @@
+"""What several test files share: tiny models, scripted engines, servers, recipes."""

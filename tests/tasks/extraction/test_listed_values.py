@@ -1,0 +1,197 @@
+"""Listed values: the exact probability of each in schemas of every shape, the answer unchanged"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgeslm.decoding.prompt import compile_prompt
+from edgeslm.decoding.session import Session
+from edgeslm.engines.engine import Batch
+from edgeslm.errors import DeadlineError
+from edgeslm.formats.card import PromptSpec, Style
+from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.listed_values import ListedValues
+from edgeslm.testing import ScriptedEngine
+from tests.helpers.scripted import PIECES, extractor_for
+
+WORDS = ["the", "theme", "ab", "é"]
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "word": {"enum": WORDS},
+        "n": {"enum": [1, 12, 2]},
+        "sure": {"type": ["boolean", "null"]},
+        "free": {"type": "string", "maxLength": 3},
+        "all": {"type": "array", "items": {"enum": ["ab", "the"]}, "minItems": 1, "maxItems": 3},
+    },
+    "required": ["word", "n", "sure", "free", "all"],
+}
+SPEC = PromptSpec(user="Read:\n{{ text }}")
+
+
+def extractor(engine: ScriptedEngine, schema=SCHEMA) -> Extractor:
+    return Extractor(Session(engine), compile_schema(schema), SPEC, style=Style())
+
+
+def log_probability(engine: ScriptedEngine, prompt: list[int], before: bytes, text: bytes) -> float:
+    """Of a text token by token (one for each byte), by nothing but the engine."""
+    tokens = [*prompt, *before, *text]
+    last = engine.max_sequences - 1
+    rows = engine.evaluate(Batch.run(tokens, 0, last, wanted=len(text) + 1)).astype(float)
+    engine.truncate(last, 0)
+    rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    return sum(rows[i, byte] for i, byte in enumerate(text))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_probability_is_the_one_that_the_value_has_alone(seed):
+    engine = ScriptedEngine(seed=seed, max_outputs=512)
+    found = extractor(engine)("x")
+    parts = compile_prompt(SPEC, engine)
+    prompt = [*parts.prefix, *engine.tokenize("x"), *parts.suffix]
+    word, n, sure = json.loads(found.json)["word"], *list(json.loads(found.json).values())[1:3]
+    head = '{"word":"'
+    spelled = {
+        "$.word": (head, {w: f'{w}"' for w in WORDS}),
+        "$.n": (f'{head}{word}","n":', {"1": "1,", "12": "12,", "2": "2,"}),
+        "$.sure": (f'{head}{word}","n":{n},"sure":', {v: v for v in ("true", "false", "null")}),
+    }
+    for path, (before, texts) in spelled.items():
+        logs = {
+            name: log_probability(engine, prompt, before.encode(), text.encode())
+            for name, text in texts.items()
+        }
+        shares = np.exp(np.array(list(logs.values())) - max(logs.values()))
+        expected = dict(zip(logs, shares / shares.sum(), strict=True))
+        assert found.fields[path].probabilities == pytest.approx(expected, rel=1e-4)
+    assert found.fields["$.word"].confidence == found.fields["$.word"].probabilities[word]
+    assert (
+        found.fields["$.sure"].confidence
+        == (found.fields["$.sure"].probabilities[json.dumps(sure)])
+    )
+    assert found.fields["$.free"].probabilities is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_answer_is_that_without_weighing_and_shares_add_up(seed):
+    read, plain = (extractor(ScriptedEngine(seed=seed, pieces=PIECES)) for _ in range(2))
+    found = read("the x")
+    assert found.json == plain("the x", evidence=False).json
+    for path, field in found.fields.items():
+        assert (field.probabilities is None) == (path == "$.free")
+        if field.probabilities is not None:
+            assert sum(field.probabilities.values()) == pytest.approx(1)
+            assert field.confidence in field.probabilities.values()
+    mapped = next(extractor(ScriptedEngine(seed=seed, pieces=PIECES)).map(["the x"]))
+    assert mapped.json == found.json
+    assert mapped.fields == found.fields
+
+
+def test_a_model_that_is_sure_is_sure_of_items_whose_tokens_run_into_each_other():
+    read, _ = extractor_for(
+        '["the","ab","the"]', {"type": "array", "items": {"enum": ["ab", "the"]}}
+    )
+    found = read("x").fields
+    for path, word in {"$[0]": "the", "$[1]": "ab", "$[2]": "the"}.items():
+        assert found[path].probabilities[word] > 0.99
+
+
+def test_what_could_only_be_one_value_is_certain_and_costs_nothing():
+    schema = {"properties": {"a": {"const": "x"}, "b": {"type": "null"}}, "required": ["a", "b"]}
+    read, _ = extractor_for('{"a":"x","b":null}', schema)
+    found = read("x")
+    assert found.fields["$.a"].probabilities == {"x": 1.0}
+    assert found.fields["$.b"].probabilities == {"null": 1.0}
+    assert found.timing.decodes == 0
+
+
+def test_a_batch_for_each_leaf_and_none_without_evidence():
+    schema = {"properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    read, _ = extractor_for('{"ok":true}', schema)
+    with_it, without = read("x"), read("x", evidence=False)
+    assert with_it.timing.decodes == without.timing.decodes + 1
+    assert without.fields == {}
+
+
+def test_a_string_that_is_spelled_like_another_value_keeps_its_quotation_marks():
+    schema = {"properties": {"a": {"enum": ["null", None]}}, "required": ["a"]}
+    read, _ = extractor_for('{"a":"null"}', schema)
+    assert set(read("x").fields["$.a"].probabilities) == {'"null"', "null"}
+
+
+def test_a_deadline_while_weighing_leaves_the_answer_whole():
+    schema = {"properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    read, engine = extractor_for('{"ok":true}', schema)
+    whole = read("x")
+    evaluate = engine.evaluate
+
+    def late(batch):
+        if any(sequence != (0,) for sequence in batch.sequences):
+            raise DeadlineError("late")
+        return evaluate(batch)
+
+    engine.evaluate = late
+    found = read("x", on_budget="raise")
+    assert (found.json, found.complete) == (whole.json, True)
+    assert found.fields["$.ok"].probabilities is None
+
+
+def test_values_that_need_more_room_than_an_answer_has_are_not_weighed():
+    schema = {"properties": {"a": {"enum": ["x", "y" * 40]}}, "required": ["a"]}
+    read, _ = extractor_for('{"a":"x"}', schema)
+    assert read("x", max_tokens=12).fields["$.a"].probabilities is None
+    assert read("x", max_tokens=200).fields["$.a"].probabilities is not None
+
+
+LISTS = {
+    "$defs": {
+        "kind": {"enum": ["a", "b"]},
+        "node": {
+            "type": "object",
+            "properties": {
+                "kind": {"$ref": "#/$defs/kind"},
+                "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+                "it's a.b[0]": {"type": "boolean"},
+                "either": {"anyOf": [{"type": "boolean"}, {"type": "string"}]},
+            },
+        },
+    },
+    "type": "object",
+    "properties": {
+        "node": {"$ref": "#/$defs/node"},
+        "pair": {
+            "type": "array",
+            "prefixItems": [{"enum": [1.5]}, {"type": "string"}],
+            "items": {"type": "boolean"},
+        },
+        "mixed": {"anyOf": [{"enum": ["x"]}, {"type": "array", "items": {"enum": ["y"]}}]},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("$.node.kind", ("a", "b")),
+        ("$.node.next", None),  # may be an object
+        ("$.node.next.next.kind", ("a", "b")),
+        ("$.node['it\\'s a.b[0]']", (True, False)),
+        ("$.node.either", None),
+        ("$.pair[0]", (1.5,)),
+        ("$.pair[1]", None),
+        ("$.pair[7]", (True, False)),
+        ("$.mixed", None),
+        ("$.mixed[3]", ("y",)),
+    ],
+)
+def test_which_leaves_are_listed(path, values):
+    assert ListedValues(compile_schema(LISTS).closed).at(path) == values
+
+
+def test_schemas_without_lists_need_no_sequences():
+    assert ListedValues({"type": "object", "properties": {"a": {"type": "string"}}}).forks == 0
+    assert ListedValues(compile_schema(SCHEMA).closed).forks == 4
