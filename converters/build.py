@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 
 from converters.errors import RecipeError, require
 from converters.recipe.recipe import Recipe, read_recipe
-from converters.steps.causal import causal as steps
-from converters.steps.causal import encoder as encoder_steps
-from converters.steps.causal import linear as linear_steps
+from converters.steps import causal as steps
+from converters.steps import encoder as encoder_steps
+from converters.steps import linear as linear_steps
 from converters.work import Step, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.formats.files import Progress

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converters.errors import BaseModelError, require
-from converters.steps.causal import causal as steps
+from converters.steps import causal as steps
 from converters.work import Step, Work
 
 if TYPE_CHECKING:

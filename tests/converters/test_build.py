@@ -19,7 +19,7 @@ from converters import __main__ as command
 from converters import build
 from converters.errors import GateError
 from converters.recipe.recipe import Recipe
-from converters.steps.causal import causal
+from converters.steps import causal
 from converters.work import STEPS, Work
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store.assemble import assemble
