@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from benchmarks.models import requantized
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
-from edgeslm.engines.llama.engine import threads as thread_choice
+from edgeslm.engines.llama import threads as thread_choice
 from edgeslm.errors import EdgeslmError
 from edgeslm.store.store import Store
 from tests.helpers.tiny_gguf import write_tiny_gguf

@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from tests.tiny_gguf import write_tiny_gguf
 
 from edgeslm.bench import run as bench
 from edgeslm.bench.report.schema import BenchReport, Energy, Footprint, RawTest, Start
@@ -13,6 +12,7 @@ from edgeslm.errors import InputError, MachineError, ModelFileError
 from edgeslm.formats.card import Card
 from tests.helpers import bench as bench_help
 from tests.helpers import tiny_onnx
+from tests.helpers.tiny_gguf import write_tiny_gguf
 
 LABELS = ("billing", "refund")
 QUICK = Options(quick=True, requests=2, threads=(1,))

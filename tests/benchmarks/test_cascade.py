@@ -4,12 +4,12 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from tests.tiny_onnx import LABELS, write_tiny_onnx
 
 from benchmarks.cascade import against, alone, ask_all, draw, held_out, judge, main, table, together
 from converters.data.rows import Row, write_rows
 from edgeslm.models.cascade.cascade import Cascade
 from edgeslm.results import Classification, Timing
+from tests.helpers.tiny_onnx import LABELS, write_tiny_onnx
 
 TIMING = Timing(1.0, 0.0, 2.0, 3, 0, 0, 1)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
-from tests.test_doctor import BUILD, HERE
 
 from edgeslm.cli import cli
 from edgeslm.cli import doctor as command
@@ -16,6 +15,7 @@ from edgeslm.evaluation import doctor as library
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.pack import write_card
 from edgeslm.models.gguf import load
+from tests.evaluation.test_doctor import BUILD, HERE
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 REPORT = library.Report(

@@ -4,15 +4,23 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from tests.cli_help import use
-from tests.test_evaluate import FIELDS, LABELS, TAG_ROWS, card, lines, sorter, tagger_file
-from tests.tiny_onnx import write_mixed_onnx
 
 from edgeslm.cli import cli
 from edgeslm.cli import eval as command
 from edgeslm.errors import CardError, InputError
 from edgeslm.models.gguf import Model, load
 from edgeslm.testing import ScriptedEngine
+from tests.evaluation.test_evaluate import (
+    FIELDS,
+    LABELS,
+    TAG_ROWS,
+    card,
+    lines,
+    sorter,
+    tagger_file,
+)
+from tests.helpers.cli import use
+from tests.helpers.tiny_onnx import write_mixed_onnx
 
 GOLD = [{"input": "a refund", "answer": "refund"}, {"input": "the bill", "answer": "billing"}]
 

@@ -13,7 +13,7 @@ import pytest
 
 from edgeslm.cli import main
 from edgeslm.cli import models as command
-from edgeslm.store.store import registry
+from edgeslm.store import registry
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 

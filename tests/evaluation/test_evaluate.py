@@ -6,7 +6,6 @@ import json
 import numpy as np
 import onnx
 import pytest
-from tests.tiny_onnx import write_mixed_onnx, write_tiny_onnx
 
 from converters.onnx.linear import LinearModel, write_linear
 from edgeslm.engines.onnx.features import FeatureSpec, Terms
@@ -17,6 +16,7 @@ from edgeslm.formats.card import Card, CategoryScore, Score
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.models.gguf import Model, load
 from edgeslm.testing import ScriptedEngine
+from tests.helpers.tiny_onnx import write_mixed_onnx, write_tiny_onnx
 
 LABELS = {"kind": "classify", "labels": ["billing", "refund"]}
 FIELDS = {

@@ -3,11 +3,11 @@
 import gzip
 
 import pytest
-from tests.test_evaluate import lines
 
 from edgeslm.errors import InputError
 from edgeslm.evaluation.gold import GoldRow, read_baseline, read_gold
 from edgeslm.formats.card import Head
+from tests.evaluation.test_evaluate import lines
 
 GOLD = [GoldRow("a refund please", "refund"), GoldRow("the bill", "billing", "7")]
 HEADS = (

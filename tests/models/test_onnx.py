@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from test_no_network import GUARD
 
 import edgeslm
-from edgeslm.engines.onnx.session import OnnxSession, inputs
+from edgeslm.engines.onnx import inputs
+from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.errors import (
     CardError,
     DeadlineError,

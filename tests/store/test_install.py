@@ -24,10 +24,11 @@ from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_a
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.gguf.pack import write_card
 from edgeslm.models.gguf import load
+from edgeslm.store import fetch
 from edgeslm.store.assemble import seal
 from edgeslm.store.install import install
 from edgeslm.store.registry import Entry, Registry
-from edgeslm.store.store import Store, fetch
+from edgeslm.store.store import Store
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 TEXT = "where is my money"

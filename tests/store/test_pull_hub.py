@@ -11,8 +11,9 @@ import time
 import pytest
 
 from edgeslm.errors import HashMismatchError, PullError
+from edgeslm.store import fetch
 from edgeslm.store.registry import UNVERIFIED, Entry
-from edgeslm.store.store import Store, fetch
+from edgeslm.store.store import Store
 from tests.helpers.hub_server import COMMIT, HubServer
 
 DATA = bytes(range(256)) * 8192  # 2 MiB

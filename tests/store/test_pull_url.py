@@ -10,8 +10,9 @@ import pytest
 
 from edgeslm.errors import PullError
 from edgeslm.formats.files import silent
+from edgeslm.store import fetch
 from edgeslm.store.registry import UNVERIFIED, Entry, UrlSource
-from edgeslm.store.store import Store, fetch
+from edgeslm.store.store import Store
 from tests.helpers.hub_server import HubServer
 
 DATA = bytes(range(256)) * 4096  # 1 MiB

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from edgeslm.errors import HashMismatchError, PullError
+from edgeslm.store import wheel
 from edgeslm.store.registry import UNVERIFIED, Entry
-from edgeslm.store.store import Store, wheel
+from edgeslm.store.store import Store
 
 DATA = b"weights" * 50_000
 

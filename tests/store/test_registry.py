@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeslm.errors import ModelNotFoundError, RegistryError
+from edgeslm.store import registry
 from edgeslm.store.registry import (
     Entry,
     FileSource,
@@ -21,7 +22,6 @@ from edgeslm.store.registry import (
     parse_source,
     read_registry,
 )
-from edgeslm.store.store import registry
 
 ENTRY = """[[model]]
 name = "a"

@@ -19,8 +19,9 @@ from edgeslm.errors import (
     ModelNotPulledError,
     PullError,
 )
+from edgeslm.store import fetch
 from edgeslm.store.registry import UNVERIFIED, Entry, Registry
-from edgeslm.store.store import Store, default_home, fetch
+from edgeslm.store.store import Store, default_home
 
 OLD = b"old" * 100_000
 NEW = b"newer" * 300_000

@@ -13,9 +13,9 @@ import numpy as np
 
 from edgeslm.engines.device import machine
 from edgeslm.engines.engine import Batch, Logits, Vocab
+from edgeslm.engines.llama import threads as thread_choice
 from edgeslm.engines.llama.adapters import Adapters
 from edgeslm.engines.llama.context import CELL_BLOCK, Context
-from edgeslm.engines.llama.engine import threads as thread_choice
 from edgeslm.engines.llama.library import StopFlag, llama_cpp, log, logger
 from edgeslm.engines.llama.memory import (
     BATCH_SIZE,

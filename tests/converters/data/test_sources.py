@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from converters.data.prepare import sources
+from converters.data import sources
 from converters.data.sources import read_sources
 from converters.errors import DataError
 from converters.recipe.data import DataFile

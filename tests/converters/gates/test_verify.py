@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from tests.test_converters_baselines import reader, sorter
 
 from converters.causal.divergence import Divergence
 from converters.causal.parity import Difference, FloatParity, ParityReport
@@ -18,6 +17,7 @@ from converters.gates.baselines import LINEAR
 from converters.gates.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.selftest import SelfTest
+from tests.converters.gates.test_baselines import reader, sorter
 
 N = 200
 SAME = ParityReport(5000, 0, ())

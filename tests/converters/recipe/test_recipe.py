@@ -13,9 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from converters.errors import RecipeError
+from converters.recipe import data as recipe_data
+from converters.recipe import recipe as recipes
 from converters.recipe.recipe import MAX_RECIPE_BYTES, Recipe, read_recipe
-from converters.recipe.recipe import data as recipe_data
-from converters.recipe.recipe import recipe as recipes
 from converters.work import STEPS
 from edgeslm.errors import EXIT_CODES
 from edgeslm.formats.card import ClassifyTask, TagTask

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeslm.engines.device import container, machine, processor
+from edgeslm.engines.llama import threads as thread_choice
 from edgeslm.engines.llama.context import Context
 from edgeslm.engines.llama.engine import LlamaEngine
-from edgeslm.engines.llama.engine import threads as thread_choice
 from edgeslm.engines.llama.memory import BATCH_SIZE
 from edgeslm.engines.llama.pacing import LARGE_BATCH
 from edgeslm.engines.llama.threads import PREFILL_ROWS, Choice, choose

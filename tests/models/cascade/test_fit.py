@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tests.test_cascade import refuse, said
 
 from edgeslm.errors import CalibrationError, CardError, InputError
 from edgeslm.models.cascade.cascade import MAX_CASCADE_BYTES, Cascade
+from tests.models.cascade.test_cascade import refuse, said
 
 
 def weak(text):
