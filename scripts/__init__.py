@@ -1,1 +1,1 @@
-"""x"""
+"""The commands of development: demo, checks, pages of the documents."""
