@@ -8,11 +8,11 @@ import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_schema_property import NAMES, SCHEMAS, VALUES, _text
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
 from edgeslm.schema.schema import certify, compile_schema
 from tests.helpers.grammars import answers
+from tests.helpers.schemas import NAMES, SCHEMAS, VALUES, text_of
 
 URI = {
     4: "http://json-schema.org/draft-04/schema#",
@@ -166,11 +166,11 @@ def test_without_closing_the_answers_are_exactly_the_valid_values(
     for value, expected in zip(values, valid, strict=True):
         if expected:
             try:
-                compiled.read(_text(value))
+                compiled.read(text_of(value))
             except OutputInvalidError as error:
                 raise AssertionError("a valid value is not an answer") from error
         elif _in_order(value):
-            assert not answers(compiled, _text(value))
+            assert not answers(compiled, text_of(value))
 
 
 def _in_order(value: Any) -> bool:
