@@ -16,7 +16,8 @@ from edgeslm.errors import EdgeslmError, OutputInvalidError
 from edgeslm.evaluation.normalize import Kind, kind_of, normal
 from edgeslm.formats.card import Calibration
 from edgeslm.results import Classification, Extraction
-from edgeslm.tasks.calibration import fit_field, fit_temperature, risk_coverage, softmax
+from edgeslm.tasks.calibration import fit_field, fit_temperature, risk_coverage
+from edgeslm.tasks.decision import softmax
 from edgeslm.tasks.extraction.evidence import field_of, leaves
 
 #: a probability below this one is taken for it: the logarithm stays finite

@@ -13,8 +13,8 @@ from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
 from converters.onnx.logits import Logits
 from edgeslm.formats.card import Calibration, ClassifyTask
-from edgeslm.tasks.calibration import fit_temperature, softmax
-from edgeslm.tasks.decision import log_sum_exp
+from edgeslm.tasks.calibration import fit_temperature
+from edgeslm.tasks.decision import log_sum_exp, softmax
 
 #: what a bound may cost of in-scope accuracy (share of in-scope rows) on development rows
 MAX_COST = 0.005

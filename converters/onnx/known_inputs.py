@@ -14,7 +14,8 @@ from converters.onnx.logits import Logits
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import KnownInputs, known_inputs
-from edgeslm.tasks.calibration import fit_temperature, softmax
+from edgeslm.tasks.calibration import fit_temperature
+from edgeslm.tasks.decision import softmax
 
 #: prior_rows that are tried, and the one where development has no text twice to say
 TRIED: Final = tuple(float(2**power) for power in np.arange(-3, 7.5, 0.5))

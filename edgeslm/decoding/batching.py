@@ -12,8 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from edgeslm.decoding.prompt import Prompt
 from edgeslm.decoding.sequences.leases import Lease
 from edgeslm.decoding.session import Session
-from edgeslm.engines.engine import Batch, Engine, Logits
-from edgeslm.engines.steps import Steps, merge
+from edgeslm.engines.engine import Batch, Engine, Logits, Steps, merge
 from edgeslm.errors import (
     CancelledError,
     DeadlineError,

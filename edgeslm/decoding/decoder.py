@@ -13,8 +13,7 @@ import numpy as np
 from edgeslm.decoding.drafts.drafter import CopyDrafter
 from edgeslm.decoding.drafts.length import BatchCost, DraftLength
 from edgeslm.decoding.grammar import Matcher
-from edgeslm.engines.engine import Batch, Engine, Logits
-from edgeslm.engines.steps import Steps, drive
+from edgeslm.engines.engine import Batch, Engine, Logits, Steps, drive
 from edgeslm.errors import DeadlineError
 
 #: logits after a position, and the tokens the grammar allows there -> the token to take

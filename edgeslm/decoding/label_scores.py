@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.decoding.prompt import Tokenizer
-from edgeslm.engines.engine import Batch, Engine, Logits
-from edgeslm.engines.steps import Steps
+from edgeslm.engines.engine import Batch, Engine, Logits, Steps
 from edgeslm.errors import LabelError
 
 LabelTokens = tuple[int, ...]

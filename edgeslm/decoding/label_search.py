@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.decoding.label_scores import LabelTokens, log_softmax_at, score_labels
-from edgeslm.engines.engine import Batch, Engine, Logits
-from edgeslm.engines.steps import Steps
+from edgeslm.engines.engine import Batch, Engine, Logits, Steps
 
 #: labels that are not followed to their end have at most this probability together
 UNDECIDED = 1e-4

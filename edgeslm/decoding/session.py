@@ -20,8 +20,7 @@ from edgeslm.decoding.prompt import Prompt
 from edgeslm.decoding.sequences.leases import Leases
 from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
 from edgeslm.decoding.sequences.prefix_slots import PrefixSlots
-from edgeslm.engines.engine import Engine, Logits
-from edgeslm.engines.steps import Steps, drive, run_steps
+from edgeslm.engines.engine import Engine, Logits, Steps, run_steps
 from edgeslm.errors import DeadlineError, EngineError
 
 #: sequence 0 is the request's, the next ones keep fixed prompts; those after are lent to
@@ -180,18 +179,6 @@ class Session:
                 self.engine.arm(None)
         finally:
             self._shared.lock.release()
-
-    def prefill(self, prompt: Prompt, text: list[int], reserve: int) -> Prefilled:
-        """Evaluate a prompt into WORK, its fixed prefix from the cache.
-
-        ``reserve`` cells are kept free for the answer. Call within ``request``.
-        """
-        return drive(self.engine, self.prefill_steps(prompt, text, reserve))
-
-    def prefill_steps(self, prompt: Prompt, text: list[int], reserve: int) -> Steps[Prefilled]:
-        """``prefill`` step by step."""
-        self.make_room(prompt, text, reserve)
-        return (yield from self.fill_steps(prompt, text, WORK))
 
     def fill_steps(self, prompt: Prompt, text: list[int], sequence: int) -> Steps[Prefilled]:
         """Evaluate a prompt into an empty sequence, for which room was made, step by step.

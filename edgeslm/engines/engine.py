@@ -1,16 +1,19 @@
-"""The seam: token ids in, logits out, over sequences that fork and truncate."""
+"""The seam: token ids in, logits out, over sequences that fork; and how work on it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslm.errors import EdgeslmError
+
 Logits = NDArray[np.float32]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +163,44 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""
+
+
+# --- work, step by step --------------------------------------------------------
+
+#: Work on an engine: it yields batches and receives their logits, valid until the next yield; an
+#: evaluation that fails is thrown in. So one driver runs one piece of work, or many together.
+Steps = Generator[Batch, Logits, R]
+
+
+def drive(engine: Engine, steps: Steps[R]) -> R:
+    """Do a piece of work alone."""
+    try:
+        batch = next(steps)
+        while True:
+            try:
+                rows = engine.evaluate(batch)
+            except EdgeslmError as error:
+                batch = steps.throw(error)
+            else:
+                batch = steps.send(rows)
+    except StopIteration as stop:
+        result: R = stop.value
+        return result
+
+
+def run_steps(tokens: Sequence[int], start: int, sequence: int, size: int) -> Steps[Logits]:
+    """A run of one sequence in batches of ``size`` rows; the logits of its last token."""
+    for at in range(0, len(tokens), size):
+        rows = yield Batch.run(tokens[at : at + size], start + at, sequence)
+    last: Logits = rows[-1]
+    return last
+
+
+def merge(batches: Sequence[Batch]) -> Batch:
+    """The rows of all batches in one, in order."""
+    return Batch(
+        tokens=[token for batch in batches for token in batch.tokens],
+        positions=[position for batch in batches for position in batch.positions],
+        sequences=[sequences for batch in batches for sequences in batch.sequences],
+        wanted=[wanted for batch in batches for wanted in batch.wanted],
+    )

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeslm.errors import CalibrationError
 from edgeslm.formats.card import MAX_STEPS, Calibration, FieldCalibration
+from edgeslm.tasks.decision import softmax
 
 Floats = NDArray[np.float64]
 
@@ -95,14 +96,6 @@ def fit_temperature(scores: ArrayLike, truth: ArrayLike) -> TemperatureFit:
         brier_before=brier(before, right),
         brier_after=brier(after, right),
     )
-
-
-def softmax(scores: Floats, temperature: float = 1.0) -> Floats:
-    """Probabilities [n, labels] of scores [n, labels]; each row adds up to 1."""
-    scaled = (scores - scores.max(axis=1, keepdims=True)) / temperature
-    weights = np.exp(scaled)
-    probabilities: Floats = weights / weights.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:

@@ -16,8 +16,7 @@ from edgeslm.decoding.label_scores import score_labels, tokenize_labels
 from edgeslm.decoding.label_search import LabelTrie, search_labels
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.decoding.session import WORK, Session
-from edgeslm.engines.engine import Engine
-from edgeslm.engines.steps import Steps, drive
+from edgeslm.engines.engine import Engine, Steps, drive
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.formats.text import Truncate, check_text

@@ -72,10 +72,13 @@ class Rule:
 
 
 def softmax(logits: Scores, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities over the labels at a calibrated temperature; they add up to 1."""
+    """Probabilities at a calibrated temperature of logits [labels], or of rows [n, labels].
+
+    They add up to 1 over the labels.
+    """
     scores = logits.astype(np.float64)
-    weights = np.exp((scores - scores.max()) / temperature)
-    shares: NDArray[np.float64] = weights / weights.sum()
+    weights = np.exp((scores - scores.max(axis=-1, keepdims=True)) / temperature)
+    shares: NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
     return shares
 
 

@@ -17,8 +17,7 @@ from edgeslm.decoding.label_scores import (
     score_labels,
     tokenize_labels,
 )
-from edgeslm.engines.engine import Batch, Logits
-from edgeslm.engines.steps import drive
+from edgeslm.engines.engine import Batch, Logits, drive
 from edgeslm.errors import LabelError
 from edgeslm.tasks.decision import softmax
 from edgeslm.testing import ScriptedEngine

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from edgeslm.decoding.label_scores import LabelTokens, score_labels, tokenize_labels
 from edgeslm.decoding.label_search import UNDECIDED, LabelTrie, search_labels
 from edgeslm.decoding.session import Session
-from edgeslm.engines.engine import Logits
-from edgeslm.engines.steps import drive
+from edgeslm.engines.engine import Logits, drive
 from edgeslm.errors import LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.tasks.classification import Classifier

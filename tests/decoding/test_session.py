@@ -22,7 +22,7 @@ from edgeslm.formats.card import Style
 from edgeslm.models.gguf import Model
 from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
-from tests.helpers.engines import same, tokens_of
+from tests.helpers.engines import prefill, same, tokens_of
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 SCHEMA = {
@@ -61,10 +61,10 @@ def test_a_cached_prefix_gives_the_same_logits(session: Session, engine: LlamaEn
     text = tokens_of(30, 5)
     expected = alone(engine, [*prompt(1).prefix, *text, 7])
     with session.request(None):
-        first = session.prefill(prompt(1), text, 10)
+        first = prefill(session, prompt(1), text, 10)
         assert (first.cached, first.length) == (0, 51)
         assert same(first.row, expected)
-        again = session.prefill(prompt(1), text, 10)
+        again = prefill(session, prompt(1), text, 10)
     assert (again.cached, again.length) == (20, 51)
     assert same(again.row, expected)
 
@@ -74,7 +74,7 @@ def test_more_prefixes_than_slots_take_turns(session: Session, engine: LlamaEngi
     with session.request(None):
         cached = []
         for number in numbers:
-            filled = session.prefill(prompt(number), [9], 1)
+            filled = prefill(session, prompt(number), [9], 1)
             cached.append(filled.cached)
             row = filled.row.copy()
             assert same(row, alone(engine, [*prompt(number).prefix, 9, 7]))
@@ -89,15 +89,15 @@ def test_the_context_grows_and_then_prefixes_make_room(
     session = Session(engine)
     try:
         with session.request(None):
-            session.prefill(prompt(1, 100), tokens_of(50), 10)
+            prefill(session, prompt(1, 100), tokens_of(50), 10)
             assert engine.context_size == 256
-            session.prefill(prompt(2, 100), tokens_of(50), 10)
+            prefill(session, prompt(2, 100), tokens_of(50), 10)
             assert engine.context_size == 512
             for number in (3, 4, 5, 6):
-                filled = session.prefill(prompt(number, 100), tokens_of(150), 50)
+                filled = prefill(session, prompt(number, 100), tokens_of(150), 50)
                 expected = [*prompt(number, 100).prefix, *tokens_of(150), 7]
                 assert same(filled.row, alone(reference, expected))
-            full = session.prefill(prompt(6, 100), tokens_of(400), 11)
+            full = prefill(session, prompt(6, 100), tokens_of(400), 11)
             assert (full.cached, full.length) == (100, 501)
     finally:
         session.close()
@@ -113,7 +113,7 @@ def test_sessions_of_one_engine_keep_each_others_prefixes() -> None:
     cached = []
     for n in (0, 1, 0, 1):
         with sessions[n].request(None):
-            filled = sessions[n].prefill(prompts[n], text, 1)
+            filled = prefill(sessions[n], prompts[n], text, 1)
             assert same(filled.row, wanted[n])
             cached.append(filled.cached)
     lengths = [len(p.prefix) for p in prompts]
@@ -125,11 +125,11 @@ def test_what_a_session_left_in_an_engine_takes_no_room_from_the_next(tiny_model
     session = Session(engine)
     for number in range(PREFIX_SLOTS):
         with session.request(None):
-            session.prefill(prompt(number), tokens_of(3), 1)
+            prefill(session, prompt(number), tokens_of(3), 1)
     del session
     last = Session(engine)
     with last.request(None):
-        last.prefill(prompt(0), tokens_of(200), 10)
+        prefill(last, prompt(0), tokens_of(200), 10)
     last.close()
 
 
@@ -146,12 +146,12 @@ def test_a_prompt_of_nothing_but_its_prefix_is_read(session: Session, engine: Ll
     expected = alone(engine, tokens_of(12))
     with session.request(None):
         for _ in range(2):
-            assert same(session.prefill(bare, [], 1).row, expected)
+            assert same(prefill(session, bare, [], 1).row, expected)
 
 
 def test_a_prompt_of_nothing_is_refused(session: Session) -> None:
     with pytest.raises(EngineError, match="no tokens"), session.request(None):
-        session.prefill(Prompt((), ()), [], 1)
+        prefill(session, Prompt((), ()), [], 1)
 
 
 # --- threads --------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeslm.engines.engine import Batch, Engine, Logits
+from edgeslm.decoding.prompt import Prompt
+from edgeslm.decoding.session import WORK, Prefilled, Session
+from edgeslm.engines.engine import Batch, Engine, Logits, drive
 
 
 def tokens_of(length: int, start: int = 0) -> list[int]:
@@ -16,6 +18,12 @@ def feed(engine: Engine, tokens: list[int], start: int = 0, sequence: int = 0) -
     for at in range(0, len(tokens), engine.batch_size):
         rows = engine.evaluate(Batch.run(tokens[at : at + engine.batch_size], start + at, sequence))
     return rows[-1].copy()
+
+
+def prefill(session: Session, prompt: Prompt, text: list[int], reserve: int) -> Prefilled:
+    """Evaluate a prompt into WORK, with room for an answer. Call within ``request``."""
+    session.make_room(prompt, text, reserve)
+    return drive(session.engine, session.fill_steps(prompt, text, WORK))
 
 
 def same(left: Logits, right: Logits) -> bool:

@@ -18,6 +18,7 @@ from edgeslm.decoding.session import WORK, Session
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.testing import ScriptedEngine
+from tests.helpers.engines import prefill
 
 NAMES = (None, "one.gguf", "two.gguf")
 SCRIPTS = {"one.gguf": "one", "two.gguf": "two"}
@@ -50,7 +51,7 @@ def answer(session: Session, call: Call) -> Logits:
     """The logits after the prompt, and after two tokens more."""
     _, prompt, text = call
     with session.request(None):
-        filled = session.prefill(PROMPTS[prompt], list(text), 10)
+        filled = prefill(session, PROMPTS[prompt], list(text), 10)
         rows = [filled.row.copy()]
         for at in range(2):
             batch = Batch.run([65 + at], filled.length + at, WORK)

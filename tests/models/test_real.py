@@ -18,8 +18,7 @@ import edgeslm
 from edgeslm.decoding.decoder import Decoder
 from edgeslm.decoding.grammar import Grammar, GrammarTokenizer
 from edgeslm.decoding.label_scores import log_softmax_at, score_labels, tokenize_labels
-from edgeslm.engines.engine import Batch
-from edgeslm.engines.steps import drive
+from edgeslm.engines.engine import Batch, drive
 from edgeslm.formats.card import Style
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.decision import softmax

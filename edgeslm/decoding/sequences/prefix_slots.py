@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from edgeslm.decoding.sequences.prefix_files import PrefixCache
-from edgeslm.engines.engine import Engine
-from edgeslm.engines.steps import drive, run_steps
+from edgeslm.engines.engine import Engine, drive, run_steps
 from edgeslm.errors import EngineError
 
 Tokens = tuple[int, ...]

@@ -15,7 +15,7 @@ from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
 from edgeslm.decoding.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.decoding.session import WORK, Prefilled, Session
-from edgeslm.engines.steps import Steps, drive
+from edgeslm.engines.engine import Steps, drive
 from edgeslm.errors import (
     DeadlineError,
     EdgeslmError,

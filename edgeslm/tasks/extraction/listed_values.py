@@ -13,8 +13,7 @@ import numpy as np
 from edgeslm.decoding.decoder import Choice, Decoded
 from edgeslm.decoding.grammar import Matcher
 from edgeslm.decoding.label_scores import LabelTokens, score_labels
-from edgeslm.engines.engine import Engine
-from edgeslm.engines.steps import Steps
+from edgeslm.engines.engine import Engine, Steps
 from edgeslm.results import Field
 from edgeslm.tasks.decision import softmax
 from edgeslm.tasks.extraction.evidence import Leaf, byte_places, leaves

@@ -24,7 +24,7 @@ from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.evaluation.doctor import examine
 from edgeslm.testing import ScriptedEngine
-from tests.helpers.engines import feed, tokens_of
+from tests.helpers.engines import feed, prefill, tokens_of
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 LABELS = {"refund": "the customer wants money back", "billing": "the customer asks for an invoice"}
@@ -43,7 +43,7 @@ def ask(model: Path, cache: Path, prompt: Prompt, text: list[int]) -> tuple[int,
     try:
         session = Session(engine, engine_cache(engine, cache))
         with session.request(None):
-            filled = session.prefill(prompt, text, 20)
+            filled = prefill(session, prompt, text, 20)
             rows = [filled.row.copy()]
             for at in range(10):
                 batch = Batch.run([9], filled.length + at, WORK)
@@ -100,14 +100,14 @@ def test_a_state_that_the_engine_refuses_is_evaluated_again(tmp_path: Path) -> N
     with pytest.raises(EngineError):
         engine.restore(1, b"odd")
     with session.request(None):
-        assert session.prefill(prompt, [9], 1).cached == 0
+        assert prefill(session, prompt, [9], 1).cached == 0
     assert cache.get(TOKENS) == np.asarray(TOKENS, np.int32).tobytes()
 
 
 def test_a_prompt_that_was_stopped_is_not_kept(tmp_path: Path) -> None:
     session = Session(ScriptedEngine(), cache_in(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(EdgeslmError), session.request(0):
-        session.prefill(Prompt(tuple(TOKENS), (7,)), [9], 1)
+        prefill(session, Prompt(tuple(TOKENS), (7,)), [9], 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def kept_after(model: Path, folder: Path, text: list[int]) -> dict[str, bytes]:
         session = Session(engine, engine_cache(engine, folder))
         with session.request(None):
             for prompt in (Prompt(tuple(tokens_of(70)), ()), Prompt(tuple(TOKENS), (7, 8))):
-                session.prefill(prompt, text, 10)
+                prefill(session, prompt, text, 10)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
     finally:
         engine.close()
