@@ -10,8 +10,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 import jsonschema_rs
 
 from edgeslm.errors import EmptySchemaError, SchemaError
-from edgeslm.schema.drafts import GUESSES, Dialect, in_one_spelling, named
-from edgeslm.schema.metaschemas import with_metaschemas
+from edgeslm.schema.drafts import GUESSES, Dialect, in_one_spelling, named, with_metaschemas
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 100

@@ -1,9 +1,11 @@
-"""The drafts of JSON Schema: which keywords each knows, and how to spell its schemas alike."""
+"""The drafts of JSON Schema: their keywords, today's spelling for them, their metaschemas."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urldefrag, urljoin
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ _UNTIL = {"$recursiveAnchor": 2019, "$recursiveRef": 2019, "additionalItems": 20
 #: what stays beside a ``$ref`` where a draft ignores its siblings
 _BESIDE_REF = frozenset({"$ref", "$schema", "definitions", "$defs"})
 
+#: where the schemas of JSON Schema itself are
+_HOSTS = ("http://json-schema.org/", "https://json-schema.org/")
+#: the first draft whose metaschema is made of vocabularies, and that has ``$defs``
+_VOCABULARIES = 2019
+
 
 def named(uri: str) -> tuple[Dialect, ...]:
     """The drafts that a ``$schema`` may mean; none where it names a foreign one."""
@@ -90,3 +97,67 @@ def in_one_spelling(node: dict[str, Any], number: int) -> dict[str, Any]:
             if found.pop(exclusive, False) is True and bound in found:
                 found[exclusive] = found.pop(bound)
     return found
+
+
+def with_metaschemas(root: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """The schema with what it refers to of its own draft's metaschema among its definitions.
+
+    That of another draft would be read by the rules of this one, so it stays outside.
+    """
+    wanted = set(_own_references(root, dialect))
+    if not wanted:
+        return root
+    known = {_base(node) for node in _objects(root)}  # a copy of the author's own is taken
+    found: dict[str, Any] = {}
+    while wanted := wanted - known - found.keys():
+        uri = wanted.pop()
+        found[uri] = dict(_registry().contents(uri))
+        wanted.update(_own_references(found[uri], dialect))
+    if not found:
+        return root
+    key = "$defs" if dialect.number >= _VOCABULARIES else "definitions"
+    return {**root, key: {**found, **root.get(key, {})}}
+
+
+def _own_references(document: dict[str, Any], dialect: Dialect) -> Iterator[str]:
+    """What any ``$ref`` names of the draft's metaschema, or of its vocabularies."""
+    base, vocabularies = _base(document), urljoin(dialect.uri, "meta/")
+    for node in _objects(document):
+        reference = node.get("$ref")
+        if not isinstance(reference, str):
+            continue
+        uri = _joined(base, reference)
+        if not uri.startswith(_HOSTS):
+            continue
+        is_vocabulary = dialect.number >= _VOCABULARIES and uri.startswith(vocabularies)
+        if (is_vocabulary or dialect in named(uri)) and uri in _registry():
+            yield uri
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict):
+            pending += node.values()
+            yield node
+
+
+def _base(document: dict[str, Any]) -> str:
+    identifier = document.get("$id", document.get("id"))
+    return _joined("", identifier) if isinstance(identifier, str) else ""
+
+
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urldefrag(urljoin(base, reference)).url
+    except ValueError:  # no URI; who resolves it says so
+        return ""
+
+
+def _registry() -> Any:
+    from jsonschema_specifications import REGISTRY  # some 40 ms, for few schemas
+
+    return REGISTRY

@@ -1,16 +1,18 @@
-"""Schemas of every draft, and what the standard calls an annotation."""
+"""Schemas of every draft, what the standard calls an annotation, and metaschemas offline."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema_specifications import REGISTRY
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
-from edgeslm.schema.schema import certify, compile_schema
+from edgeslm.schema.schema import Schema, certify, compile_schema
 from tests.helpers.grammars import answers
 from tests.helpers.schemas import NAMES, SCHEMAS, VALUES, text_of
 
@@ -175,3 +177,63 @@ def test_without_closing_the_answers_are_exactly_the_valid_values(
 
 def _in_order(value: Any) -> bool:
     return not isinstance(value, dict) or [n for n in NAMES if n in value] == list(value)
+
+
+def _answers(schema: Schema[Any], value: Any) -> bool:
+    return answers(schema, json.dumps(value, separators=(",", ":")))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("uri", [*URI.values(), URI[7].rstrip("#")])
+def test_a_property_that_is_a_schema(uri: str, closed: bool) -> None:
+    given = {"$schema": uri, "type": "object", "properties": {"s": {"$ref": uri}}}
+    schema = compile_schema(given, close_objects=closed)
+    assert _answers(schema, {"s": {"minLength": 1}})
+    assert _answers(schema, {"s": {"properties": {"a": {"type": "string"}}}})
+    assert not _answers(schema, {"s": {"minLength": -1}})
+    assert not _answers(schema, {"s": {"properties": {"a": {"type": "strin"}}}})
+    assert not _answers(schema, {"s": 1})
+
+
+@pytest.mark.parametrize("uri", URI.values())
+def test_the_metaschema_as_the_whole_schema(uri: str) -> None:
+    schema = compile_schema({"$schema": uri, "$ref": uri}, close_objects=False)
+    assert _answers(schema, {"maximum": 3})
+    assert not _answers(schema, {"maximum": "3"})
+
+
+def test_a_definition_inside_it_and_a_vocabulary() -> None:
+    part = {"$schema": URI[7], "$ref": URI[7] + "/definitions/simpleTypes"}
+    assert _answers(compile_schema(part), "array")
+    assert not _answers(compile_schema(part), "list")
+    part = {"$schema": URI[2020], "$ref": "https://json-schema.org/draft/2020-12/meta/content"}
+    assert _answers(compile_schema(part, close_objects=False), {"contentEncoding": "base64"})
+    assert not _answers(compile_schema(part, close_objects=False), {"contentEncoding": 1})
+
+
+def test_a_copy_that_the_author_put_there_is_the_only_one() -> None:
+    copy = dict(REGISTRY.contents(URI[7]))
+    given = {"$schema": URI[7], "$ref": URI[7], "definitions": {"mine": copy}}
+    schema = compile_schema(given)
+    assert list(schema.source["definitions"]) == ["mine"]
+    assert _answers(schema, {"minLength": 1})
+    assert not _answers(schema, {"minLength": -1})
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        URI[2019],  # of another draft
+        "https://json-schema.org/draft/2020-12/meta/nothing",
+        "https://json-schema.org/draft/2020-12/hyper-schema",
+        "http://json-schema.org/geo",
+    ],
+)
+def test_what_is_no_part_of_the_drafts_metaschema_leads_out(reference: str) -> None:
+    with pytest.raises(SchemaError, match="leads out of the schema"):
+        compile_schema({"$schema": URI[2020], "properties": {"s": {"$ref": reference}}})
+
+
+def test_texts_that_only_look_like_references_bring_nothing() -> None:
+    given = {"$schema": URI[7], "enum": [{"$ref": URI[7]}, "a"]}
+    assert _answers(compile_schema(given), "a")
