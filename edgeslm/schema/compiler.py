@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgeslm.errors import SchemaError
-from edgeslm.schema.arrays import Arrays
 from edgeslm.schema.conditions import CONDITIONS, Branch, Rewrites
-from edgeslm.schema.containers import Objects
+from edgeslm.schema.containers import Arrays, Objects
 from edgeslm.schema.disjoint import has
 from edgeslm.schema.document import Document, where
 from edgeslm.schema.keywords import ANNOTATIONS, IMPLIES, Certificate

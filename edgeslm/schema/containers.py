@@ -1,22 +1,33 @@
-"""Objects of a closed schema: every property of every part, in the author's order, and no other."""
+"""Objects and arrays of a closed schema: their properties and items, and how many of them."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
 
-from edgeslm.schema.counts import counted
 from edgeslm.schema.keywords import ANNOTATIONS, property_path
 from edgeslm.schema.negation import forbidden_property
-from edgeslm.schema.parts import Closed, Conjuncts, Never, Places, hold
+from edgeslm.schema.parts import Closed, Conjuncts, Never, Places, hold, tightest
 from edgeslm.schema.regex import disjoint
 
 #: keywords by which properties that are not in sight here may count as evaluated
 _EVALUATE = frozenset({
     "$dynamicRef", "$recursiveRef", "anyOf", "dependentSchemas", "else", "if", "oneOf", "then",
 })  # fmt: skip
+#: how many sets of properties a choice may have that stands for their count
+_MOST_SETS = 64
+#: bound on the JSON of all sets together, in characters
+_MOST_TEXT = 50_000
+#: the largest count of properties that a mask holds
+_MOST_PROPERTIES = 4096
+#: the most items that can be demanded, and the largest count of them that a mask holds
+_MOST_NEEDED = 4096
+_MOST_ITEMS = 65_536
 
 
 class Objects:
@@ -59,7 +70,7 @@ class Objects:
         if patterns:
             closed["patternProperties"] = patterns
         closed["additionalProperties"] = extras
-        return counted(nodes, closed, self._compiler)
+        return _counted(nodes, closed, self._compiler)
 
     def _mistake(self, never: Never, nodes: Conjuncts) -> bool:
         """Whether an author who wants answers cannot have meant that there be no value."""
@@ -209,3 +220,144 @@ class Objects:
         child = self._compiler.node(())
         assert not isinstance(child, Never)
         return child
+
+
+def _counted(nodes: Conjuncts, closed: Closed, compiler: Places) -> Closed | Never:
+    """The closed object with its ``minProperties`` and ``maxProperties``, as far as a mask can."""
+    low = tightest(nodes, "minProperties", max)
+    high = tightest(nodes, "maxProperties", min)
+    names = [name for name, child in closed["properties"].items() if child is not False]
+    needed = len(closed.get("required", []))
+    fixed = closed["additionalProperties"] is False and "patternProperties" not in closed
+    if low and ((high and low[1] > high[1]) or (fixed and low[1] > len(names))):
+        return Never(low[0], "minProperties", f"there cannot be {low[1]} properties")
+    if high and high[1] < needed:
+        return Never(high[0], "maxProperties", f"{needed} properties are required")
+    if low and low[1] <= needed:
+        low = None
+    if high and fixed and high[1] >= len(names):
+        high = None
+    bounds = [(low, "minProperties"), (high, "maxProperties")]
+    given = [(bound, keyword) for bound, keyword in bounds if bound is not None]
+    if not given:
+        return closed
+    if fixed and compiler.rewrites.enabled:
+        sets = _sets(closed, names, low and low[1] - needed, high and high[1] - needed)
+        if sets is not None:
+            compiler.rewrites.used = True
+            for (path, _), keyword in given:
+                note = "becomes a choice between the sets of properties that may be there"
+                compiler.certificate.note(path, keyword, "rewrite", note)
+            return sets[0] if len(sets) == 1 else {"anyOf": sets}
+    for (path, count), keyword in given:
+        if needed == len(closed["properties"]) and count <= _MOST_PROPERTIES:
+            closed = {**closed, keyword: count}
+        else:
+            note = "beside optional properties; the finished value is validated"
+            compiler.certificate.note(path, keyword, "check", note)
+    return closed
+
+
+def _sets(
+    closed: Closed, names: list[str], low: int | None, high: int | None
+) -> list[Closed] | None:
+    """Closed objects of which one holds where ``low`` to ``high`` optional properties are there.
+
+    None where they would be too many, or too large together.
+    """
+    required = set(closed.get("required", []))
+    free = [name for name in names if name not in required]
+    sizes = _sizes(low, high)
+    count = sum(math.comb(len(free), size) for size in sizes)
+    if count > _MOST_SETS or count * len(json.dumps(closed)) > _MOST_TEXT:
+        return None
+    found: list[Closed] = []
+    for size in sizes:
+        for chosen in itertools.combinations(free, size):
+            there = required if low is None else required.union(chosen)
+            kept = required.union(chosen)
+            if high is None:  # the first so many that are there are chosen; behind them all is free
+                kept |= set(free[free.index(chosen[-1]) + 1 :])
+            properties = {name: closed["properties"][name] for name in names if name in kept}
+            one = {**closed, "properties": properties}
+            if there:
+                one["required"] = [name for name in names if name in there]
+            found.append(one)
+    return found
+
+
+def _sizes(low: int | None, high: int | None) -> range:
+    """How many optional properties are chosen: with one bound alone, as many as it says."""
+    if low is None or high is None:
+        size = low or high or 0
+        return range(size, size + 1)
+    return range(low, high + 1)
+
+
+class Arrays:
+    """Emits the arrays of one compiler."""
+
+    def __init__(self, compiler: Places, draft: int, strict: bool) -> None:
+        self._compiler = compiler
+        self._draft = draft
+        self._strict = strict
+
+    def compile(self, nodes: Conjuncts) -> Closed | Never:
+        """The closed array that all of these schemas allow."""
+        low = tightest(nodes, "minItems", max) or ("", 0)
+        high = tightest(nodes, "maxItems", min)
+        if high and low[1] > high[1]:
+            return Never(low[0], "minItems", f"minItems {low[1]} is above maxItems {high[1]}")
+        if low[1] > _MOST_NEEDED:
+            note = f"more than {_MOST_NEEDED} items cannot be demanded"
+            self._compiler.certificate.note(low[0], "minItems", "refused", note)
+        limit = high[1] if high else None
+        if high and high[1] > _MOST_ITEMS:
+            limit = None
+            self._compiler.certificate.note(high[0], "maxItems", "check", "too many for a mask")
+        places = [_items(path, node, self._draft) for path, node in nodes]
+        prefix = self._prefix(places, limit)
+        rest = False if limit == len(prefix) else self._rest(places)
+        strict = self._strict and not any(
+            self._compiler.rewrites.conditional(path) for path, _ in nodes
+        )
+        never = next((child for child in (*prefix, rest) if isinstance(child, Never)), None)
+        if never is not None and never.keyword is not None and strict:
+            return never
+        possible = [child for child in prefix if not isinstance(child, Never)]
+        ends = len(possible) < len(prefix) or isinstance(rest, Never) or rest is False
+        if ends and low[1] > len(possible):
+            return never or Never(low[0], "minItems", f"there cannot be {low[1]} items")
+        closed: Closed = {"type": "array", "items": False if ends else rest}
+        if possible:
+            closed["prefixItems"] = possible
+        if low[1]:
+            closed["minItems"] = low[1]
+        if limit is not None and not ends:
+            closed["maxItems"] = limit
+        return closed
+
+    def _prefix(
+        self, places: list[tuple[list[str], str | None]], limit: int | None
+    ) -> list[Closed | Never]:
+        """The first items; the list ends with the first that can hold no value."""
+        found: list[Closed | Never] = []
+        longest = max(len(first) for first, _ in places)
+        for i in range(longest if limit is None else min(longest, limit)):
+            paths = [first[i] if i < len(first) else rest for first, rest in places]
+            found.append(self._compiler.node(tuple(path for path in paths if path)))
+            if isinstance(found[-1], Never):
+                break
+        return found
+
+    def _rest(self, places: list[tuple[list[str], str | None]]) -> Closed | Never:
+        return self._compiler.node(tuple(rest for _, rest in places if rest))
+
+
+def _items(path: str, node: dict[str, Any], draft: int) -> tuple[list[str], str | None]:
+    """Where the schemas of the first items and of the rest are."""
+    first, rest = ("items", "additionalItems") if draft < 2020 else ("prefixItems", "items")
+    if draft < 2020 and not isinstance(node.get("items"), list):
+        first, rest = "prefixItems", "items"
+    places = [f"{path}/{first}/{i}" for i in range(len(node.get(first, [])))]
+    return places, f"{path}/{rest}" if rest in node else None
