@@ -10,7 +10,6 @@ from typing import Any
 from edgeslm.errors import SchemaError
 from edgeslm.schema.conditions import CONDITIONS, Branch, Rewrites
 from edgeslm.schema.containers import Arrays, Objects
-from edgeslm.schema.disjoint import has
 from edgeslm.schema.document import Document, where
 from edgeslm.schema.keywords import ANNOTATIONS, IMPLIES, Certificate
 from edgeslm.schema.negation import forbidden_types, forbidden_values
@@ -25,7 +24,7 @@ from edgeslm.schema.parts import (
     string,
     type_of,
 )
-from edgeslm.schema.unions import Choices, Part
+from edgeslm.schema.unions import Choices, Part, has
 
 #: keywords of no type that a mask may hold
 _HELD = frozenset({"type", "enum", "const", "anyOf", "oneOf", "then", "else", *CONDITIONS})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -65,13 +65,23 @@ class Never:
 
 
 class Places(Protocol):
-    """What arrays and objects need of the compiler that they are a part of."""
+    """What unions, objects and arrays need of the compiler that they are a part of."""
 
     certificate: Certificate
     rewrites: Rewrites
 
+    @property
+    def within_budget(self) -> bool:
+        """Whether there is room for more places than the author wrote."""
+
     def node(self, paths: tuple[str, ...]) -> Closed | Never:
         """The closed schema of a place that all of these schemas describe."""
+
+    def nodes_of(self, paths: Iterable[str]) -> Conjuncts:
+        """The schemas at these places that are objects."""
+
+    def plain(self, path: str) -> Conjuncts:
+        """A schema with all that it refers to."""
 
 
 def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
