@@ -13,18 +13,11 @@ from edgeslm.schema.containers import Arrays, Objects
 from edgeslm.schema.document import Document, where
 from edgeslm.schema.keywords import ANNOTATIONS, IMPLIES, Certificate
 from edgeslm.schema.negation import forbidden_types, forbidden_values
-from edgeslm.schema.parts import (
-    Closed,
-    Conjuncts,
-    Never,
-    enumeration,
-    identity,
-    listed,
-    number,
-    string,
-    type_of,
-)
+from edgeslm.schema.numbers import number
+from edgeslm.schema.parts import Closed, Conjuncts, Never, identity, type_of
+from edgeslm.schema.strings import string
 from edgeslm.schema.unions import Choices, Part, has
+from edgeslm.schema.values import enumeration, listed
 
 #: keywords of no type that a mask may hold
 _HELD = frozenset({"type", "enum", "const", "anyOf", "oneOf", "then", "else", *CONDITIONS})

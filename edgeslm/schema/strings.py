@@ -1,0 +1,117 @@
+"""Strings of a closed schema: their lengths, patterns and formats, as far as a mask holds them."""
+
+from __future__ import annotations
+
+from edgeslm.schema.keywords import Certificate
+from edgeslm.schema.negation import forbidden_values
+from edgeslm.schema.parts import Closed, Conjuncts, Never, hold, tightest
+from edgeslm.schema.regex import EMPTY, fault, other_than
+
+_LONGEST = 65_536
+#: formats that llguidance enforces
+_MASKED_FORMATS = frozenset({
+    "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
+})  # fmt: skip
+#: what their masks leave to the validator of the finished value
+_UNMASKED = {
+    "date-time": "whether it may be a leap second",
+    "email": "the length and hyphens of its parts",
+    "hostname": "the hyphens of its parts",
+    "time": "whether it may be a leap second",
+}
+#: days that exist, of those that llguidance's dates let through: it has 29 February in every year
+_DAYS = (
+    "^(?:[0-9]{4}-(?:0[13-9]|1[0-2]|02-(?:[01]|2[0-8]))"
+    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
+)
+#: formats that the validator of the finished value enforces
+_CHECKED_FORMATS = frozenset({
+    "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex",
+    "relative-json-pointer", "uri-reference", "uri-template",
+})  # fmt: skip
+
+
+def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
+    closed: Closed = {"type": "string"}
+    low = tightest(nodes, "minLength", max)
+    high = tightest(nodes, "maxLength", min)
+    if low and high and low[1] > high[1]:
+        return Never(low[0], "minLength", f"minLength {low[1]} is above maxLength {high[1]}")
+    if low and low[1] > _LONGEST:
+        certificate.note(low[0], "minLength", "refused", f"longer than {_LONGEST} characters")
+    elif low and low[1] > 0:
+        closed["minLength"] = low[1]
+    if high and high[1] > _LONGEST:
+        certificate.note(high[0], "maxLength", "check", "too long for a mask")
+    elif high:
+        closed["maxLength"] = high[1]
+    formats = _formats(nodes, certificate)
+    if formats:
+        closed["format"] = formats[0]
+    if formats and formats[0] in ("date", "date-time"):
+        closed["allOf"] = [{"pattern": _DAYS}]
+    patterns = _patterns(nodes, certificate)
+    narrowed = dict(closed)
+    if patterns:
+        narrowed["pattern"] = patterns[0]
+    if patterns[1:]:
+        others = [{"pattern": pattern} for pattern in patterns[1:]]
+        narrowed["allOf"] = [*closed.get("allOf", []), *others]
+    for path, node in nodes:
+        texts = [value for value in forbidden_values(node) if isinstance(value, str)]
+        held = other_than(texts)
+        if held is None:
+            certificate.note(path, "not", "check", "too long for a mask, or with a quote")
+        elif texts:
+            narrowed["allOf"] = [*narrowed.get("allOf", []), {"pattern": held}]
+    return _together(closed, narrowed, nodes, certificate)
+
+
+def _together(
+    closed: Closed, narrowed: Closed, nodes: Conjuncts, certificate: Certificate
+) -> Closed | Never:
+    """The string with its patterns and format, as far as a mask can hold them together."""
+    keywords = ("pattern", "format", "allOf")
+    keyword: str | None = next((name for name in keywords if name in narrowed), None)
+    if keyword is None:
+        return narrowed
+    keyword = "not" if keyword == "allOf" else keyword
+    path = next(path for path, node in nodes if keyword in node)
+    reason = fault(narrowed)
+    if reason == EMPTY:
+        return Never(path, keyword, "nothing satisfies it and the other rules of the string")
+    if reason:
+        certificate.note(path, keyword, "check", "too large for a mask")
+        return closed
+    return narrowed
+
+
+def _patterns(nodes: Conjuncts, certificate: Certificate) -> list[str]:
+    found: list[str] = []
+    for path, node in nodes:
+        pattern = node.get("pattern")
+        if pattern is None:
+            continue
+        held = hold(path, "pattern", pattern, certificate)
+        if held is not None and held not in found:
+            found.append(held)
+    return found
+
+
+def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:
+    masked: list[str] = []
+    for path, node in nodes:
+        name = node.get("format")
+        if name is None:
+            continue
+        if name in _MASKED_FORMATS and (not masked or name in masked):
+            masked.append(name)
+            if name in _UNMASKED:
+                note = f"the mask holds the form; {_UNMASKED[name]} is checked at the end"
+                certificate.note(path, "format", "check", note)
+        elif name in _MASKED_FORMATS | _CHECKED_FORMATS:
+            certificate.note(path, "format", "check", "the finished value is validated")
+        else:
+            note = f"{name!r} has no rule in JSON Schema; kept as an annotation"
+            certificate.note(path, "format", "rewrite", note)
+    return masked
