@@ -99,8 +99,12 @@ def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_
 
 
 def _pull(name: str, from_file: Path | None, accept_new: bool) -> Path:
+    from edgeslm.evaluation.selftest import prove  # here, for it loads what models are made of
+
     with _progress(name) as progress:
-        return install(name, from_file=from_file, accept_new=accept_new, progress=progress)
+        return install(
+            name, prove=prove, from_file=from_file, accept_new=accept_new, progress=progress
+        )
 
 
 def _report(name: str, path: Path) -> None:

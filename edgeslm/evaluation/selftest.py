@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeslm.errors import InputError, OutputError
-from edgeslm.formats.card import ClassifyTask, Example, TagTask
-from edgeslm.models.gguf import AnyModel, load
+from edgeslm.errors import CardError, InputError, OutputError
+from edgeslm.formats.card import Card, ClassifyTask, Example, TagTask
+from edgeslm.models.gguf import AnyModel, is_onnx, load
 from edgeslm.results import Classification, Tags
 
 #: characters of a value that a message shows
@@ -86,6 +86,38 @@ def self_test_of(name_or_path: str | Path) -> tuple[SelfTest, ...]:
     """Load a model and answer the examples of its card; raises what ``load`` does."""
     with load(name_or_path) as model:
         return self_test(model)
+
+
+def prove(path: Path) -> None:
+    """Check that a file is a model and gives the answers that its card's examples promise.
+
+    An .onnx is loaded as well, also where its card has no examples: it is quick.
+
+    Raises:
+        ModelFileError, CardError: it is none, or an example has another answer.
+        ResourceError, MachineError: this device cannot run it.
+    """
+    card = _card_of(path)
+    if card is None or not card.examples:
+        return
+    failed = [test for test in self_test_of(path) if not test.passed]
+    if failed:
+        raise CardError(
+            f"{len(failed)} of {len(card.examples)} self-tests of its card fail; "
+            f"example {failed[0].number}: {failed[0].outcome()}"
+        )
+
+
+def _card_of(path: Path) -> Card | None:
+    """The card of a file that can be read; an .onnx must also load."""
+    if is_onnx(path):
+        from edgeslm.models.onnx import open_onnx
+
+        with open_onnx(path) as model:
+            return model.card
+    from edgeslm.formats.gguf.info import read_gguf
+
+    return read_gguf(path).card
 
 
 def _answerer(model: AnyModel) -> Callable[[str], Any]:

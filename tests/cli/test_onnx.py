@@ -15,7 +15,7 @@ from edgeslm.errors import (
     LabelError,
     PullError,
 )
-from edgeslm.evaluation.selftest import self_test_of
+from edgeslm.evaluation.selftest import prove, self_test_of
 from edgeslm.store.install import install
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Store
@@ -42,7 +42,7 @@ def test_pull_tries_a_file_before_it_is_current(
     good = with_examples(tmp_path, "refund")
     entry = Entry(name="mini", source=str(good), sha256="unverified", licence="mit")
     registry = Registry({"mini": entry})
-    placed = install("mini", store=Store(), registry=registry)
+    placed = install("mini", prove=prove, store=Store(), registry=registry)
     with edgeslm.load("mini") as model:
         assert model.classifier()("refund").label == "refund"
     for bad in (b"nothing", with_examples(tmp_path, "billing").read_bytes()):
@@ -50,6 +50,7 @@ def test_pull_tries_a_file_before_it_is_current(
         with pytest.raises(PullError, match="refused"):
             install(
                 "mini",
+                prove=prove,
                 store=Store(),
                 registry=registry,
                 from_file=tmp_path / "bad.onnx",

@@ -77,7 +77,7 @@ def test_merging_keeps_the_metadata_byte_for_byte(base: Path, draft: Path, tmp_p
 
 def test_a_large_tensor_is_merged_in_parts_as_in_one(base, draft, tmp_path, monkeypatch):
     merge_float(base, draft, tmp_path / "whole.gguf")
-    monkeypatch.setattr(edgeslm.merge, "_CHUNK_VALUES", 200)
+    monkeypatch.setattr("edgeslm.formats.gguf.merge._CHUNK_VALUES", 200)
     merge_float(base, draft, tmp_path / "parts.gguf")
     assert (tmp_path / "whole.gguf").read_bytes() == (tmp_path / "parts.gguf").read_bytes()
 
