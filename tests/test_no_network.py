@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_model import CHILD, run_child
+
+from tests.models.test_gguf import CHILD, run_child
 
 #: every way to the network in Python raises an event; the guard ends the process at the first
 GUARD = """

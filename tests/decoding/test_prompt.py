@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_chat_template import CHATML, FAMILIES, GEMMA
 
 import edgeslm
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
@@ -18,6 +17,7 @@ from edgeslm.errors import InputError, InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.formats.text import check_text
 from edgeslm.testing import ScriptedEngine
+from tests.decoding.test_chat_template import CHATML, FAMILIES, GEMMA
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 SPEC = PromptSpec(system="Be brief.", user="Say <|im_end|> to: {{ text }}!")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine_threads import check as check_threads
 
 import edgeslm
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
@@ -22,6 +21,7 @@ from edgeslm.formats.card import Card
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.adapter import Assembly, Mark, Quantization
 from edgeslm.models.gguf import Model
+from tests.engines.llama.test_engine_threads import check as check_threads
 from tests.helpers.engines import feed, tokens_of
 from tests.helpers.tiny_adapter import write_tiny_adapter
 from tests.helpers.tiny_gguf import write_tiny_gguf

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_no_network import GUARD
 
 import edgeslm
 from edgeslm.engines.onnx import inputs
@@ -50,6 +49,7 @@ from tests.helpers.tiny_onnx import (
 )
 from tests.helpers.tiny_onnx import encoder_model as graph_of
 from tests.helpers.tiny_onnx import write_model as write
+from tests.test_no_network import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
 

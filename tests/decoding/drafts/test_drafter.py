@@ -7,13 +7,13 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_decode import SCHEMAS
 
 from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
 from edgeslm.decoding.drafts.drafter import CopyDrafter, Marks
 from edgeslm.decoding.drafts.length import MAX_DRAFT, BatchCost, DraftLength
 from edgeslm.engines.engine import Batch
 from edgeslm.testing import ScriptedEngine
+from tests.decoding.test_decoder import SCHEMAS
 from tests.helpers.scripted import PIECES, matcher_for
 
 STRINGS = {

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_prefix_cache import TOKENS, WEIGHTS, cache_in, put
 
 import edgeslm
 from edgeslm.decoding.prompt import Prompt
@@ -24,6 +23,7 @@ from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.evaluation.doctor import examine
 from edgeslm.testing import ScriptedEngine
+from tests.decoding.sequences.test_prefix_files import TOKENS, WEIGHTS, cache_in, put
 from tests.helpers.engines import feed, prefill, tokens_of
 from tests.helpers.tiny_gguf import write_tiny_gguf
 

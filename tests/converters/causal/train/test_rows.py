@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_converters_train import DEVELOPMENT, ROWS, made_up
 
 from converters.causal.base import load_base
 from converters.causal.train import train
 from converters.data.rows import Row
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
+from tests.converters.causal.train.test_train import DEVELOPMENT, ROWS, made_up
 from tests.helpers.recipes import classify
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
