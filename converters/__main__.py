@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from converters.work import STEPS, Step, Work
-from edgeslm.cli import fail, for_people, print_line
+from edgeslm.cli.console import Console
+from edgeslm.cli.main import show_usage
+from edgeslm.cli.output import fail, for_people, print_line, tell
+from edgeslm.cli.progress import bars
 from edgeslm.errors import EdgeslmError
-from edgeslm.formats.files import Progress
-
-#: seconds between two lines on one thing, where no terminal shows bars
-_LINE_EVERY = 10.0
 
 _HELP = {
     "data": "Read, filter, split and check the examples; writes a report.",
@@ -90,10 +84,10 @@ def build(
     if dry_run:
         _show_plan(opened, as_json)
         return
-    with _bars() as progress:
+    with bars("  ", unit="rows", lines=True) as progress:
         ran = run(opened, progress, until=until, told=_teller(opened, as_json))
     if not ran:
-        click.echo(f"{opened.recipe.name}: nothing to do, all holds in {opened.folder}", err=True)
+        tell(f"{opened.recipe.name}: nothing to do, all holds in {opened.folder}")
 
 
 def _step_command(step: Step) -> click.Command:
@@ -101,7 +95,7 @@ def _step_command(step: Step) -> click.Command:
         from converters.build import open_work, run_step
 
         opened = open_work(recipe, data, work)
-        with _bars() as progress:
+        with bars("  ", unit="rows", lines=True) as progress:
             run_step(opened, step, progress, _teller(opened, as_json))
 
     example = f"\b\npython -m converters {step} recipe.toml --data FOLDER"
@@ -115,16 +109,16 @@ for _step in STEPS:
 def _teller(work: Work, as_json: bool) -> Callable[[Step, Any], None]:
     people = for_people(as_json)
 
-    def tell(step: Step, found: Any) -> None:
+    def told(step: Step, found: Any) -> None:
         if found is None:
-            click.echo(f"{work.recipe.name}: {step}", err=True)
+            tell(f"{work.recipe.name}: {step}")
         elif not people:
             print_line({"step": step, **_values(work, step, found)})
         else:
             for shown in _for_reading(work, step, found):
                 Console().print(shown)
 
-    return tell
+    return told
 
 
 def _values(work: Work, step: Step, found: Any) -> dict[str, Any]:
@@ -208,42 +202,6 @@ def _show_plan(work: Work, as_json: bool) -> None:
     )
 
 
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """A bar for what goes on, on a terminal; elsewhere lines."""
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, of: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=of)
-            bars.update(tasks[what], completed=done, total=of)
-
-        yield show
-
-
-def _lines() -> Progress:
-    """A line for each thing that begins, and then for each tenth of what takes long."""
-    told: dict[str, tuple[int, float]] = {}
-
-    def say(what: str, done: int, of: int | None) -> None:
-        tenth, now = 10 * done // of if of else 0, time.monotonic()
-        last = told.get(what)
-        if last is None:
-            click.echo(f"  {what}", err=True)
-        elif tenth <= last[0] or now - last[1] < _LINE_EVERY:
-            return
-        else:
-            click.echo(f"  {what}: {done:,} of {of:,}", err=True)
-        told[what] = tenth, now
-
-    return say
-
-
 def main() -> None:
     """Run the command line; errors become a message and their exit code."""
     try:
@@ -251,10 +209,10 @@ def main() -> None:
     except EdgeslmError as error:
         fail(error)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the finished steps hold, training goes on next time", err=True)
+        tell("interrupted; the finished steps hold, training goes on next time")
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         sys.exit(error.exit_code)
 
 

@@ -1,5 +1,6 @@
 """`python -m edgeslm` is the command `edgeslm`."""
 
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeslm.bench.report import files as saved
 from edgeslm.bench.report.schema import BenchReport
 from edgeslm.bench.report.summary import latency_line, machine_line, main_task
-from edgeslm.cli import fail
+from edgeslm.cli.output import fail
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.intervals import rows_to_claim
 from edgeslm.evaluation.scoring import ENOUGH_ROWS, NOT_ENOUGH

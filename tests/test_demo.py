@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgeslm
-from edgeslm.cli import main as edgeslm_main
+from edgeslm.cli.main import main as edgeslm_main
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, LabelSpec
 from edgeslm.models.gguf import Model
 from edgeslm.testing import ScriptedEngine

@@ -211,7 +211,7 @@ def test_import_is_light():
 
 def test_help_is_light():
     code = (
-        "from edgeslm.cli import cli; from click.testing import CliRunner; "
+        "from edgeslm.cli.main import cli; from click.testing import CliRunner; "
         "assert CliRunner().invoke(cli, ['--help']).exit_code == 0"
     )
     assert loaded_after(code) & {"numpy", "llama_cpp", "onnxruntime", "llguidance"} == set()

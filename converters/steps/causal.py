@@ -315,7 +315,7 @@ def _gold_predictions(
     from converters.steps.predict import predict
 
     card = draft_card(work, calibration)
-    return predict(gguf, card, work.judged_rows, lambda done, _failed, of: progress(what, done, of))
+    return predict(gguf, card, work.judged_rows, lambda _said, done, of: progress(what, done, of))
 
 
 def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction]) -> str | None:

@@ -204,7 +204,7 @@ def answers(work: Work, path: Path, progress: Progress, *, what: str) -> Answers
         path,
         draft_card(work, calibration),
         work.judged_rows,
-        lambda done, _failed, of: progress(what, done, of),
+        lambda _said, done, of: progress(what, done, of),
     )
     return Answers(calibration, said)
 

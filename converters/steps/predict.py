@@ -7,10 +7,11 @@ from pathlib import Path
 
 from converters.data.rows import Row
 from converters.recipe.recipe import Recipe
-from edgeslm.evaluation.evaluate import Progress, answer_rows, answerer
+from edgeslm.evaluation.evaluate import answer_rows, answerer
 from edgeslm.evaluation.gold import GoldRow, read_baseline
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card
+from edgeslm.formats.files import Progress, silent
 from edgeslm.models.gguf import AnyModel, Model, is_onnx
 
 
@@ -37,7 +38,7 @@ def predict(
     path: Path,
     card: Card,
     rows: Sequence[Row],
-    progress: Progress = lambda _done, _failed, _all: None,
+    progress: Progress = silent,
 ) -> list[Prediction]:
     """The runtime's own answer to every row; one that cannot be given is a prediction with an
     error. A text is asked once, however often it comes; ``progress`` counts texts. Raises what

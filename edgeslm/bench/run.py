@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,13 +20,11 @@ from edgeslm.bench.workload.workload import Workload, choose
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.card import Card
+from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.models.gguf import AnyModel, Model, is_onnx
 from edgeslm.models.gguf import load as load_model
-
-#: called with the part under way, and what of it is done and all there is
-Progress = Callable[[str, int, int], None]
 
 #: answers of random weights end nowhere; so long are those that published figures speak of
 _SYNTHETIC_TOKENS: Final = 50
@@ -93,7 +91,7 @@ def run(
     options: Options,
     *,
     command: Sequence[str] = (),
-    progress: Progress = lambda _part, _done, _all: None,
+    progress: Progress = silent,
 ) -> Iterator[BenchReport]:
     """Measure each model and give its report; the one that an interrupt cuts is the last.
 

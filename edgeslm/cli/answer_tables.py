@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from rich.bar import Bar
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.cli import printable
+from edgeslm.cli.console import Console
 from edgeslm.cli.inputs import Input
+from edgeslm.cli.output import printable
 from edgeslm.errors import EdgeslmError
 from edgeslm.results import Classification, Extraction, Field, Tags, Timing
 
@@ -22,7 +22,7 @@ _EXCERPT = 60
 
 def show(item: Input, answer: Extraction[object] | Classification | Tags | EdgeslmError) -> None:
     """Print one answer, or why there is none, under the place of its input."""
-    console = Console(highlight=False)
+    console = Console()
     console.print(_heading(item))
     if isinstance(answer, EdgeslmError):
         console.print(Text(f"  {printable(str(answer))}", style="red"))

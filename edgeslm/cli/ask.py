@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from edgeslm.cli import for_people, print_line
 from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
+from edgeslm.cli.output import for_people, print_line, tell_error
+from edgeslm.cli.progress import bars
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
+from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.small_file import read_small
 from edgeslm.results import Classification, Extraction, Tags
 
@@ -218,9 +220,10 @@ def _answer_all(
     inputs = read_lines(files) if jsonl else read_files(files)
     people = for_people(as_json)
     show = _show_table if people else _show_line
-    asked = failed = 0
+    asked = failed = done = 0
+    total = total_bytes(files)
     first = ""
-    with answering_thread(model) as answered, _progress(files, jsonl) as progress:
+    with answering_thread(model) as answered, _bars(files, jsonl) as progress:
         for item in inputs:
             asked += 1
             try:
@@ -230,10 +233,12 @@ def _answer_all(
                 failed += 1
                 first = first or f"{item.place}: {error}"
             show(item, result)
-            progress(item, asked, failed)
+            done += item.size
+            failures = f", {failed:,} failed" if failed else ""
+            progress(f"{asked - failed:,} answered{failures}", done, total)
     if failed and (asked > 1 or not people):  # the one table has said it
         of = f"{failed:,} of {asked:,} inputs could not be answered; the first, " * (asked > 1)
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {of}{first}", err=True)
+        tell_error(f"{of}{first}")
     return InputError.exit_code if failed else 0
 
 
@@ -281,37 +286,7 @@ def _show_table(item: Input, result: Result | EdgeslmError) -> None:
     answer_tables.show(item, result)
 
 
-@contextmanager
-def _progress(files: Sequence[str], jsonl: bool) -> Iterator[Callable[[Input, int, int], None]]:
+def _bars(files: Sequence[str], jsonl: bool) -> AbstractContextManager[Progress]:
     """A bar over the bytes of the inputs, where a person sees stderr but not the answers."""
     several = jsonl or len(files) > 1
-    if not several or sys.stdout.isatty() or not sys.stderr.isatty():
-        yield lambda _item, _asked, _failed: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,  # the answers must not go to stderr
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("0 answered", total=total_bytes(files))
-
-        def advance(item: Input, asked: int, failed: int) -> None:
-            words = f"{asked - failed:,} answered" + (f", {failed:,} failed" if failed else "")
-            bar.update(task, advance=item.size, description=words)
-
-        yield advance
+    return bars(one=True) if several and not sys.stdout.isatty() else nullcontext(silent)

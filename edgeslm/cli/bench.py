@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeslm.cli import for_people, print_line
 from edgeslm.cli.bench_compare import compare
+from edgeslm.cli.output import for_people, print_line, say, tell
+from edgeslm.cli.progress import bars
 from edgeslm.errors import InputError
+from edgeslm.formats.files import Progress
 
 if TYPE_CHECKING:
     from edgeslm.bench.report.compare import Verdict
     from edgeslm.bench.report.schema import BenchReport
-    from edgeslm.bench.run import Progress, Target
+    from edgeslm.bench.run import Target
 
 _SLOWER, _INVALID, _INTERRUPTED = 1, 3, 130
 
@@ -152,7 +153,7 @@ def bench(
     reports: list[BenchReport] = []
     # reports are shared: not where the program lies on this machine
     command = ("edgeslm", *sys.argv[1:])
-    with _progress() as progress:
+    with bars(one=True) as progress:
         targets = _targets(names, synthetic, progress)
         held_to = None if force else before
         chosen = Options(llama_bench=theirs, baseline=held_to, **options)
@@ -171,7 +172,7 @@ def bench(
         saved.write(html, page(reports))
     _show(reports, card)
     if len(reports) < len(targets) or any(report.partial for report in reports):
-        click.echo("interrupted: what was measured until then is kept", err=True)
+        tell("interrupted: what was measured until then is kept")
         return _INTERRUPTED
     verdict = None if before is None else _compare(reports[0], before, allowed)
     return _exit_code(reports, verdict)
@@ -205,9 +206,7 @@ def _targets(names: Sequence[str], synthetic: Sequence[str], progress: Progress)
 
     found = [Target(name, Store().resolve(name)) for name in dict.fromkeys(names)]
     for shape in dict.fromkeys(synthetic):
-        path = write_synthetic(
-            shape, progress=lambda what, done, total: progress(what, done, total or 0)
-        )
+        path = write_synthetic(shape, progress=progress)
         found.append(Target(f"synthetic {shape}", path, synthetic=True))
     return found
 
@@ -228,13 +227,12 @@ def _show(reports: Sequence[BenchReport], card: bool) -> None:
         from edgeslm.bench.report.summary import card_text
 
         for report in reports:
-            click.echo(card_text(report))
+            say(card_text(report))
     elif for_people():
-        from rich.console import Console
-
         from edgeslm.bench.report.table import render
+        from edgeslm.cli.console import Console
 
-        Console(highlight=False).print(render(reports))
+        Console().print(render(reports))
     else:
         for report in reports:
             print_line(report.model_dump(mode="json"))
@@ -246,7 +244,7 @@ def _compare(report: BenchReport, before: BenchReport, allowed: float) -> Verdic
 
     verdict = regression(report, before, allowed)
     for check in verdict.checks:
-        click.echo(click.style(str(check), fg="red" if check.failed else None), err=True)
+        tell(str(check), colour="red" if check.failed else None)
     return verdict
 
 
@@ -254,35 +252,7 @@ def _exit_code(reports: Sequence[BenchReport], verdict: Verdict | None) -> int:
     wrong = [r for r in reports if r.correctness is not None and not r.correctness.valid]
     for report in wrong:
         assert report.correctness is not None
-        mark = click.style("INVALID", fg="red", bold=True)
-        click.echo(f"{mark}: {report.model.name}: {report.correctness.reason}", err=True)
+        tell(f"{report.model.name}: {report.correctness.reason}", mark="INVALID", colour="red")
     if wrong:
         return _INVALID
     return _SLOWER if verdict is not None and verdict.failed else 0
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar for the part under way, where a person sees stderr."""
-    if not sys.stderr.isatty():
-        yield lambda _part, _done, _all: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("")
-
-        def advance(part: str, done: int, all_of_it: int) -> None:
-            bar.update(task, description=part, completed=done, total=all_of_it or None)
-
-        yield advance

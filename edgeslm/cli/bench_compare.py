@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeslm.cli import for_people, print_line
+from edgeslm.cli.output import for_people, print_line
 
 
 @click.command()
@@ -36,10 +36,9 @@ def compare(files: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 
         write(html, page(reports))
     if for_people(as_json):
-        from rich.console import Console
-
         from edgeslm.bench.report.table import render_comparison
+        from edgeslm.cli.console import Console
 
-        Console(highlight=False).print(render_comparison(comparison))
+        Console().print(render_comparison(comparison))
     else:
         print_line(comparison.to_dict())

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.cli import for_people, print_line
+from edgeslm.cli.console import Console
+from edgeslm.cli.output import for_people, print_line, tell_error
 from edgeslm.engines.device.machine import Build, Machine, show_bytes
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.doctor import Finding, Onnx, Report, examine
@@ -41,7 +41,7 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
         return next((code for code in codes if code), 0)
     report = examine()
     if for_people(as_json):
-        _show(report, Console(highlight=False))
+        _show(report, Console())
     else:
         print_line(report.to_dict())
     return report.exit_code
@@ -54,13 +54,13 @@ def _self_test(name: str, people: bool) -> int:
     try:
         tests = self_test_of(name)
     except EdgeslmError as error:
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {name}: {error}", err=True)
+        tell_error(f"{name}: {error}")
         if not people:
             print_line({"name": name, "error": error.to_dict()})
         return error.exit_code
     passed = all(test.passed for test in tests)
     if people:
-        _show_tests(name, tests, Console(highlight=False))
+        _show_tests(name, tests, Console())
     else:
         examples = [test.to_dict() for test in tests]
         print_line({"name": name, "passed": passed, "examples": examples})

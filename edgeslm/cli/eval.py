@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from edgeslm.cli import for_people, print_line
+from edgeslm.cli.output import for_people, print_line, tell_error
+from edgeslm.cli.progress import bars
 from edgeslm.errors import InputError
-
-if TYPE_CHECKING:
-    from edgeslm.evaluation.evaluate import Progress
 
 #: what is below the bar exits with
 _BELOW = 1
@@ -59,7 +53,7 @@ def evaluate(
     with load(name) as model:
         rows = read_gold(gold, task_of(model.card), heads_of(model.card))
         answer = answerer(model)
-        with answering_thread(model) as answered, _progress() as progress:
+        with answering_thread(model) as answered, bars(one=True) as progress:
             report = run(
                 model,
                 rows,
@@ -83,33 +77,4 @@ def evaluate(
 
 def _name_refused(refused: tuple[str, ...]) -> None:
     of = f"{len(refused):,} lines are not scored; the first, " if len(refused) > 1 else ""
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {of}{refused[0]}", err=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar over the rows, where a person sees stderr."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _failed, _all: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("0 answered")
-
-        def advance(done: int, failed: int, rows: int) -> None:
-            words = f"{done - failed:,} answered" + (f", {failed:,} failed" if failed else "")
-            bar.update(task, completed=done, total=rows, description=words)
-
-        yield advance
+    tell_error(f"{of}{refused[0]}")

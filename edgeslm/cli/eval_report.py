@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.cli import printable
+from edgeslm.cli.console import Console
+from edgeslm.cli.output import printable
 from edgeslm.evaluation.evaluate import Report, Rival
 from edgeslm.evaluation.intervals import Estimate
 from edgeslm.evaluation.scoring import (
@@ -27,7 +27,7 @@ _LABELS = 10
 
 def show(report: Report) -> None:
     """Print a report."""
-    console = Console(highlight=False)
+    console = Console()
     scores = report.scores
     console.print(Text(printable(f"{report.model} on {report.gold}, n = {scores.n:,}"), "bold"))
     if isinstance(scores, ExtractionScores):

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.cli import fail, for_people, print_line
+from edgeslm.cli.console import Console
+from edgeslm.cli.output import fail, for_people, print_line, say
+from edgeslm.cli.progress import bars
 from edgeslm.errors import EdgeslmError, PullError
-from edgeslm.formats.files import Progress, megabytes
+from edgeslm.formats.files import megabytes
 from edgeslm.store.install import install
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Installed, Store
@@ -64,13 +56,12 @@ def models(as_json: bool) -> None:
     metavar="FILE",
     help="Install from this file, for one NAME, without network and pip; verified as well.",
 )
-@click.option("--rollback", is_flag=True, help="Go back to the version before the current one.")
 @click.option(
     "--accept-new",
     is_flag=True,
     help="For a model without a known hash: fetch anew, and trust and pin what comes.",
 )
-def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_new: bool) -> None:
+def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> None:
     """Download models, verify and try them, and make them current.
 
     A model that is a base and an adapter is assembled here into one file; the base is
@@ -78,15 +69,15 @@ def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_
     answer them as promised, or what was there stays.
 
     An interrupted download goes on where it stopped, if its source can. The version
-    before is kept for --rollback. With several NAMEs, one that fails does not stop
+    before is kept for `edgeslm model rollback`. With several NAMEs, one that fails does not stop
     the others; the exit code is then 13.
     """
-    if from_file is not None and (rollback or len(names) > 1):
-        raise click.UsageError("--from takes one NAME and no --rollback")
+    if from_file is not None and len(names) > 1:
+        raise click.UsageError("--from takes one NAME")
     failures = []
     for name in dict.fromkeys(names):
         try:
-            path = Store().rollback(name) if rollback else _pull(name, from_file, accept_new)
+            path = _pull(name, from_file, accept_new)
         except EdgeslmError as error:
             failures.append(error)
             _report_failure(name, error)
@@ -101,7 +92,7 @@ def pull(names: tuple[str, ...], from_file: Path | None, rollback: bool, accept_
 def _pull(name: str, from_file: Path | None, accept_new: bool) -> Path:
     from edgeslm.evaluation.selftest import prove  # here, for it loads what models are made of
 
-    with _progress(name) as progress:
+    with bars(f"{name}: ", unit="bytes", lines=True) as progress:
         return install(
             name, prove=prove, from_file=from_file, accept_new=accept_new, progress=progress
         )
@@ -109,8 +100,8 @@ def _pull(name: str, from_file: Path | None, accept_new: bool) -> Path:
 
 def _report(name: str, path: Path) -> None:
     if for_people():
-        click.echo(f"{name} is at {path}")
-        click.echo(f"next: edgeslm show {name}")
+        say(f"{name} is at {path}")
+        say(f"next: edgeslm show {name}")
     else:
         print_line({"name": name, "path": str(path)})
 
@@ -155,34 +146,3 @@ def _pulled(entry: Entry, entries: Mapping[str, Entry], model: Installed) -> str
 
 def _bytes_for_people(count: int | None) -> str:
     return "" if count is None else megabytes(count)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere one line for each thing that is done."""
-    if not sys.stderr.isatty():
-        yield _lines(name)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    times = (TransferSpeedColumn(), TimeRemainingColumn())
-    with Bars(*columns, *times, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"{name}: {what}", total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield show
-
-
-def _lines(name: str) -> Progress:
-    told: set[str] = set()
-
-    def show(what: str, _done: int, total: int | None) -> None:
-        if what not in told:
-            told.add(what)
-            size = "" if total is None else f" {megabytes(total)}"
-            click.echo(f"{name}: {what}{size}", err=True)
-
-    return show

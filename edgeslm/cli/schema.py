@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgeslm.cli import fail, for_people, print_line
+from edgeslm.cli.output import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.formats.small_file import TooLargeError, read_all, read_small
 from edgeslm.schema.document import MAX_BYTES, distinct
@@ -91,9 +91,10 @@ def _without(rows: list[dict[str, str]], error: SchemaError) -> list[dict[str, s
 
 
 def _table(rows: list[dict[str, str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from edgeslm.cli.console import Console
 
     colours = {"mask": "green", "rewrite": "cyan", "check": "yellow", "refused": "bold red"}
     table = Table("path", "keyword", "how", "note")

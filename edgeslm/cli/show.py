@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeslm.cli import for_people, print_line, printable
+from edgeslm.cli.console import Console
+from edgeslm.cli.output import for_people, print_line, printable
 from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
 from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes, read_gguf
 from edgeslm.formats.onnx.info import ONNXInfo, read_onnx

@@ -25,6 +25,7 @@ from edgeslm.evaluation.scoring import (
 from edgeslm.evaluation.scoring_tags import TagScores, compare_tags, score_tags
 from edgeslm.evaluation.selftest import said
 from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
+from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.models.gguf import AnyModel, load
 from edgeslm.models.onnx import OnnxModel
@@ -36,8 +37,6 @@ _MODEL_SUFFIXES = (".onnx", ".gguf")
 Answered = Extraction[Any] | Classification | Tags
 Answer = Callable[[str], Answered]
 Scores = Annotated[ExtractionScores | ClassificationScores | TagScores, Field(discriminator="task")]
-#: called after each row with the rows done, those that failed, and all
-Progress = Callable[[int, int, int], None]
 
 
 class _Frozen(BaseModel):
@@ -122,7 +121,7 @@ def evaluate(
     baseline: Path | None = None,
     min_score: float | None = None,
     answer: Answer | None = None,
-    progress: Progress = lambda _done, _failed, _all: None,
+    progress: Progress = silent,
 ) -> Report:
     """Answer every row of ``gold`` under the model's card, and score the answers.
 
@@ -181,7 +180,7 @@ def answerer(model: AnyModel) -> Answer:
 def answer_rows(
     rows: Sequence[GoldRow],
     answer: Answer,
-    progress: Progress = lambda _done, _failed, _all: None,
+    progress: Progress = silent,
 ) -> tuple[list[Prediction], list[float]]:
     """A prediction for each row, and the milliseconds of those that were answered.
 
@@ -201,7 +200,10 @@ def answer_rows(
         else:
             predictions.append(_prediction(result))
             ms.append(result.timing.total_ms)
-        progress(len(predictions), failed, len(rows))
+        words = f"{len(predictions) - failed:,} answered" + (
+            f", {failed:,} failed" if failed else ""
+        )
+        progress(words, len(predictions), len(rows))
     return predictions, ms
 
 

@@ -178,6 +178,25 @@ class Store:
             write_state(folder, State(current=state.previous, previous=state.current))
             return path
 
+    def remove(self, name: str) -> int:
+        """Remove a pulled model, the version before it too; returns the bytes that are free again.
+
+        Raises:
+            ModelNotFoundError: nothing of this name was pulled.
+            PullError: a file cannot be removed.
+        """
+        if not _NAME.match(name) or not (self._folder(name) / STATE).is_file():
+            raise ModelNotFoundError(f"nothing called {name!r} was pulled; see `edgeslm models`")
+        freed = 0
+        with self._changing(name, silent) as folder:
+            (folder / STATE).unlink(missing_ok=True)  # from here on it is not pulled
+            for path in folder.iterdir():
+                ours = _DIGITS.match(path.stem) and path.suffix in SUFFIXES
+                if ours and path.is_file() and not path.is_symlink():
+                    freed += path.stat().st_size
+                    path.unlink()
+        return freed
+
     def _folder(self, name: str) -> Path:
         return self.root / "models" / name
 

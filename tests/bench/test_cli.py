@@ -6,7 +6,7 @@ import pytest
 
 from edgeslm.bench import run as bench
 from edgeslm.bench.report.files import read
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 from tests.helpers.bench import report
 
 

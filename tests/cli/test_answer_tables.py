@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgeslm.cli.ask
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 from tests.helpers.cli import LABELS, jsonl, reader, sorter, work
 
 __all__ = ["reader", "sorter", "work"]  # fixtures

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.cli import inputs, main
+from edgeslm.cli import inputs
+from edgeslm.cli.main import main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
@@ -335,7 +336,7 @@ def test_a_failing_engine_ends_the_stream(work, run, monkeypatch):
 
 
 def test_json_is_forced_on_a_terminal(sorter, run, monkeypatch):
-    monkeypatch.setattr("edgeslm.cli.sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("edgeslm.cli.output.sys.stdout.isatty", lambda: True)
     code, (line,), _ = run("classify", "m", "--json", "--labels", LABELS, stdin=b"a refund")
     assert (code, line["label"]) == (0, "refund")
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from edgeslm.cli import cli
 from edgeslm.cli import doctor as command
+from edgeslm.cli.main import cli
 from edgeslm.evaluation import doctor as library
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.pack import write_card

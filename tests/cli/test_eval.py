@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from edgeslm.cli import cli
 from edgeslm.cli import eval as command
+from edgeslm.cli.main import cli
 from edgeslm.errors import CardError, InputError
 from edgeslm.models.gguf import Model, load
 from edgeslm.testing import ScriptedEngine
@@ -118,7 +118,7 @@ def code_of(done):
 
 
 def main_code(arguments):
-    from edgeslm.cli import main
+    from edgeslm.cli.main import main
 
     with pytest.raises(SystemExit) as ended:
         main(["eval", "tried", *map(str, arguments)])

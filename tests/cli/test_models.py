@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeslm.cli import main
 from edgeslm.cli import models as command
+from edgeslm.cli.main import main
 from edgeslm.store import registry
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
@@ -161,14 +161,14 @@ def test_accept_new_and_rollback(home, capsys):
     assert run(capsys, "pull", "pin")[1] == [first]
     code, (second,), _ = run(capsys, "pull", "pin", "--accept-new")
     assert (code, second["path"] != first["path"]) == (0, True)
-    assert run(capsys, "pull", "pin", "--rollback")[1] == [first]
+    assert run(capsys, "model", "rollback", "pin")[1] == [first]
     assert listed(capsys)["pin"]["path"] == first["path"]
 
 
 def test_rollback_without_a_version_before_is_an_error(home, capsys):
-    assert run(capsys, "pull", "tiny", "--rollback")[0] == 12
+    assert run(capsys, "model", "rollback", "tiny")[0] == 12
     run(capsys, "pull", "tiny")
-    assert run(capsys, "pull", "tiny", "--rollback")[0] == 13
+    assert run(capsys, "model", "rollback", "tiny")[0] == 13
 
 
 @pytest.fixture
@@ -214,9 +214,7 @@ def test_a_specialist_whose_parts_the_registry_has_moved_on_from_is_told(
     assert listed(capsys)["reader"]["pulled"] == "another version"
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["a", "b", "--from", "x"], ["a", "--rollback", "--from", "x"], ["--nope"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["a", "b", "--from", "x"], ["--nope"]])
 def test_wrong_usage_exits_2(home, capsys, arguments):
     assert run(capsys, "pull", *arguments)[0] == 2
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import edgeslm
-from edgeslm.cli import cli
+from edgeslm.cli.main import cli
 from edgeslm.errors import (
     CardError,
     LabelError,
@@ -95,7 +95,7 @@ def test_the_command_line_with_several_heads(tmp_path: Path) -> None:
 
 
 def test_what_people_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("answer", "show"):
+    for module in ("ask", "show"):
         monkeypatch.setattr(f"edgeslm.cli.{module}.for_people", lambda *_: True)
     path = str(write_tiny_onnx(tmp_path / "t.onnx", card(task=HEADS)))
     answer = said("classify", path, text="bug api")

@@ -17,7 +17,7 @@ LINE = b'{"text": "is it?"}\n'
 #: stands for a model whose answer takes until it is cancelled, for a line that asks to wait
 SLOW = """
 import contextlib, importlib, os, sys, threading, types
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 from edgeslm.errors import CancelledError
 from edgeslm.results import Classification, Timing
 

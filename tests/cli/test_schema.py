@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 
 
 def _run(*arguments: str) -> int:

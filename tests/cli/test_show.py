@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import edgeslm.cli.show
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.info import kv_bytes, read_gguf
 from tests.helpers.tiny_gguf import write_tiny_gguf

@@ -12,26 +12,6 @@ from converters.work import STEPS, Work
 from tests.helpers.recipes import classify
 
 
-def test_off_a_terminal_long_work_shows_life_in_few_lines(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("converters.__main__.time.monotonic", lambda: now[0])
-    with command._bars() as progress:
-        for step in range(1, 1001):
-            now[0] += 1.0
-            progress("training", step, 1000)
-            progress("loading", 0, None)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["  training", "  loading"]
-    assert lines[2:] == [f"  training: {done:,} of 1,000" for done in range(100, 1001, 100)]
-
-
-def test_quick_work_is_one_line(capsys):
-    with command._bars() as progress:
-        for done in range(101):
-            progress("verifying", done, 100)
-    assert capsys.readouterr().err == "  verifying\n"
-
-
 def test_every_step_has_help_with_an_example():
     for name in ("build", *STEPS):
         found = CliRunner().invoke(command.cli, [name, "--help"])

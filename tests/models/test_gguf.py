@@ -196,7 +196,7 @@ def test_the_command_line_ends_with_the_errors_code(
 ) -> None:
     path = write_tiny_gguf(tmp_path / "model.gguf", **arguments)
     child = run_child(
-        "import sys; from edgeslm.cli import main; main(sys.argv[1:])",
+        "import sys; from edgeslm.cli.main import main; main(sys.argv[1:])",
         ["hello"],
         "classify", str(path), "-", "--labels", "refund,billing",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgeslm.cli.show
-from edgeslm.cli import main
+from edgeslm.cli.main import main
 from edgeslm.errors import CardError
 from edgeslm.formats.card import MAX_STEPS, Card, FieldCalibration
 from edgeslm.models.gguf import Model
