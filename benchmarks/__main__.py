@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import batches, classify, contention, decode, run
-from benchmarks.console import parts_of
+from benchmarks.runs import batches, classify, contention, decode
+from benchmarks.runs import extract as run
+from benchmarks.runs.console import parts_of
 
 PARTS = ("run", "decode", "classify", "batches", "contention")
 
@@ -18,7 +19,7 @@ PARTS = ("run", "decode", "classify", "batches", "contention")
     default=",".join(PARTS),
     show_default=True,
     callback=parts_of(PARTS),
-    help="Each has options of its own: python -m benchmarks.decode --help.",
+    help="Each has options of its own: python -m benchmarks.runs.decode --help.",
 )
 @click.option("--model", default=run.MODEL, show_default=True, help="A pulled model, or a .gguf.")
 @click.option("--note", default="No change noted.", help="What this run is to show, for LOG.md.")

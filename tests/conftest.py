@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from benchmarks.models import requantized
+from benchmarks.data.models import requantized
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.engines.llama import threads as thread_choice
 from edgeslm.errors import EdgeslmError

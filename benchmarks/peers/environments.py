@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.receipts import ROOT
-from benchmarks.results import TUNED
+from benchmarks.data.receipts import ROOT
+from benchmarks.report.results.extraction import TUNED
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.data.receipts import ROOT
 from benchmarks.peers.environments import PeerError
-from benchmarks.receipts import ROOT
 
 #: loading a library and a model, or compiling a schema; outlines takes minutes for an invoice's
 PREPARE_SECONDS = 600.0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.models import requantized
+from benchmarks.data.models import requantized
 from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine

@@ -1,0 +1,1 @@
+"""What is measured on: receipts, invoices, intents, and the model files."""

@@ -1,0 +1,181 @@
+"""A run of benchmarks.runs.classify in words and tables: the last section of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from benchmarks.report.plot import Group
+from benchmarks.report.results.classify import ClassifyRun, ColdStarts, LabelComparison, LabelSide
+from benchmarks.report.results.extraction import Setting
+from edgeslm.evaluation.intervals import Estimate
+
+#: load average for each thread, from which on times are marked
+BUSY = 0.5
+
+
+def section(run: ClassifyRun | None) -> str:
+    """The section, to be put behind the others; nothing without a run."""
+    if run is None:
+        return ""
+    parts = [_head(run)]
+    parts += [_comparison(comparison) for comparison in run.comparisons]
+    parts += [] if run.starts is None else [_starts(run.starts)]
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def groups(run: ClassifyRun) -> list[Group]:
+    """The run's medians for the plot."""
+    labels: list[Group] = [
+        (f"One of {c.labels} labels (n = {c.n})", [(side.name, side.ms) for side in c.sides])
+        for c in run.comparisons
+    ]
+    s = run.starts
+    starts: list[Group] = (
+        []
+        if s is None
+        else [(f"Cold start: {s.task} (n = {s.n})", [(side.name, side.ms) for side in s.sides])]
+    )
+    return labels + starts
+
+
+# --- the parts ------------------------------------------------------------------
+
+
+def _head(run: ClassifyRun) -> str:
+    s = run.setting
+    load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
+    versions = ", ".join(f"{name} {version}" for name, version in s.versions.items())
+    lines = [
+        "## Classification and cold starts beside other libraries",
+        "",
+        "Written by `python -m benchmarks.runs.classify`, a run of its own: "
+        f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it "
+        f"{load}, {run.seconds / 60:.0f} minutes. Model: {s.model}. {versions}.",
+        "",
+        *([_BUSY, ""] if busy(s) else []),
+        *(f"Not measured: {reason}.\n" for reason in run.skipped),
+        "The same file, prompt and threads, flash attention on where one can choose; contestants",
+        "take turns, and their order turns around from text to text. Before each timed call every",
+        "contestant answers another text, so that it may hold the fixed part of the prompt, where",
+        "all labels stand (outlines on llama-cpp-python clears its model after every call and so",
+        "does not). The methods differ: edgeslm scores every label to its end and takes the",
+        "likeliest, so it also knows the probability of each; all others write one label token by",
+        "token, the likeliest token that a label allows, and are done with fewer evaluated tokens.",
+        "So their answers can differ. Accuracy is that of a general model of 135M parameters that",
+        "was never trained for this: it shows that all do the same work, not what a specialist can",
+        "do. transformers runs the weights of the same file dequantized to float32 and holds the",
+        "labels by `prefix_allowed_tokens_fn`, its prompt cached as its documentation shows.",
+    ]
+    return "\n".join(lines)
+
+
+_BUSY = (
+    "**Busy machine**: other work ran beside this. Ratios come from turns and stand better than "
+    "times; both may change on a quiet one."
+)
+
+
+def busy(setting: Setting) -> bool:
+    """Whether other work took more than a little of this machine before the run."""
+    return setting.load_average is not None and setting.load_average > BUSY * setting.threads
+
+
+def _comparison(c: LabelComparison) -> str:
+    rows = [
+        f"| {side.name} | {_seconds(side.ms)} | {_by_own(side.ratio)} | {_count(side.decodes)} | "
+        f"{_percent(side.accuracy)} | {side.valid} of {c.n} | {side.same} of {c.n} | "
+        f"{side.same_prompt} of {c.n} | {_seconds(side.prepare_ms)} |"
+        for side in c.sides
+    ]
+    return "\n".join(
+        [
+            f"### One of {c.labels} labels",
+            "",
+            f"Inputs: {c.inputs}.",
+            "",
+            "| | median time | by edgeslm's | decodes | right | a label | same as edgeslm "
+            "| same prompt | labels compiled in |",
+            "| --- " * 9 + "|",
+            *rows,
+            "",
+            _faster({side.name: side.ratio for side in c.sides}),
+            _more_right(c.sides),
+            "",
+            *(f"- {side.name}: {side.about}" for side in c.sides),
+            *(f"- {name}: not available: {why}" for name, why in c.unavailable.items()),
+        ]
+    )
+
+
+def _starts(s: ColdStarts) -> str:
+    rows = [f"| {side.name} | {_seconds(side.ms)} | {_by_own(side.ratio)} |" for side in s.sides]
+    return "\n".join(
+        [
+            "### Cold starts",
+            "",
+            f"From making a process to its first answer, {s.task}: interpreter, libraries, model,",
+            "compiling the form of answers, the whole prompt. Each after one unmeasured start, so",
+            "files are in the system's cache. edgeslm keeps an evaluated prompt on disk for later",
+            "starts; it stands here without that and with it, as no peer does so by itself.",
+            f"{s.n} starts of each.",
+            "",
+            "| | median time | by edgeslm's |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+            _faster({side.name: side.ratio for side in s.sides}),
+            *(f"\n- {name}: not available: {why}" for name, why in s.unavailable.items()),
+        ]
+    )
+
+
+# --- who wins -------------------------------------------------------------------
+
+
+def _faster(ratios: dict[str, Estimate | None]) -> str:
+    """Which contestants need less time than edgeslm, and whether the interval says so too."""
+    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    ahead = [
+        f"{name} ({_ratio(ratio)}{'' if ratio.high < 1 else ', within the noise'})"
+        for name, ratio in known.items()
+        if ratio.value < 1
+    ]
+    if not ahead:
+        return "None is faster than edgeslm."
+    return f"**Faster than edgeslm: {', '.join(ahead)}.**"
+
+
+def _more_right(sides: list[LabelSide]) -> str:
+    own = sides[0].accuracy
+    ahead = [
+        f"{side.name} ({side.accuracy.value:.0%})"
+        for side in sides
+        if side.accuracy.value > own.value
+    ]
+    if not ahead:
+        return "None is right more often than edgeslm."
+    return (
+        f"**Right more often than edgeslm ({own.value:.0%}): {', '.join(ahead)}**; "
+        "the intervals say how sure that is."
+    )
+
+
+# --- numbers --------------------------------------------------------------------
+
+
+def _by_own(ratio: Estimate | None) -> str:
+    return "1" if ratio is None else _ratio(ratio)
+
+
+def _count(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.0f}"
+
+
+def _percent(e: Estimate) -> str:
+    return f"{e.value:.0%} [{e.low:.0%}, {e.high:.0%}]"
+
+
+def _ratio(e: Estimate) -> str:
+    return f"{e.value:.2f} × [{e.low:.2f}, {e.high:.2f}]"
+
+
+def _seconds(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"

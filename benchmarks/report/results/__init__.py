@@ -1,0 +1,1 @@
+"""What runs found, as plain data that the repository keeps as JSON."""

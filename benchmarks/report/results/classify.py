@@ -1,0 +1,90 @@
+"""What a run of benchmarks.runs.classify found, as plain data that is kept as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks.data.receipts import ROOT
+from benchmarks.report.results.extraction import Setting
+from edgeslm.evaluation.intervals import Estimate
+
+RESULTS = ROOT / "benchmarks" / "results" / "classify.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelSide(_Frozen):
+    """One contestant with one set of labels. Times are milliseconds, medians over the texts.
+
+    ``ratio`` is the median of its time by edgeslm's; None for edgeslm. ``valid`` counts the
+    answers that are a label, ``same`` those that are edgeslm's, ``accuracy`` is the share of
+    right ones, and ``same_prompt`` counts the texts at which the model was given the very
+    tokens that edgeslm gave it. ``decodes`` is None where a peer does not tell it.
+    """
+
+    name: str
+    about: str
+    ms: float
+    ratio: Estimate | None
+    decodes: float | None
+    accuracy: Estimate
+    valid: int
+    same: int
+    same_prompt: int
+    prepare_ms: float
+
+
+class LabelComparison(_Frozen):
+    """The same texts through all contestants, taking turns; edgeslm is the first."""
+
+    labels: int
+    inputs: str
+    n: int
+    sides: list[LabelSide]
+    unavailable: dict[str, str]
+
+
+class ColdSide(_Frozen):
+    """One contestant's starts: milliseconds from making the process to its first answer.
+
+    ``ratio`` is by edgeslm's in the same round; None for edgeslm.
+    """
+
+    name: str
+    ms: float
+    ratio: Estimate | None
+
+
+class ColdStarts(_Frozen):
+    """Fresh processes of all contestants, taking turns, ``n`` of each; edgeslm is the first."""
+
+    task: str
+    n: int
+    sides: list[ColdSide]
+    unavailable: dict[str, str]
+
+
+class ClassifyRun(_Frozen):
+    """A run; a part that was left out is empty. ``skipped`` says what could not be measured."""
+
+    setting: Setting
+    comparisons: list[LabelComparison]
+    starts: ColdStarts | None
+    skipped: list[str]
+    seconds: float
+
+    @property
+    def sound(self) -> bool:
+        """Whether every answer of edgeslm is a label."""
+        return all(c.sides[0].valid == c.n for c in self.comparisons)
+
+
+def kept(path: Path = RESULTS) -> ClassifyRun | None:
+    """The run that the repository keeps, if there is one."""
+    if not path.is_file():
+        return None
+    return ClassifyRun.model_validate_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,126 @@
+"""What a run of the benchmarks found, as plain data that is kept as JSON."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks.data.receipts import Scores
+from edgeslm.evaluation.intervals import Estimate
+
+#: the contestants
+OWN = "edgeslm"
+TUNED = "Llama, tuned alike"
+DEFAULTS = "Llama, its defaults"
+#: what they are compared on
+RECEIPT = "receipt, four fields"
+INVOICE = "invoice, six line items"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Setting(_Frozen):
+    """Where and on what a run was made. ``load_average`` is over the minute before it."""
+
+    date: str
+    commit: str
+    processor: str
+    system: str
+    threads: int
+    memory_gb: float
+    load_average: float | None
+    model: str
+    versions: dict[str, str]
+    peer_defaults: str
+
+
+class Receipts(_Frozen):
+    """All receipts through the extractor, and the same through regular expressions.
+
+    ``valid`` answers were parsed and checked against the schema by another validator;
+    ``complete`` ones were not cut by the budget; ``errors`` counts by type of exception
+    and ``tracebacks`` those that are not edgeslm's own. Times are milliseconds.
+    """
+
+    n: int
+    valid: int
+    complete: int
+    errors: dict[str, int]
+    tracebacks: int
+    ms_median: float
+    ms_p95: float
+    prefill_share: float
+    prompt_tokens: float
+    cached_tokens: float
+    output_tokens: float
+    decodes: float
+    model: Scores
+    rules: Scores
+
+
+class Side(_Frozen):
+    """One contestant: medians over the inputs, and how many answers were valid.
+
+    ``same`` counts the answers with the same value as edgeslm's.
+    """
+
+    name: str
+    ms: float
+    output_tokens: float
+    ms_per_token: float
+    decodes: float
+    valid: int
+    same: int
+
+
+class Comparison(_Frozen):
+    """The same inputs through edgeslm and the peers, taking turns.
+
+    ``ratios`` are medians over the inputs of the peer's time by edgeslm's, by peer.
+    """
+
+    task: str
+    inputs: str
+    n: int
+    max_tokens: int
+    sides: list[Side]
+    ratios: dict[str, Estimate]
+
+
+class StartUp(_Frozen):
+    """Fresh processes, in milliseconds; the model file is in the system's file cache."""
+
+    import_edgeslm: Estimate
+    cold_start: Estimate
+    cold_start_parts: dict[str, float]
+
+
+class Run(_Frozen):
+    """A whole run; a part that could not be measured says why in ``skipped``."""
+
+    setting: Setting
+    receipts: Receipts | None
+    comparisons: list[Comparison]
+    start_up: StartUp
+    skipped: list[str]
+    seconds: float
+
+    @property
+    def sound(self) -> bool:
+        """Whether every answer of edgeslm was valid, so that its times mean something."""
+        counted = self.receipts is None or self.receipts.valid == self.receipts.n
+        return counted and all(c.sides[0].valid == c.n for c in self.comparisons)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8", newline="\n")
+    with aside.open("r+b") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,225 @@
+"""Classification beside other libraries, with 8 and with 77 labels, and cold starts of all.
+
+python -m benchmarks.runs.classify [--quick] [--inputs 50] [--only 8,77,starts] [--model NAME]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import Progress
+
+from benchmarks.data import intents
+from benchmarks.data.intents import EIGHT, Intents
+from benchmarks.data.models import requantized
+from benchmarks.peers.environments import LLAMA, PEERS
+from benchmarks.peers.questions import LabelQuestion
+from benchmarks.report import classify as classify_report
+from benchmarks.report import page
+from benchmarks.report.results.classify import (
+    RESULTS,
+    ClassifyRun,
+    ColdStarts,
+    LabelComparison,
+    LabelSide,
+    kept,
+)
+from benchmarks.report.results.extraction import OWN, write
+from benchmarks.runs import cold_start
+from benchmarks.runs.console import Tick, bar, bars, parts_of
+from benchmarks.runs.extract import CACHE, MODEL, UNSOUND, describe_setting
+from benchmarks.runs.lineup import contestants
+from benchmarks.runs.turns import Given, Side, median_if_told, take_turns
+from edgeslm import cli
+from edgeslm.engines.llama.engine import LlamaEngine
+from edgeslm.errors import EdgeslmError
+from edgeslm.evaluation.intervals import median_of, share
+from edgeslm.store.store import Store
+
+PARTS = ("8", "77", "starts")
+#: a run of fewer texts shows that all works; its numbers are not kept
+ENOUGH = 10
+_CLASSIFIERS = tuple(peer for peer in PEERS if peer.classifies)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run measures: ``inputs`` of each set of labels, ``rounds`` of cold starts."""
+
+    parts: tuple[str, ...]
+    inputs: int
+    rounds: int
+
+
+def measure(path: Path, words: str, plan: Plan, progress: Progress) -> ClassifyRun:
+    """Run the parts of the plan; ``words`` says which model file ``path`` is.
+
+    Raises:
+        EdgeslmError: the model cannot be loaded, or does not fit.
+    """
+    started, setting = time.monotonic(), describe_setting(words)
+    sets, skipped = _intents(plan)
+    comparisons: list[LabelComparison] = []
+    with closing(LlamaEngine(path)) as engine:
+        if sets:
+            with _contestants(path, progress) as (sides, missing):
+                comparisons = [_compare(engine, found, sides, missing, progress) for found in sets]
+        starts = _starts(engine, path, plan.rounds, progress) if "starts" in plan.parts else None
+    return ClassifyRun(
+        setting=setting,
+        comparisons=comparisons,
+        starts=starts,
+        skipped=skipped,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _intents(plan: Plan) -> tuple[list[Intents], list[str]]:
+    """The sets of labels and their texts, and which are missing."""
+    found, skipped = [], []
+    if "8" in plan.parts:
+        found.append(intents.eight(plan.inputs))
+    if "77" in plan.parts:
+        data = intents.banking77()
+        if data is None:
+            skipped.append("77 labels, as banking77.jsonl.gz is not in the folder EDGESLM_DATA")
+        else:
+            found.append(intents.all_labels(data, plan.inputs))
+    return found, skipped
+
+
+@contextmanager
+def _contestants(path: Path, progress: Progress) -> Iterator[tuple[list[Side], dict[str, str]]]:
+    tick = bar(progress, "installing and starting peers", len(_CLASSIFIERS))
+    with contestants(path, _CLASSIFIERS, tick) as ready:
+        yield ready
+
+
+def _compare(
+    engine: LlamaEngine,
+    found: Intents,
+    sides: Sequence[Side],
+    missing: dict[str, str],
+    progress: Progress,
+) -> LabelComparison:
+    question = LabelQuestion(engine, found.labels)
+    tick = bar(progress, f"{len(found.labels)} labels", len(sides) * len(found.rows))
+    return compare(question, found, sides, missing, tick)
+
+
+def compare(
+    question: LabelQuestion,
+    found: Intents,
+    sides: Sequence[Side],
+    missing: dict[str, str],
+    tick: Tick,
+) -> LabelComparison:
+    """All sides on all texts; ``sides[0]`` is edgeslm. ``missing`` peers never started, and why.
+
+    Raises:
+        EngineError: edgeslm's prompt is not the one that peers are given.
+    """
+    pairs = [(question, text) for text, _ in found.rows]
+    given, failed, _ = take_turns(pairs, sides, None, tick)
+    return LabelComparison(
+        labels=len(found.labels),
+        inputs=found.inputs,
+        n=len(pairs),
+        sides=[
+            _side(side, given[side.name], given[OWN], found) for side in sides if side.name in given
+        ],
+        unavailable=missing | failed,
+    )
+
+
+def _side(side: Side, given: Given, own: Given, found: Intents) -> LabelSide:
+    replies = given.replies
+    answers = [reply.text for reply in replies]
+    ratios = [theirs.ms / ours.ms for theirs, ours in zip(replies, own.replies, strict=True)]
+    right = sum(answer == row[1] for answer, row in zip(answers, found.rows, strict=True))
+    return LabelSide(
+        name=side.name,
+        about=side.about,
+        ms=median(reply.ms for reply in replies),
+        ratio=None if side.name == OWN else median_of(ratios),
+        decodes=median_if_told([reply.decodes for reply in replies]),
+        accuracy=share(right, len(answers)),
+        valid=sum(answer in found.labels for answer in answers),
+        same=sum(a == reply.text for a, reply in zip(answers, own.replies, strict=True)),
+        same_prompt=sum(reply.same_prompt for reply in replies),
+        prepare_ms=given.prepare_ms,
+    )
+
+
+def _starts(engine: LlamaEngine, path: Path, rounds: int, progress: Progress) -> ColdStarts:
+    question = LabelQuestion(engine, EIGHT)
+    found, missing = cold_start.starters(path, question, (LLAMA, *_CLASSIFIERS))
+    tick = bar(progress, "cold starts", len(found) * (rounds + 1))
+    return cold_start.measure("a short text into 8 labels", found, missing, rounds, tick)
+
+
+def completed(run: ClassifyRun, before: ClassifyRun | None) -> ClassifyRun:
+    """The run, with the parts that it left out from one of the same model, code and machine."""
+    if before is None or _what(before) != _what(run):
+        return run
+    sets = {c.labels: c for c in (*before.comparisons, *run.comparisons)}
+    return run.model_copy(
+        update={
+            "comparisons": [sets[labels] for labels in sorted(sets)],
+            "starts": run.starts or before.starts,
+            "seconds": run.seconds + before.seconds,
+        }
+    )
+
+
+def _what(run: ClassifyRun) -> tuple[object, ...]:
+    s = run.setting
+    return s.model, s.commit, s.processor, s.threads, s.versions
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Two texts, one start of each; nothing is kept.")
+@click.option("--inputs", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True,
+              help="Cold starts of each contestant.")  # fmt: skip
+@click.option("--only", "parts", default=",".join(PARTS), show_default=True,
+              callback=parts_of(PARTS))  # fmt: skip
+@click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
+@click.option("--kind", default=None, help="Requantize it first, such as Q4_0.")
+def main(
+    *, quick: bool, inputs: int, rounds: int, parts: tuple[str, ...], model: str, kind: str | None
+) -> None:
+    """Measure classification and cold starts beside other libraries."""
+    console = Console(stderr=True)
+    plan = Plan(parts, 2, 1) if quick else Plan(parts, inputs, rounds)
+    try:
+        source = Store().resolve(model)
+        path = source if kind is None else requantized(source, kind, CACHE)
+        words = Path(model).name + ("" if kind is None else f", requantized to {kind}")
+        with bars(console) as progress:
+            run = measure(path, words, plan, progress)
+    except EdgeslmError as error:
+        cli.fail(error)
+    Console().print(Markdown(classify_report.section(run)))
+    if not run.sound:
+        console.print("an answer of edgeslm is no label: nothing is kept of this run")
+        sys.exit(UNSOUND)
+    if plan.inputs < ENOUGH:
+        console.print(f"not kept: that takes {ENOUGH} inputs")
+        return
+    write(RESULTS, completed(run, kept()).model_dump_json(indent=2) + "\n")
+    page.publish()
+    console.print(f"written: {RESULTS.name}, {page.PAGE.name}, {page.PLOT.name}")
+
+
+if __name__ == "__main__":
+    main()
