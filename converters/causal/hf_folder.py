@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import BaseModelError, require
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import read_small
 
 #: architectures whose training and export are tested
 ARCHITECTURES = (

@@ -13,8 +13,8 @@ from converters.errors import RecipeError
 from converters.recipe.data import Closed, Data
 from edgeslm.engines.onnx.features import MAX_FEATURES
 from edgeslm.formats.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
+from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
-from edgeslm.formats.small_file import read_small
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024

@@ -16,8 +16,7 @@ from edgeslm.cli.output import for_people, print_line, tell_error
 from edgeslm.cli.progress import bars
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
-from edgeslm.formats.files import Progress, silent
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import Progress, read_small, silent
 from edgeslm.results import Classification, Extraction, Tags
 
 if TYPE_CHECKING:

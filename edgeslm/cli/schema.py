@@ -11,7 +11,7 @@ import click
 
 from edgeslm.cli.output import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
-from edgeslm.formats.small_file import TooLargeError, read_all, read_small
+from edgeslm.formats.files import TooLargeError, read_all, read_small
 from edgeslm.schema.document import MAX_BYTES, distinct
 
 

@@ -1,14 +1,15 @@
-"""Moving bytes into a file aside: bounded, with room checked first, hashed, synced, renamed."""
+"""Files: read whole within a bound, hashed, and finished ones given their name in one step."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, BinaryIO, Literal
 
 from edgeslm.errors import PullError
 
@@ -26,6 +27,34 @@ SPARE_BYTES = 32 * 1024 * 1024
 
 def silent(_what: str, _done: int, _total: int | None) -> None:
     """The progress callback of a caller who wants none."""
+
+
+class TooLargeError(OSError):
+    """There are more bytes than there may be. Callers who tell no causes apart see an OSError."""
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """The bytes of a file that has at most ``limit`` of them.
+
+    Raises:
+        TooLargeError: it has more.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return read_all(file, limit)
+
+
+def read_all(stream: BinaryIO, limit: int) -> bytes:
+    """The bytes that are left of a stream, such as stdin, which are at most ``limit``.
+
+    Raises:
+        TooLargeError: there are more.
+        OSError: it cannot be read.
+    """
+    data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise TooLargeError(errno.EFBIG, f"larger than the {limit:,} bytes it may have")
+    return data
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -51,62 +80,6 @@ def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
     """The rest of an open file in pieces of bounded size."""
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
-
-
-def append(
-    target: Path,
-    chunks: Iterable[bytes],
-    *,
-    start: int,
-    limit: int,
-    total: int | None,
-    what: str,
-    progress: Progress,
-) -> None:
-    """Write chunks to ``target`` from byte ``start`` on (what lies behind it is cut off).
-
-    Raises:
-        PullError: more than ``limit`` bytes came; ``target`` is gone.
-    """
-    done = start
-    with target.open("r+b" if start else "wb") as file:
-        file.truncate(start)
-        file.seek(start)
-        progress(what, done, total)
-        for chunk in chunks:
-            done += len(chunk)
-            if done > limit:
-                break
-            file.write(chunk)
-            progress(what, done, total)
-        else:
-            return
-    target.unlink()
-    raise PullError(f"more bytes came than the {limit} that were expected; they were discarded")
-
-
-def copy_file(source: Path, target: Path, *, limit: int, progress: Progress) -> None:
-    """Copy a local file, from a stick for example.
-
-    Raises:
-        PullError: no such file, none that can be read, too large, or no room.
-    """
-    if not source.is_file():
-        raise PullError(f"{source}: no such file")
-    size = source.stat().st_size
-    if size > limit:
-        raise PullError(f"{source}: has {size} bytes, {limit} were expected")
-    require_room(target.parent, size)
-    with source.open("rb") as file:
-        append(
-            target,
-            chunks_of(file),
-            start=0,
-            limit=limit,
-            total=size,
-            what="copying",
-            progress=progress,
-        )
 
 
 def file_sha256(path: Path, progress: Progress = silent) -> str:

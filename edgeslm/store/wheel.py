@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeslm.errors import PullError
-from edgeslm.formats.files import SUFFIXES, Progress, append, chunks_of, require_room
+from edgeslm.formats.files import SUFFIXES, Progress, chunks_of, require_room
 from edgeslm.store.registry import PypiSource
+from edgeslm.store.transfer import append
 
 _POLL_SECONDS = 0.2
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgeslm.bench.report.schema import RawTest
 from edgeslm.engines.engine import Batch, Engine
 from edgeslm.errors import InputError
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import read_small
 
 #: a larger file is no result of llama-bench
 MAX_BYTES: Final = 16 * 1024 * 1024

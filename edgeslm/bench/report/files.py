@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from edgeslm.bench.report.schema import BENCH_FORMAT, BenchReport
 from edgeslm.errors import EdgeslmError, InputError
-from edgeslm.formats.files import publish
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import publish, read_small
 
 #: a hundred thousand requests take less
 MAX_BYTES: Final = 16 * 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from edgeslm.bench.workload import invented
 from edgeslm.errors import InputError
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import read_small
 from edgeslm.models.gguf import AnyModel
 from edgeslm.results import Classification, Extraction, Tags
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from edgeslm.engines.device.machine import cache_home
-from edgeslm.formats.files import publish
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import publish, read_small
 
 #: (rows, threads) -> the milliseconds that a batch of so many rows takes with so many threads
 Measure = Callable[[int, int], float]

@@ -18,9 +18,9 @@ import psutil
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.formats.card import Card, ClassifyTask, TagTask
 from edgeslm.formats.card_facts import CARD_KEY, MAX_CARD_BYTES
+from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.constants import MAGIC, STRING
 from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
-from edgeslm.formats.small_file import read_small
 from edgeslm.schema.schema import compile_schema
 
 _CHUNK = 4 * 1024 * 1024

@@ -13,8 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeslm.errors import CalibrationError, CancelledError, CardError, EdgeslmError, InputError
-from edgeslm.formats.files import publish
-from edgeslm.formats.small_file import read_small
+from edgeslm.formats.files import publish, read_small
 from edgeslm.models.cascade.call import Call
 from edgeslm.models.cascade.members import Member, MemberLike, as_fallback, as_members, close_all
 from edgeslm.models.cascade.risk import Bound, fit_thresholds

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from edgeslm.formats.small_file import TooLargeError, read_all, read_small
+from edgeslm.formats.files import TooLargeError, read_all, read_small
 
 
 def test_a_file_may_have_just_so_many_bytes(tmp_path):
