@@ -10,11 +10,8 @@ if TYPE_CHECKING:
     from edgeslm.formats.card import Card as Card
     from edgeslm.formats.card import PromptSpec as PromptSpec
     from edgeslm.models.cascade.cascade import Cascade as Cascade
-    from edgeslm.models.gguf import Model as Model
-    from edgeslm.models.gguf import load as load
-    from edgeslm.models.onnx import OnnxClassifier as OnnxClassifier
-    from edgeslm.models.onnx import OnnxModel as OnnxModel
-    from edgeslm.models.onnx import Tagger as Tagger
+    from edgeslm.models.load import load as load
+    from edgeslm.models.model import Model as Model
     from edgeslm.results import CascadeAnswer as CascadeAnswer
     from edgeslm.results import Classification as Classification
     from edgeslm.results import Extraction as Extraction
@@ -22,8 +19,9 @@ if TYPE_CHECKING:
     from edgeslm.results import Labels as Labels
     from edgeslm.results import Tags as Tags
     from edgeslm.results import Timing as Timing
-    from edgeslm.tasks.classification import Classifier as Classifier
+    from edgeslm.tasks.classifier import Classifier as Classifier
     from edgeslm.tasks.extraction.extractor import Extractor as Extractor
+    from edgeslm.tasks.onnx import Tagger as Tagger
 
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
@@ -31,20 +29,18 @@ _PUBLIC = {
     "Cascade": "edgeslm.models.cascade.cascade",
     "CascadeAnswer": "edgeslm.results",
     "Classification": "edgeslm.results",
-    "Classifier": "edgeslm.tasks.classification",
+    "Classifier": "edgeslm.tasks.classifier",
     "EdgeslmError": "edgeslm.errors",
     "Extraction": "edgeslm.results",
     "Extractor": "edgeslm.tasks.extraction.extractor",
     "Field": "edgeslm.results",
     "Labels": "edgeslm.results",
-    "Model": "edgeslm.models.gguf",
-    "OnnxClassifier": "edgeslm.models.onnx",
-    "OnnxModel": "edgeslm.models.onnx",
+    "Model": "edgeslm.models.model",
     "PromptSpec": "edgeslm.formats.card",
-    "Tagger": "edgeslm.models.onnx",
+    "Tagger": "edgeslm.tasks.onnx",
     "Tags": "edgeslm.results",
     "Timing": "edgeslm.results",
-    "load": "edgeslm.models.gguf",
+    "load": "edgeslm.models.load",
 }
 
 __all__ = [*_PUBLIC, "errors"]  # noqa: PLE0604  the keys are strings

@@ -11,7 +11,7 @@ import pytest
 import edgeslm
 from edgeslm.cli.main import main as edgeslm_main
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, LabelSpec
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.testing import ScriptedEngine
 from examples import demo
 
@@ -78,7 +78,7 @@ def shown(monkeypatch, capsys):
     """What the demo prints on 80 columns with a model that answers as one should."""
     cards = {"r": READER, "s": CARD, "m": None}
     monkeypatch.setattr(
-        edgeslm, "load", lambda name: Model(ScriptedEngine(script, sharpness=40.0), cards[name])
+        edgeslm, "load", lambda name: GgufModel(ScriptedEngine(script, sharpness=40.0), cards[name])
     )
     monkeypatch.setenv("COLUMNS", "80")
     assert demo.main(["--reader", "r", "--specialists", "s", "s", "s", "--model", "m"]) == 0

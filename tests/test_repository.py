@@ -30,8 +30,6 @@ PUBLIC = [
     "Field",
     "Labels",
     "Model",
-    "OnnxClassifier",
-    "OnnxModel",
     "PromptSpec",
     "Tagger",
     "Tags",

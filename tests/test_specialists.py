@@ -90,7 +90,7 @@ def test_held_out_rows_are_read_as_well_as_the_card_says(entry, pulled, tmp_path
     prepare(recipe, DATA, tmp_path, lambda *_: None)
     rows = read_rows(tmp_path / "gold.jsonl")[: SAMPLE[task_of(pulled.card)]]
     if isinstance(pulled, OnnxModel):
-        pulled.known = None  # these rows may be remembered by now; what was scored had learned
+        pulled._known = None  # these rows may be remembered by now; what was scored had learned
     said, _ = answer_rows([GoldRow(r.input, r.answer, r.id) for r in rows], answerer(pulled))
     found = score_answers(pulled.card, [r.answer for r in rows], said)
     # so few rows find a broken file, not a point of accuracy

@@ -119,7 +119,7 @@ class Subject(Question):
         self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
 
     def extract(self, text: str, *, exact: bool = False) -> Extraction[Any]:
-        return self.extractor(text, max_tokens=self.max_tokens, exact=exact)
+        return self.extractor(text, max_tokens=self.max_tokens, drafts=not exact)
 
     def own(self, text: str, max_tokens: int) -> Own:
         result = self.extractor(text, max_tokens=max_tokens)

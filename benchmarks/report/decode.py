@@ -135,7 +135,7 @@ def _drafts(found: list[Drafts]) -> str:
         [
             "#### Copy drafts: the same answers?",
             "",
-            f"{longest.inputs}, or the first n of them, each with drafts and with `exact=True`.",
+            f"{longest.inputs}, or the first n of them, each with drafts and with `drafts=False`.",
             "Where llama.cpp gives the same bits whatever the batch (“steady”), every answer has",
             "to be the same bytes.",
             "",

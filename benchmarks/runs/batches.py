@@ -27,7 +27,7 @@ from edgeslm.decoding.session import FIRST_FREE, WORK
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.store.store import Store
 
 WIDTHS = (1, 2, 4, 8, 16)
@@ -132,7 +132,7 @@ def _check(answers: Iterable[object]) -> None:
 
 def curves(recorder: Recorder, texts: list[str], widths: tuple[int, ...]) -> Iterator[Curve]:
     """Both tools at every width."""
-    with Model(recorder) as model:
+    with GgufModel(recorder) as model:
         extract, classify = model.extractor(Receipt), model.classifier(LABELS)
         tools: dict[str, tuple[Answers, list[str]]] = {
             "receipts, four fields": (

@@ -30,7 +30,8 @@ from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import Comparison, compare
 from edgeslm.formats.files import publish
 from edgeslm.models.cascade.cascade import Cascade
-from edgeslm.models.gguf import AnyModel, load
+from edgeslm.models.load import load
+from edgeslm.models.model import Model
 from edgeslm.results import CascadeAnswer, Classification
 from edgeslm.tasks.calibration import risk_coverage
 
@@ -317,13 +318,13 @@ def main(
         _write(results, found)
 
 
-def _opened(name: str, stack: ExitStack) -> AnyModel:
+def _opened(name: str, stack: ExitStack) -> Model:
     model = load(name)
     stack.callback(model.close)
     return model
 
 
-def _systems(cascade: Cascade, models: Sequence[AnyModel]) -> dict[str, Ask]:
+def _systems(cascade: Cascade, models: Sequence[Model]) -> dict[str, Ask]:
     """Each member by its name, and last the cascade."""
     each = zip(cascade.members, models, cascade.thresholds, strict=True)
     systems = {name: alone(name, model.classifier(), enough) for name, model, enough in each}

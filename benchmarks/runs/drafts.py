@@ -23,7 +23,7 @@ Pair = tuple[Extraction[Any], Extraction[Any]]
 def drafts(
     engine: LlamaEngine, kind: str, receipts: Sequence[Labelled], inputs: str, tick: Tick
 ) -> Drafts:
-    """Each receipt with drafts and with ``exact=True``, in turns. ``inputs`` in words."""
+    """Each receipt with drafts and with ``drafts=False``, in turns. ``inputs`` in words."""
     subject = receipt_subject(engine)
     pairs = _both(subject, [receipt.text for receipt in receipts], tick)
     truth = [receipt.truth for receipt in receipts]

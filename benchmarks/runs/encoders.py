@@ -34,7 +34,7 @@ from edgeslm.engines.onnx.tokens import EncoderTokens, stack
 from edgeslm.errors import EdgeslmError
 from edgeslm.evaluation.intervals import percentile
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.models.gguf import load
+from edgeslm.models.load import load
 from edgeslm.store.store import Store
 
 #: tokens of the texts, special ones included

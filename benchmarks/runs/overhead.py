@@ -15,7 +15,7 @@ from benchmarks.data.receipts import ROOT
 from benchmarks.data.schemas import Invoice, Receipt
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.store.store import Store
 from edgeslm.tasks.extraction.extractor import Extractor
 
@@ -80,7 +80,7 @@ def answer_all(extractor: Extractor[Any], texts: Sequence[str]) -> None:
 def main(name: str = "smollm2-135m") -> None:
     """Print the shares for the receipts and the invoice of the demo, then the profile."""
     engine = LlamaEngine(Path(Store().resolve(name)), threads=1)
-    model = Model(engine)
+    model = GgufModel(engine)
     texts = {
         kind: [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob(f"examples/{kind}*"))]
         for kind in ("receipt-", "invoice.txt")

@@ -328,7 +328,7 @@ def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction])
 def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
     from converters.causal.calibration import calibrate, calibrate_fields
     from converters.steps.predict import open_with_card
-    from edgeslm.models.gguf import Model
+    from edgeslm.models.model import Model
 
     progress("calibrating", 0, None)
     rows = work.rows("development")
@@ -336,7 +336,7 @@ def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration
         if isinstance(work.recipe.task, ClassifyTask):
             assert isinstance(model, Model)  # encoders have steps of their own
             # also labels that hardly matter: at a higher temperature they may
-            return calibrate(partial(model.classifier(), exact=True), rows)
+            return calibrate(partial(model.classifier(), all_labels=True), rows)
         return calibrate_fields(model.extractor(), rows)
 
 

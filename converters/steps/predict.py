@@ -12,10 +12,12 @@ from edgeslm.evaluation.gold import GoldRow, read_baseline
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import Progress, silent
-from edgeslm.models.gguf import AnyModel, Model, is_onnx
+from edgeslm.formats.info import format_of
+from edgeslm.models.gguf import GgufModel
+from edgeslm.models.model import Model
 
 
-def open_with_card(path: Path, card: Card) -> AnyModel:
+def open_with_card(path: Path, card: Card) -> Model:
     """The model of a .gguf or .onnx file, answering as it will when it carries this card.
 
     An .onnx file is given the card: it is not loaded without one.
@@ -23,7 +25,7 @@ def open_with_card(path: Path, card: Card) -> AnyModel:
     Raises:
         ModelFileError, ResourceError, MachineError: the file cannot be loaded.
     """
-    if is_onnx(path):
+    if format_of(path) == "onnx":
         from converters.onnx.export import write_card
         from edgeslm.models.onnx import open_onnx
 
@@ -31,7 +33,7 @@ def open_with_card(path: Path, card: Card) -> AnyModel:
         return open_onnx(path, gpu=False)
     from edgeslm.engines.llama.engine import LlamaEngine
 
-    return Model(LlamaEngine(path), card)
+    return GgufModel(LlamaEngine(path), card)
 
 
 def predict(

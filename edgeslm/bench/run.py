@@ -21,10 +21,9 @@ from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import Progress, silent
-from edgeslm.formats.gguf.info import read_gguf
-from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.models.gguf import AnyModel, Model, is_onnx
-from edgeslm.models.gguf import load as load_model
+from edgeslm.formats.info import read_info
+from edgeslm.models.load import load as load_model
+from edgeslm.models.model import Model
 
 #: answers of random weights end nowhere; so long are those that published figures speak of
 _SYNTHETIC_TOKENS: Final = 50
@@ -237,7 +236,7 @@ class _Run:
     # --- the engine alone -------------------------------------------------------
 
     def _measure_engine(self) -> None:
-        if is_onnx(self._target.path):
+        if read_info(self._target.path).kind != "language":
             return  # the tests are those of language models
         from edgeslm.engines.llama.engine import LlamaEngine
 
@@ -304,7 +303,7 @@ class _Run:
 
     # --- what the parts share ---------------------------------------------------
 
-    def _open(self, threads: int | None) -> AnyModel:
+    def _open(self, threads: int | None) -> Model:
         self._progress("loading", 0, 1)
         layers = self._options.gpu_layers
         return load_model(self._target.path, gpu_layers=layers, threads=threads)
@@ -323,12 +322,12 @@ class _Run:
 
 
 def _card_of(path: Path) -> Card | None:
-    return read_onnx(path).card if is_onnx(path) else read_gguf(path).card
+    return read_info(path).card
 
 
-def _variants(model: AnyModel, requests: int) -> Iterator[tuple[bool, AnyModel, int]]:
+def _variants(model: Model, requests: int) -> Iterator[tuple[bool, Model, int]]:
     """With the prefix cache and without it, and how many requests each gets."""
-    if not isinstance(model, Model):  # an encoder has no prompt
+    if model.kind != "language":  # others have no prompt
         yield False, model, requests
         return
     yield True, model, requests

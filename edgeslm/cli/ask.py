@@ -20,7 +20,7 @@ from edgeslm.formats.files import Progress, read_small, silent
 from edgeslm.results import Classification, Extraction, Tags
 
 if TYPE_CHECKING:
-    from edgeslm.models.gguf import AnyModel
+    from edgeslm.models.model import Model
 
 Result = Extraction[Any] | Classification | Tags
 Answer = Callable[[str], Result]
@@ -122,7 +122,7 @@ def extract(
     on stdout with value, complete, fields and timing; on a terminal, a table. One that
     cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     files = _inputs(files, "extract smollm2-135m receipt.txt --schema receipt.schema.json")
     schema = None if schema_file is None else read_schema(schema_file)
@@ -175,7 +175,7 @@ def classify(
     One that cannot be answered has an error in its place, and the exit code is 4 at the end.
     """
     from edgeslm.formats.card import TagTask
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
     names = None if labels is None else _label_names(labels)
@@ -213,7 +213,7 @@ def _label_names(labels: str) -> list[str]:
 
 
 def _answer_all(
-    model: AnyModel, answer: Answer, files: Sequence[str], jsonl: bool, as_json: bool
+    model: Model, answer: Answer, files: Sequence[str], jsonl: bool, as_json: bool
 ) -> int:
     """Answer every input and show it; the exit code."""
     inputs = read_lines(files) if jsonl else read_files(files)
@@ -242,7 +242,7 @@ def _answer_all(
 
 
 @contextmanager
-def answering_thread(model: AnyModel) -> Iterator[Callable[[Callable[[str], A], str], A]]:
+def answering_thread(model: Model) -> Iterator[Callable[[Callable[[str], A], str], A]]:
     """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back.
 
     What it gives calls a function there, with a text, and returns what that returns.

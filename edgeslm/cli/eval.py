@@ -48,7 +48,7 @@ def evaluate(
     from edgeslm.evaluation.evaluate import answerer, heads_of, task_of
     from edgeslm.evaluation.evaluate import evaluate as run
     from edgeslm.evaluation.gold import read_gold
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     with load(name) as model:
         rows = read_gold(gold, task_of(model.card), heads_of(model.card))

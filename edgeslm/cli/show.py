@@ -14,7 +14,8 @@ from edgeslm.cli.console import Console
 from edgeslm.cli.output import for_people, print_line, printable
 from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
 from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes, read_gguf
-from edgeslm.formats.onnx.info import ONNXInfo, read_onnx
+from edgeslm.formats.info import read_info
+from edgeslm.formats.onnx.info import ONNXInfo
 
 #: the context that the memory shown is for, unless the model's own is smaller
 _CONTEXT = 2048
@@ -33,16 +34,14 @@ def show(model: str, as_json: bool) -> None:
     Only the header is read. The memory of a .gguf is weights and key-value cache at
     2048 tokens; the engine's working buffers come on top.
     """
-    from edgeslm.models.gguf import is_onnx
     from edgeslm.store.store import Store
 
     path = Store().resolve(model)
-    if is_onnx(path):
-        onnx = read_onnx(path)
-        facts, rows = _onnx_facts(onnx), _onnx_rows(onnx)
+    info = read_info(path)
+    if isinstance(info, ONNXInfo):
+        facts, rows = _onnx_facts(info), _onnx_rows(info)
     else:
-        gguf = read_gguf(path)
-        facts, rows = _facts(gguf), _rows(gguf)
+        facts, rows = _facts(info), _rows(info)
     if for_people(as_json):
         _print_table(rows)
     else:

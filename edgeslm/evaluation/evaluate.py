@@ -27,8 +27,8 @@ from edgeslm.evaluation.selftest import said
 from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.models.gguf import AnyModel, load
-from edgeslm.models.onnx import OnnxModel
+from edgeslm.models.load import load
+from edgeslm.models.model import Model
 from edgeslm.results import Classification, Extraction, Tags
 
 #: endings of files that are models; any other is a file of answers
@@ -115,7 +115,7 @@ def heads_of(card: Card | None) -> tuple[Head, ...]:
 
 
 def evaluate(
-    model: AnyModel,
+    model: Model,
     gold: Gold,
     *,
     baseline: Path | None = None,
@@ -161,12 +161,11 @@ def evaluate(
     )
 
 
-def _known_by_heart(model: AnyModel, rows: Sequence[GoldRow]) -> int:
-    known = model.known if isinstance(model, OnnxModel) else None
-    return 0 if known is None else sum(known.knows(row.input) for row in rows)
+def _known_by_heart(model: Model, rows: Sequence[GoldRow]) -> int:
+    return sum(model.knows(row.input) for row in rows)
 
 
-def answerer(model: AnyModel) -> Answer:
+def answerer(model: Model) -> Answer:
     """The model's own classifier, tagger or extractor, as its card says."""
     match task_of(model.card):
         case "classify":

@@ -10,7 +10,9 @@ from typing import Any
 
 from edgeslm.errors import CardError, InputError, OutputError
 from edgeslm.formats.card import Card, ClassifyTask, Example, TagTask
-from edgeslm.models.gguf import AnyModel, is_onnx, load
+from edgeslm.formats.info import read_info
+from edgeslm.models.load import load
+from edgeslm.models.model import Model
 from edgeslm.results import Classification, Tags
 
 #: characters of a value that a message shows
@@ -66,7 +68,7 @@ class SelfTest:
         return f"expected {_shown(expected)}, answered {_shown(answered)}"
 
 
-def self_test(model: AnyModel) -> tuple[SelfTest, ...]:
+def self_test(model: Model) -> tuple[SelfTest, ...]:
     """Answer every example of the model's card; () where it has none.
 
     What concerns one example alone, such as a text too long, is a failed test.
@@ -110,17 +112,13 @@ def prove(path: Path) -> None:
 
 def _card_of(path: Path) -> Card | None:
     """The card of a file that can be read; an .onnx must also load."""
-    if is_onnx(path):
-        from edgeslm.models.onnx import open_onnx
-
-        with open_onnx(path) as model:
-            return model.card
-    from edgeslm.formats.gguf.info import read_gguf
-
-    return read_gguf(path).card
+    info = read_info(path)
+    if info.kind != "language":
+        load(path).close()
+    return info.card
 
 
-def _answerer(model: AnyModel) -> Callable[[str], Any]:
+def _answerer(model: Model) -> Callable[[str], Any]:
     import json
 
     assert model.card is not None

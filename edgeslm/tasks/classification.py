@@ -1,4 +1,4 @@
-"""Classifier: text in, a label and the probability of every label out."""
+"""Classification by a language model: the probability of each label behind a prompt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
+from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.label_scores import score_labels, tokenize_labels
 from edgeslm.decoding.label_search import LabelTrie, search_labels
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
@@ -21,17 +21,17 @@ from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.formats.text import Truncate, check_text
 from edgeslm.results import Classification, Timing
+from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
 from edgeslm.tasks.decision import Rule
 
 #: the likeliest label, with the model's own probabilities
 _LIKELIEST = Rule()
 
 
-class Classifier:
-    """Puts texts into a closed set of labels. Safe to call from many threads.
+class LanguageClassifier(Classifier):
+    """Scores labels as what a language model would write behind a prompt.
 
-    Make one with ``model.classifier(labels)``. ``rule`` is the card's: its temperature, and when
-    to say that a text is out of scope.
+    ``rule`` is the card's: its temperature, and when to say that a text is out of scope.
     """
 
     def __init__(
@@ -55,23 +55,9 @@ class Classifier:
         *,
         deadline_ms: float | None = None,
         truncate: Truncate = None,
-        exact: bool = False,
+        all_labels: bool = False,
     ) -> Classification:
-        """Classify one text.
-
-        Args:
-            deadline_ms: budget of the call, in milliseconds, time in the queue included.
-            truncate: ``"middle"`` drops the middle of a text that does not fit.
-            exact: follow every label to its end, however unlikely. Otherwise labels that have
-                together less than 0.0001 of the probability share an upper bound of theirs, so
-                that the probabilities of the others are right within that, and the likeliest
-                label is the same; many labels are then several times faster.
-
-        Raises:
-            InputError: empty or not text. InputTooLongError: it does not fit the context.
-            DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
-        """
-        job = _Job(self._task, text, truncate, exact)
+        job = ClassificationJob(self._task, text, truncate, all_labels)
         session = self._session
         with session.request(deadline_ms):
             session.make_room(job.prompt, job.tokens, job.reserve)
@@ -89,29 +75,12 @@ class Classifier:
         width: int = DEFAULT_WIDTH,
         deadline_ms: float | None = None,
         truncate: Truncate = None,
-        exact: bool = False,
+        all_labels: bool = False,
     ) -> Generator[Classification | EdgeslmError, None, None]:
-        """Classify many texts, several of them in one evaluation of the model.
-
-        Lazy: ``texts`` may be endless. A text that cannot be answered has its error in its
-        place. ``model.cancel()`` does so to those in progress; closing the iterator ends it.
-        Other calls take turns with it. Probabilities are those of a call but for rounding,
-        which depends on where in memory a text lies; see ``Extractor.map``.
-
-        Args:
-            width: texts in progress together. A set of many labels fills evaluations by itself.
-            deadline_ms: budget of one text while the iterator works, from when it was taken;
-                looked at between evaluations.
-            truncate, exact: as in a call.
-
-        Raises:
-            InputError: ``texts`` is one str, or ``width`` is less than 1.
-            EngineError: the model is closed.
-        """
         return answer_all(
             self._session,
             texts,
-            lambda text: _Job(self._task, text, truncate, exact),
+            lambda text: ClassificationJob(self._task, text, truncate, all_labels),
             width=width,
             deadline_ms=deadline_ms,
         )
@@ -128,15 +97,15 @@ class _Task:
     rule: Rule
 
 
-class _Job:
+class ClassificationJob:
     """One text to classify."""
 
-    def __init__(self, task: _Task, text: str, truncate: Truncate, exact: bool) -> None:
+    def __init__(self, task: _Task, text: str, truncate: Truncate, all_labels: bool) -> None:
         self._start = time.perf_counter()
         self._task = task
         self._text = check_text(text)
         self._truncate = truncate
-        self._exact = exact
+        self._all_labels = all_labels
         self.prompt = task.prompt
         read_only = task.trie.longest == 1  # labels of one token are read behind the prompt
         self.reserve = 0 if read_only else sum(map(len, task.trie.labels))
@@ -162,7 +131,7 @@ class _Job:
         self, engine: Engine, sequence: int, forks: Sequence[int]
     ) -> Steps[tuple[NDArray[np.float64], int]]:
         trie, length, row = self._task.trie, self._prefilled.length, self._prefilled.row
-        if self._exact:
+        if self._all_labels:
             return score_labels(
                 engine, trie.labels, sequence=sequence, length=length, row=row, forks=forks
             )

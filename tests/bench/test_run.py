@@ -30,7 +30,7 @@ def sorter(tmp_path_factory):
     """A model whose answer to its example is the one that its card expects, and its file."""
     folder = tmp_path_factory.mktemp("bench")
     path = write_tiny_gguf(folder / "sorter.gguf", card=card(LABELS[0]))
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     with load(path, threads=1) as model:
         said = model.classifier()("where is my money").label

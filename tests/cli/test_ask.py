@@ -18,7 +18,7 @@ from edgeslm.cli.main import main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.cli import LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
@@ -208,7 +208,7 @@ def test_a_deadline_is_an_error_in_its_place(sorter, run):
 
 def test_a_text_that_is_too_long_is_refused_or_loses_its_middle(work, run, monkeypatch):
     # a context of 32 grows to 512 at most
-    use(monkeypatch, lambda: Model(ScriptedEngine("refund", context_size=32)))
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine("refund", context_size=32)))
     stdin = jsonl("start " + "x" * 600 + " end", "short")
     arguments = ("classify", "m", "--jsonl", "--labels", "refund,other")
     code, lines, _ = run(*arguments, stdin=stdin)
@@ -232,7 +232,7 @@ def test_labels_come_from_a_file(sorter, run):
 
 
 def test_loading_options_reach_the_loader(sorter, work, run, monkeypatch):
-    module = importlib.import_module("edgeslm.models.gguf")
+    module = importlib.import_module("edgeslm.models.load")
     model, asked = module.load(), {}
     monkeypatch.setattr(module, "load", lambda name, **more: asked.update(more, name=name) or model)
     run("classify", "m", "--labels", LABELS, "--threads", "3", "--gpu-layers", "0", stdin=b"refund")

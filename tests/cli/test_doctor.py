@@ -14,7 +14,7 @@ from edgeslm.cli.main import cli
 from edgeslm.evaluation import doctor as library
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.pack import write_card
-from edgeslm.models.gguf import load
+from edgeslm.models.load import load
 from tests.evaluation.test_doctor import BUILD, HERE
 from tests.helpers.tiny_gguf import write_tiny_gguf
 

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from edgeslm.cli import eval as command
 from edgeslm.cli.main import cli
 from edgeslm.errors import CardError, InputError
-from edgeslm.models.gguf import Model, load
+from edgeslm.models.gguf import GgufModel
+from edgeslm.models.load import load
 from edgeslm.testing import ScriptedEngine
 from tests.evaluation.test_evaluate import (
     FIELDS,
@@ -66,7 +67,7 @@ def test_a_table_for_people(gold, tmp_path, monkeypatch):
 def test_a_table_of_fields(gold, tmp_path, monkeypatch):
     people(monkeypatch)
     answer = '{"shop":"[bold]","total":12}'
-    use(monkeypatch, lambda: Model(ScriptedEngine(answer, sharpness=40.0), card(FIELDS)))
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(answer, sharpness=40.0), card(FIELDS)))
     truth = {"shop": "[bold]", "total": 12}
     shown = run(lines(tmp_path / "g.jsonl", {"input": "x", "answer": truth})).stdout
     assert "whole record right 100.0%" in shown
@@ -105,7 +106,7 @@ def test_people_are_told_how_many_rows_are_known_by_heart(tmp_path, monkeypatch)
 def test_names_of_an_untrusted_card_steer_no_terminal(gold, tmp_path, monkeypatch):
     people(monkeypatch)
     task = {**LABELS, "labels": ["billing", "\x1b[31m[red]"]}
-    use(monkeypatch, lambda: Model(ScriptedEngine("billing"), card(task)))
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine("billing"), card(task)))
     bad = lines(tmp_path / "bad.jsonl", {"input": "x", "answer": "\x1b[31m[red]"})
     shown = run(bad).stdout
     assert "\x1b" not in shown
@@ -143,5 +144,5 @@ def test_a_bad_line_is_named_and_the_rest_scored(tmp_path, gold, capsys):
 def test_errors_are_typed(gold, tmp_path, monkeypatch):
     assert isinstance(run(tmp_path / "none.jsonl").exception, InputError)
     assert code_of(run(gold, "--min-score", "1.5")) == 2
-    use(monkeypatch, lambda: Model(ScriptedEngine("refund")))
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine("refund")))
     assert isinstance(run(gold).exception, CardError)

@@ -32,7 +32,7 @@ def answer(text, **_):
     return Classification("yes", 1.0, {"yes": 1.0}, Timing(0, 0, 0, 0, 0, 0, 0))
 
 model = types.SimpleNamespace(card=None, classifier=lambda _: answer, cancel=cancelled.set)
-load = importlib.import_module("edgeslm.models.gguf")
+load = importlib.import_module("edgeslm.models.load")
 load.load = lambda *_, **__: contextlib.nullcontext(model)
 main(["classify", "m", "--jsonl"])
 """

@@ -50,7 +50,7 @@ TEXTS = st.lists(
         optional={
             "max_tokens": st.integers(1, 40),
             "temperature": st.just(0.7),
-            "exact": st.booleans(),
+            "drafts": st.booleans(),
             "evidence": st.booleans(),
             "on_budget": st.just("raise"),
         },
@@ -82,7 +82,7 @@ def test_answers_share_evaluations():
     counts = []
     for width in (1, 8):
         model, engine = model_of()
-        assert len(list(model.extractor(SCHEMA).map(texts, width=width, exact=True))) == 8
+        assert len(list(model.extractor(SCHEMA).map(texts, width=width, drafts=False))) == 8
         counts.append(len(engine.evaluated))
     assert counts[1] < counts[0] / 4
     sequences = {s for batch in engine.evaluated for row in batch.sequences for s in row}
@@ -133,7 +133,7 @@ def test_a_slow_first_text_holds_only_so_many_behind_it():
 
     model, _ = model_of(script=words)
     extract = model.extractor(long)
-    answers = extract.map(texts(), width=3, max_tokens=700, exact=True, evidence=False)
+    answers = extract.map(texts(), width=3, max_tokens=700, drafts=False, evidence=False)
     first = next(answers)
     assert isinstance(first, Extraction)
     assert len(first.value) == 600

@@ -132,12 +132,12 @@ def test_a_deadline_is_each_text_s_own(monkeypatch):
     budget = 0.0
     for text in (texts[0], texts[2]):
         begun = now
-        extract(text, exact=True)
+        extract(text, drafts=False)
         budget = max(budget, (now - begun) * 1000 + 5)
     answers = []
-    for answer in extract.map(texts, width=1, deadline_ms=budget, exact=True, evidence=False):
+    for answer in extract.map(texts, width=1, deadline_ms=budget, drafts=False, evidence=False):
         answers.append(answer)
         now += 100  # the taker's own time does not count
     assert [answer.complete for answer in answers] == [True, False, True]
-    late = list(extract.map(texts, width=1, deadline_ms=budget, exact=True, on_budget="raise"))
+    late = list(extract.map(texts, width=1, deadline_ms=budget, drafts=False, on_budget="raise"))
     assert [type(answer) for answer in late] == [Extraction, OutputTruncatedError, Extraction]

@@ -15,7 +15,7 @@ from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.store.store import Store
 from tests.conftest import CACHE, REAL_NAME
 
@@ -116,13 +116,13 @@ def divergence(reference: Logits, logits: Logits) -> float:
 def test_logits_are_those_of_single_calls(recorder, length, budget):
     """Short prompts and their answers to the last bit, until the first answer ends."""
     texts = receipts(length)
-    extract = Model(recorder).extractor(RECEIPT)
+    extract = GgufModel(recorder).extractor(RECEIPT)
     recorder.start()
     for text in texts:
-        extract(text, max_tokens=budget, exact=True, evidence=False)
+        extract(text, max_tokens=budget, drafts=False, evidence=False)
     alone = recorder.rows
     recorder.start()
-    answers = list(extract.map(texts, width=3, max_tokens=budget, exact=True, evidence=False))
+    answers = list(extract.map(texts, width=3, max_tokens=budget, drafts=False, evidence=False))
     assert len(answers) == 4
     assert recorder.widest == 3
     common = [(alone[key], row) for key, row in recorder.rows.items() if key in alone]
@@ -147,7 +147,7 @@ def test_clear_answers_are_those_of_single_calls(recorder):
         "properties": {"total": {"type": "integer", "minimum": 0, "maximum": 999}},
         "required": ["total"],
     }
-    extract = Model(recorder).extractor(schema)
+    extract = GgufModel(recorder).extractor(schema)
     alone = [extract(text) for text in texts]
     found = list(extract.map(texts, width=4))
     clear = [i for i, answer in enumerate(alone) if answer.fields["$.total"].confidence > 0.75]
@@ -157,7 +157,7 @@ def test_clear_answers_are_those_of_single_calls(recorder):
 
 def test_probabilities_are_those_of_single_calls(recorder):
     texts = [*receipts(30)[:2], *receipts(200)[:2]]
-    classify = Model(recorder).classifier(["receipt", "invoice", "complaint"])
+    classify = GgufModel(recorder).classifier(["receipt", "invoice", "complaint"])
     alone = [classify(text) for text in texts]
     for reference, found in zip(alone, classify.map(texts, width=3), strict=True):
         assert found.probabilities == pytest.approx(reference.probabilities, abs=0.1)

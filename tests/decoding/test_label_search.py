@@ -168,13 +168,13 @@ def test_a_classifier_follows_all_labels_if_asked_to():
     with_all = Classifier(
         Session(engine), [LabelSpec(name=name) for name in names], PromptSpec(user="{{ text }}")
     )
-    quick, whole = with_all("text"), with_all("text", exact=True)
+    quick, whole = with_all("text"), with_all("text", all_labels=True)
     assert quick.label == whole.label
     assert quick.timing.decodes > 0
     assert quick.probabilities == pytest.approx(whole.probabilities, abs=UNDECIDED)
     assert quick.probabilities != whole.probabilities
     assert sum(quick.probabilities.values()) == pytest.approx(1)
     for text, by_map in zip(
-        ("text", "other"), with_all.map(["text", "other"], exact=True), strict=True
+        ("text", "other"), with_all.map(["text", "other"], all_labels=True), strict=True
     ):
-        assert by_map.probabilities == with_all(text, exact=True).probabilities
+        assert by_map.probabilities == with_all(text, all_labels=True).probabilities

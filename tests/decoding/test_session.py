@@ -19,7 +19,7 @@ from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import CancelledError, DeadlineError, EngineError
 from edgeslm.formats.card import Style
-from edgeslm.models.gguf import Model
+from edgeslm.models.model import Model
 from edgeslm.schema.schema import compile_schema
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.engines import prefill, same, tokens_of

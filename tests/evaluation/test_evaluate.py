@@ -14,7 +14,8 @@ from edgeslm.evaluation.evaluate import evaluate, task_of
 from edgeslm.evaluation.gold import read_gold
 from edgeslm.formats.card import Card, CategoryScore, Score
 from edgeslm.formats.card_facts import CARD_KEY
-from edgeslm.models.gguf import Model, load
+from edgeslm.models.gguf import GgufModel
+from edgeslm.models.load import load
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.tiny_onnx import write_mixed_onnx, write_tiny_onnx
 
@@ -50,7 +51,7 @@ def sorter(*scores):
     def script(prompt):
         return "refund" if "refund" in prompt.rpartition("user\n")[2] else "billing"
 
-    return Model(ScriptedEngine(script), card(LABELS, *scores))
+    return GgufModel(ScriptedEngine(script), card(LABELS, *scores))
 
 
 def linear_file(path, labels, words):
@@ -94,7 +95,7 @@ def test_values_through_a_model_and_a_row_that_fails(tmp_path):
     truth = {"shop": "nook", "total": 12}
     rows = [{"input": "Nook 12", "answer": truth}, {"input": "x" * 90_000, "answer": truth}]
     answer = '{"shop":"Nook","total":12}'
-    model = Model(ScriptedEngine(answer, sharpness=40.0), card(FIELDS))
+    model = GgufModel(ScriptedEngine(answer, sharpness=40.0), card(FIELDS))
     report = evaluate(model, read_gold(lines(tmp_path / "gold.jsonl", *rows), "extract"))
     assert report.scores.failed == 1
     assert "tokens" in report.first_failure
@@ -260,7 +261,7 @@ def test_a_linear_model_that_is_as_good_is_advised(gold, tmp_path):
 
 
 def test_a_model_of_another_task_is_no_baseline(gold, tmp_path, monkeypatch):
-    reader = Model(ScriptedEngine("{}"), card(FIELDS))
+    reader = GgufModel(ScriptedEngine("{}"), card(FIELDS))
     monkeypatch.setattr("edgeslm.evaluation.evaluate.load", lambda _path: reader)
     with pytest.raises(CardError, match=r"other\.gguf: its card has another kind of task"):
         evaluate(sorter(), gold, baseline=tmp_path / "other.gguf")

@@ -7,7 +7,7 @@ import pytest
 from edgeslm.errors import SchemaError
 from edgeslm.evaluation.selftest import SelfTest, self_test, self_test_of
 from edgeslm.formats.card import Card
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
@@ -26,14 +26,14 @@ def card(task, *examples) -> Card:
     return Card.from_dict(data, where="card")
 
 
-def reader(*examples, schema=SCHEMA, **engine) -> Model:
+def reader(*examples, schema=SCHEMA, **engine) -> GgufModel:
     task = {"kind": "extract", "json_schema": schema, "max_tokens": 64}
-    return Model(ScriptedEngine(ANSWER, sharpness=40.0, **engine), card(task, *examples))
+    return GgufModel(ScriptedEngine(ANSWER, sharpness=40.0, **engine), card(task, *examples))
 
 
-def sorter(*examples) -> Model:
+def sorter(*examples) -> GgufModel:
     task = {"kind": "classify", "labels": ["billing", {"name": "refund", "verbalizer": "back"}]}
-    return Model(ScriptedEngine("back"), card(task, *examples))
+    return GgufModel(ScriptedEngine("back"), card(task, *examples))
 
 
 def test_values_are_compared_and_not_their_spelling():
@@ -63,7 +63,7 @@ def test_what_concerns_every_example_is_raised():
 
 
 def test_without_card_or_examples_there_is_nothing_to_test():
-    with Model(ScriptedEngine(ANSWER)) as model:
+    with GgufModel(ScriptedEngine(ANSWER)) as model:
         assert self_test(model) == ()
     with reader() as model:
         assert self_test(model) == ()

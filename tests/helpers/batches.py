@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from edgeslm.errors import EdgeslmError
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Classification, Extraction
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import PIECES
@@ -30,9 +30,9 @@ def script(prompt: str) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def model_of(**options: Any) -> tuple[Model, ScriptedEngine]:
+def model_of(**options: Any) -> tuple[GgufModel, ScriptedEngine]:
     engine = ScriptedEngine(options.pop("script", script), pieces=PIECES, **options)
-    return Model(engine), engine
+    return GgufModel(engine), engine
 
 
 def plain(result: Extraction[Any] | Classification | EdgeslmError) -> object:
@@ -44,7 +44,7 @@ def plain(result: Extraction[Any] | Classification | EdgeslmError) -> object:
     return found
 
 
-def assert_free(model: Model) -> None:
+def assert_free(model: GgufModel) -> None:
     leases = model._session.leases
     with model._session.request(None):
         assert leases.cells == 0

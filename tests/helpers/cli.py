@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.testing import ScriptedEngine
 
 SCHEMA = {
@@ -23,7 +23,7 @@ LABELS = "billing,refund,shipping"
 
 def use(monkeypatch, make):
     """Let the command line load what ``make`` makes."""
-    module = importlib.import_module("edgeslm.models.gguf")
+    module = importlib.import_module("edgeslm.models.load")
     monkeypatch.setattr(module, "load", lambda *_, **__: make())
 
 
@@ -51,7 +51,7 @@ def work(tmp_path, monkeypatch):
 @pytest.fixture
 def reader(work, monkeypatch):
     """A model that reads ANSWER out of every text."""
-    use(monkeypatch, lambda: Model(ScriptedEngine(ANSWER, sharpness=40.0)))
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(ANSWER, sharpness=40.0)))
 
 
 @pytest.fixture
@@ -61,4 +61,4 @@ def sorter(work, monkeypatch):
     def script(prompt):
         return re.search("billing|refund|shipping", prompt.rpartition("user\n")[2])[0]
 
-    use(monkeypatch, lambda: Model(ScriptedEngine(script)))
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(script)))

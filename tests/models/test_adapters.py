@@ -20,7 +20,7 @@ from edgeslm.errors import CardError, EngineError, ModelFileError, ModelNotFound
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.adapter import Assembly, Mark, Quantization
-from edgeslm.models.gguf import Model
+from edgeslm.models.model import Model
 from tests.engines.llama.test_engine_threads import check as check_threads
 from tests.helpers.engines import feed, tokens_of
 from tests.helpers.tiny_adapter import write_tiny_adapter

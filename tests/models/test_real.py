@@ -220,7 +220,7 @@ def test_a_sentence_is_classified(model):
     result = sort("I forgot my password and cannot log in any more.")
     assert sum(result.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert result.label == "password"
-    whole = sort("I forgot my password and cannot log in any more.", exact=True)
+    whole = sort("I forgot my password and cannot log in any more.", all_labels=True)
     assert whole.label == result.label
     # what is followed has the same scores but for rounding, where a row lies elsewhere in memory
     assert result.probabilities == pytest.approx(whole.probabilities, abs=0.1)

@@ -23,7 +23,7 @@ from edgeslm.formats.files import require_room
 from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_adapter
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.gguf.pack import write_card
-from edgeslm.models.gguf import load
+from edgeslm.models.load import load
 from edgeslm.store import fetch
 from edgeslm.store.assemble import seal
 from edgeslm.store.install import install

@@ -7,12 +7,12 @@ import pytest
 from edgeslm import errors
 from edgeslm.decoding.session import FIRST_FREE
 from edgeslm.formats.card import Card
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.testing import ScriptedEngine
 
 
-def says(answer: str, **options) -> Model:
-    return Model(ScriptedEngine(answer, **options))
+def says(answer: str, **options) -> GgufModel:
+    return GgufModel(ScriptedEngine(answer, **options))
 
 
 def test_the_likeliest_label_and_all_probabilities():
@@ -35,7 +35,7 @@ def test_labels_that_prefix_others_are_told_apart():
 
 def test_descriptions_reach_the_prompt():
     prompts: list[str] = []
-    with Model(ScriptedEngine(lambda prompt: (prompts.append(prompt), "b")[1])) as model:
+    with GgufModel(ScriptedEngine(lambda prompt: (prompts.append(prompt), "b")[1])) as model:
         model.classifier({"a": "about apples", "b": "about bees {{ x }}"})("hum")
     assert "about apples" in prompts[-1]
     assert "hum" in prompts[-1]
@@ -65,7 +65,7 @@ def card(**more) -> Card:
 
 
 def test_verbalizers_are_what_the_model_says():
-    with Model(ScriptedEngine("lost"), card()) as model:
+    with GgufModel(ScriptedEngine("lost"), card()) as model:
         assert model.classifier()("x").label == "card_lost"
 
 
@@ -75,13 +75,13 @@ def test_labels_of_one_token_each_take_no_decode_and_one_sequence():
         result = sort("what is it")
         assert result.label == "b"
         assert result.timing.decodes == 0
-        assert sort("what is it", exact=True).probabilities == result.probabilities
+        assert sort("what is it", all_labels=True).probabilities == result.probabilities
         assert [r.label for r in sort.map(["one", "two", "three"])] == ["b", "b", "b"]
 
 
 def test_the_cards_temperature_calibrates():
-    plain = Model(ScriptedEngine("lost", sharpness=1.0), card()).classifier()("x")
-    flat = Model(
+    plain = GgufModel(ScriptedEngine("lost", sharpness=1.0), card()).classifier()("x")
+    flat = GgufModel(
         ScriptedEngine("lost", sharpness=1.0), card(calibration={"temperature": 50.0})
     ).classifier()("x")
     assert flat.label == plain.label

@@ -20,9 +20,9 @@ from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.evaluation import doctor
 from edgeslm.formats.files import file_sha256
-from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
-from edgeslm.formats.onnx.info import read_onnx
-from edgeslm.models.gguf import is_onnx
+from edgeslm.formats.gguf.info import GGUFInfo
+from edgeslm.formats.info import read_info
+from edgeslm.formats.onnx.info import ONNXInfo
 from edgeslm.store.store import Store
 
 #: in the metadata of a model whose weights are random
@@ -158,9 +158,9 @@ def model_facts(path: Path, *, name: str | None = None, synthetic: bool = False)
     Raises:
         ModelFileError, CardError: it cannot be read, or its card is malformed.
     """
-    if is_onnx(path):
-        return _onnx_facts(path, name)
-    info = read_gguf(path)
+    info = read_info(path)
+    if isinstance(info, ONNXInfo):
+        return _onnx_facts(info, name)
     card = info.card
     return ModelFacts(
         name=name or path.name,
@@ -178,12 +178,11 @@ def model_facts(path: Path, *, name: str | None = None, synthetic: bool = False)
     )
 
 
-def _onnx_facts(path: Path, name: str | None) -> ModelFacts:
+def _onnx_facts(info: ONNXInfo, name: str | None) -> ModelFacts:
     """What an encoder's file tells; it does not say how many weights it has."""
-    info = read_onnx(path)
     return ModelFacts(
-        name=name or path.name,
-        sha256=Store().sha256_of(path) or info.sha256,
+        name=name or info.path.name,
+        sha256=Store().sha256_of(info.path) or info.sha256,
         size=info.size,
         architecture=info.kind,
         file_type=f"ONNX opset {info.opset}",

@@ -106,7 +106,7 @@ def _free_gpu_memory() -> int | None:
 
 def _measure(question: dict[str, Any]) -> dict[str, Any]:
     """Load and answer once: this process's peak, and what the GPU has less of."""
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     before = _free_gpu_memory()
     workload = Workload(rows=(), source="", **question["task"])

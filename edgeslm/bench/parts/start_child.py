@@ -21,7 +21,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     The first answer evaluates the fixed prompt and the second does not, so what it took
     longer is the prompt's part. ``alive`` is the time of this process, by its own clock.
     """
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     if task["path"].endswith(".gguf"):
         importlib.import_module("edgeslm.engines.llama.engine")
@@ -59,7 +59,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
 
 def _load(task: dict[str, Any]) -> float:
     """Milliseconds of a load in a process that loaded before."""
-    from edgeslm.models.gguf import load
+    from edgeslm.models.load import load
 
     start = time.perf_counter()
     load(task["path"], threads=task["threads"]).close()

@@ -13,7 +13,7 @@ from edgeslm.bench.workload import invented
 from edgeslm.errors import InputError
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
 from edgeslm.formats.files import read_small
-from edgeslm.models.gguf import AnyModel
+from edgeslm.models.model import Model
 from edgeslm.results import Classification, Extraction, Tags
 
 #: a larger file of inputs is refused
@@ -54,7 +54,7 @@ class Workload:
     max_tokens: int | None = None
     cut: bool = False
 
-    def answerer(self, model: AnyModel) -> Answer:
+    def answerer(self, model: Model) -> Answer:
         """The function that a user of this model would call.
 
         Extractions are asked for without evidence, so that decoding is the last thing done

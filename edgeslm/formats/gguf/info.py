@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgeslm.errors import CardError, ModelFileError
 from edgeslm.formats.card import Card
@@ -35,6 +35,10 @@ class GGUFInfo:
     metadata: Mapping[str, Any]
     tensors: tuple[TensorInfo, ...]
     layout: Layout
+
+    @property
+    def kind(self) -> Literal["language"]:
+        return "language"
 
     @property
     def architecture(self) -> str:

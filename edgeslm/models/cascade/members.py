@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from edgeslm.errors import CalibrationError, DeadlineError, EdgeslmError
 from edgeslm.formats.card import Card
-from edgeslm.models.gguf import load
+from edgeslm.models.load import load
 from edgeslm.results import Classification
 
 #: what a member or a fallback is in the end: text in, answer out

@@ -80,7 +80,7 @@ class Extractor(Generic[T]):
         truncate: Truncate = None,
         temperature: float = 0.0,
         seed: int = 0,
-        exact: bool = False,
+        drafts: bool = True,
         evidence: bool = True,
         grounded: Grounded | None = None,
     ) -> Extraction[T]:
@@ -99,7 +99,7 @@ class Extractor(Generic[T]):
                 budget and MAX_RETRIES times at most; ``"raise"`` raises at once.
             truncate: ``"middle"`` drops the middle of a text that does not fit.
             temperature: 0 takes the likeliest token; above it, sampling seeded by ``seed``.
-            exact: decode without copy drafts. With Q4_0, Q4_1 and Q8_0 on a CPU the answer
+            drafts: False decodes without copy drafts. With Q4_0, Q4_1 and Q8_0 on a CPU the answer
                 is the same; elsewhere (K- and IQ-quants, GPUs) logits depend a little on
                 the shape of a batch, and a near tie may fall otherwise.
             evidence: False saves measuring what the model chose from; ``fields`` is empty.
@@ -123,12 +123,12 @@ class Extractor(Generic[T]):
             truncate=truncate,
             temperature=temperature,
             seed=seed,
-            exact=exact,
+            drafts=drafts,
             evidence=evidence,
             grounded=self._names(grounded),
             calibration=self._calibration_for(temperature, grounded),
         )
-        job, session, late = _Job(self._task, text, options), self._session, None
+        job, session, late = ExtractionJob(self._task, text, options), self._session, None
         try:
             with session.request(deadline_ms):
                 session.make_room(job.prompt, job.tokens, job.reserve)
@@ -153,7 +153,7 @@ class Extractor(Generic[T]):
         truncate: Truncate = None,
         temperature: float = 0.0,
         seed: int = 0,
-        exact: bool = False,
+        drafts: bool = True,
         evidence: bool = True,
         grounded: Grounded | None = None,
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
@@ -163,7 +163,7 @@ class Extractor(Generic[T]):
         place. ``model.cancel()`` does so to those in progress; closing the iterator ends it.
         Other calls take turns with it.
 
-        An answer is that of a call but for rounding, also with ``exact``: llama.cpp adds up
+        An answer is that of a call but for rounding, also without drafts: llama.cpp adds up
         attention in the order and the blocks in which a text's cells lie in memory, and other
         texts change both. Of 337 rows of 16 receipts (base model of 135M, Q4_0, width 8)
         logits moved by up to 1.3 (KL divergence .003 on average, .023 at most), and the best
@@ -190,7 +190,7 @@ class Extractor(Generic[T]):
             truncate=truncate,
             temperature=temperature,
             seed=seed,
-            exact=exact,
+            drafts=drafts,
             evidence=evidence,
             grounded=self._names(grounded),
             calibration=self._calibration_for(temperature, grounded),
@@ -198,7 +198,7 @@ class Extractor(Generic[T]):
         return answer_all(
             self._session,
             texts,
-            lambda text: _Job(self._task, text, options),
+            lambda text: ExtractionJob(self._task, text, options),
             width=width,
             deadline_ms=deadline_ms,
         )
@@ -238,13 +238,13 @@ class _Options:
     truncate: Truncate
     temperature: float
     seed: int
-    exact: bool
+    drafts: bool
     evidence: bool
     grounded: frozenset[str] | None
     calibration: Mapping[str, FieldCalibration]
 
 
-class _Job(Generic[T]):
+class ExtractionJob(Generic[T]):
     """One text to extract from."""
 
     def __init__(self, task: _Task[T], text: str, options: _Options) -> None:
@@ -288,7 +288,7 @@ class _Job(Generic[T]):
             max_tokens=options.budget,
             sampler=seeded_sampler(options.temperature, options.seed) if sampling else None,
             measure=options.evidence,
-            drafter=None if options.exact else session.drafter(tokens),
+            drafter=session.drafter(tokens) if options.drafts else None,
             cost=session.batch_cost,
             company=company,
         )

@@ -16,7 +16,7 @@ from edgeslm.bench.workload.workload import Row, Workload, choose
 from edgeslm.errors import CancelledError, InputError, InputTooLongError
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Timing
 from edgeslm.testing import ScriptedEngine
 from tests.helpers import tiny_onnx
@@ -201,7 +201,7 @@ def test_each_round_has_every_text_once_in_an_order_of_the_seed():
 
 
 def model():
-    return Model(ScriptedEngine('{"company":"Nook"}', sharpness=40.0), card(READ))
+    return GgufModel(ScriptedEngine('{"company":"Nook"}', sharpness=40.0), card(READ))
 
 
 def test_the_warm_up_is_not_kept_and_the_cache_is_what_it_says():

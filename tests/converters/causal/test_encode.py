@@ -15,7 +15,7 @@ from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, PromptSpec
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from tests.helpers.grammars import accepts
 from tests.helpers.recipes import BILL_SCHEMA, classify, extract
 
@@ -62,7 +62,7 @@ def test_a_classified_text_is_evaluated_as_it_was_trained(recording, tokenizer):
     task = ClassifyTask(labels=("refund", "not total", "address"))
     rows = [Row(label.name, TEXT, label.name) for label in task.labels]
     encoded = encode_rows(rows, task, PROMPT, tokenizer, max_tokens=500)
-    model = Model(recording, Card(name="x", licence="mit", task=task, prompt=PROMPT))
+    model = GgufModel(recording, Card(name="x", licence="mit", task=task, prompt=PROMPT))
     model.classifier()(TEXT)
     prompt = {row.tokens[: row.start] for row in encoded}
     assert len(prompt) == 1
@@ -79,7 +79,7 @@ def test_a_classified_text_is_evaluated_as_it_was_trained(recording, tokenizer):
 def test_an_extracted_text_is_evaluated_as_it_was_trained(recording, tokenizer):
     task = ExtractTask(json_schema=BILL_SCHEMA, max_tokens=200)
     (row,) = encode_rows([Row("1", TEXT, BILL)], task, PROMPT, tokenizer, max_tokens=500)
-    model = Model(recording, Card(name="x", licence="mit", task=task, prompt=PROMPT))
+    model = GgufModel(recording, Card(name="x", licence="mit", task=task, prompt=PROMPT))
     model.extractor()(TEXT)
     at = sorted((position, token) for _, position, token in recording.rows[: row.start])
     assert [token for _, token in at] == list(row.tokens[: row.start])

@@ -19,7 +19,7 @@ from edgeslm.errors import (
 )
 from edgeslm.formats.card import Card
 from edgeslm.models.cascade.cascade import Cascade
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 
@@ -213,7 +213,7 @@ def test_members_are_told_how_much_time_is_left():
 
 def test_loaded_models_are_members_by_their_cards_name():
     card = {"name": "tickets", "licence": "mit", "task": {"kind": "classify", "labels": ["a", "b"]}}
-    with Model(ScriptedEngine("a"), Card.from_dict(card, where="here")) as model:
+    with GgufModel(ScriptedEngine("a"), Card.from_dict(card, where="here")) as model:
         cascade = Cascade([model, Member("b", 0.99)])
         assert cascade.members == ("tickets 1", "Member")
         assert cascade("text").label == "a"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from edgeslm import errors
 from edgeslm.formats.card import Card
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.tasks.extraction.prompt import default_prompt
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import extractor_for
@@ -221,7 +221,7 @@ def test_callers_queue_and_a_deadline_counts_the_queue():
 
 
 def test_cancel_stops_the_running_call_only():
-    model = Model(ScriptedEngine('{"a":"' + "b" * 300 + '"}'))
+    model = GgufModel(ScriptedEngine('{"a":"' + "b" * 300 + '"}'))
     schema = {"properties": {"a": {"type": "string"}}, "required": ["a"]}
     read = model.extractor(schema)
     engine = model._session.engine
@@ -256,7 +256,7 @@ def test_cards_name_the_task():
         where="test",
     )
     prompts = []
-    with Model(
+    with GgufModel(
         ScriptedEngine(lambda prompt: (prompts.append(prompt), '{"a": 1}')[1]), card
     ) as model:
         assert model.card is card
@@ -267,7 +267,7 @@ def test_cards_name_the_task():
 
 
 def test_without_a_card_a_task_must_be_given():
-    with Model(ScriptedEngine()) as model:
+    with GgufModel(ScriptedEngine()) as model:
         assert model.card is None
         with pytest.raises(errors.CardError, match="schema"):
             model.extractor()

@@ -11,7 +11,7 @@ import edgeslm.cli.show
 from edgeslm.cli.main import main
 from edgeslm.errors import CardError
 from edgeslm.formats.card import MAX_STEPS, Card, FieldCalibration
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Field
 from edgeslm.tasks.calibration import fit_field
 from edgeslm.tasks.extraction.evidence import calibrated, field_of
@@ -136,7 +136,7 @@ def test_the_card_calibrates_its_own_schema_and_nothing_else():
     def answer(model_card, **call):
         extractor = call.pop("extractor", {})
         engine = ScriptedEngine('{"ok":true,"word":"ab"}', pieces=PIECES)
-        return Model(engine, model_card).extractor(**extractor)("ab", **call).fields
+        return GgufModel(engine, model_card).extractor(**extractor)("ab", **call).fields
 
     fields, raw = answer(card()), answer(card(calibration=None))
     assert raw["$.ok"].confidence > 0.9

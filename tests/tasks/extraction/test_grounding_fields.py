@@ -9,7 +9,7 @@ import pytest
 from edgeslm.decoding.grammar import lark_matcher
 from edgeslm.errors import CardError, SchemaError
 from edgeslm.formats.card import Card, Style
-from edgeslm.models.gguf import Model
+from edgeslm.models.gguf import GgufModel
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.extraction.grounding import ground, grounded_fields
 from edgeslm.testing import ScriptedEngine
@@ -123,11 +123,11 @@ def test_the_card_names_the_fields():
     task = {"kind": "extract", "json_schema": schema, "grounded": ["total"]}
     card = Card.from_dict({"name": "shop", "licence": "MIT", "task": task}, where="here")
     assert Card.from_json(card.to_json(), where="here") == card
-    answer = Model(ScriptedEngine(INVENTED), card).extractor()("Bakery 12.50").value
+    answer = GgufModel(ScriptedEngine(INVENTED), card).extractor()("Bakery 12.50").value
     assert answer["address"] == "1 Main Street"
     assert answer["total"] != 99.95
     other = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
-    assert Model(ScriptedEngine('{"x":9}'), card).extractor(other)("none").value == {"x": 9}
+    assert GgufModel(ScriptedEngine('{"x":9}'), card).extractor(other)("none").value == {"x": 9}
     task["grounded"] = ["sum"]
     with pytest.raises(CardError, match=r"task.*grounded names no property: 'sum'"):
         Card.from_dict({"name": "shop", "licence": "MIT", "task": task}, where="here")

@@ -1,0 +1,51 @@
+"""load: a name or a path -> a ready Model; the composition root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeslm.formats.info import format_of
+from edgeslm.models.model import Model
+from edgeslm.store.store import Store
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    max_context: int | None = None,
+    gpu_layers: int | None = None,
+    threads: int | None = None,
+) -> Model:
+    """Load a model by its name in models.toml (pulled before), or from a .gguf or .onnx file.
+
+    Never downloads, and opens no socket.
+
+    Args:
+        max_context: the most tokens that a call may take, of the text with its prompt and of
+            the answer where one is written; default, and the most, is what the model was made
+            for. Memory is taken as calls need it.
+        gpu_layers: None puts all layers on a GPU where the build has one; 0 keeps to the CPU.
+        threads: None chooses for this machine.
+
+    Raises:
+        ModelNotFoundError, ModelNotPulledError: nothing to load; the message has the command.
+        ModelFileError, CardError: the file cannot be read, or its card is not kept.
+        ResourceError: it does not fit into memory. MachineError: this processor cannot run it.
+        EdgeslmError: EDGESLM_PREFIX_CACHE_MB is no number of megabytes.
+    """
+    store = Store()
+    path = store.resolve(name_or_path)
+    # the two kinds share little, and importing what one needs takes the other a third of a second
+    if format_of(path) == "onnx":
+        from edgeslm.models.onnx import open_onnx
+
+        return open_onnx(path, threads=threads, gpu=gpu_layers != 0, max_context=max_context)
+    from edgeslm.models.gguf import open_gguf
+
+    return open_gguf(
+        path,
+        store.sha256_of(path),
+        max_context=max_context,
+        gpu_layers=gpu_layers,
+        threads=threads,
+    )

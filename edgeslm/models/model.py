@@ -1,0 +1,164 @@
+"""Model: a loaded model as people use it, whatever file it came from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+
+from edgeslm.errors import CardError, ModelFileError
+
+# Each kind of model needs little of what the others import: functions import what is theirs.
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from edgeslm.formats.card import Card, PromptSpec
+    from edgeslm.tasks.classifier import Classifier
+    from edgeslm.tasks.extraction.extractor import Extractor
+    from edgeslm.tasks.onnx import Tagger
+
+M = TypeVar("M", bound="BaseModel")
+#: what kinds of model there are: one that writes, one that reads, one that weighs words
+Kind = Literal["language", "encoder", "linear"]
+
+_A_KIND: Final = {
+    "language": "a language model",
+    "encoder": "an encoder specialist",
+    "linear": "a linear specialist",
+}
+
+
+class Model(ABC):
+    """A loaded model. Safe to share between threads. `edgeslm.load` gives one.
+
+    A language model answers one call after the other; calls of an encoder and of a linear model
+    run side by side. Use it in a ``with`` block, or call ``close``.
+    """
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """``"language"`` writes answers; ``"encoder"`` and ``"linear"`` choose labels."""
+
+    @property
+    @abstractmethod
+    def card(self) -> Card | None:
+        """What the model promises; None for a model without a task of its own."""
+
+    @overload
+    def extractor(self, schema: type[M], *, prompt: PromptSpec | None = None) -> Extractor[M]: ...
+    @overload
+    def extractor(
+        self, schema: dict[str, Any] | None = None, *, prompt: PromptSpec | None = None
+    ) -> Extractor[Any]: ...
+    def extractor(
+        self,
+        schema: type[BaseModel] | dict[str, Any] | None = None,
+        *,
+        prompt: PromptSpec | None = None,
+    ) -> Extractor[Any]:
+        """An Extractor for a pydantic class or a JSON Schema; default is the card's.
+
+        Raises:
+            SchemaError: the schema cannot be enforced in full.
+            CardError: no schema was given and the model has no card with one; or this kind of
+                model writes no values.
+        """
+        return self._extractor(schema, prompt)
+
+    def classifier(
+        self,
+        labels: Sequence[str] | Mapping[str, str] | None = None,
+        *,
+        prompt: PromptSpec | None = None,
+    ) -> Classifier:
+        """A Classifier for these labels, or labels with descriptions; default is the card's.
+
+        Raises:
+            LabelError: fewer than two labels, doubled or empty ones, or labels that the model
+                cannot know.
+            CardError: no labels were given and the model has no card with some; or the card is
+                for tagging, or takes no prompt.
+        """
+        return self._classifier(labels, prompt)
+
+    def tagger(self) -> Tagger:
+        """A Tagger for the label sets of the card.
+
+        Raises:
+            CardError: the card has no label sets to answer at once.
+        """
+        raise CardError(f"{self._name} has no tagger; use an encoder whose card is for tagging")
+
+    def adapter(self, path: str | Path) -> Model:
+        """A model that answers with a LoRA adapter, on the weights that this one has loaded.
+
+        It has the adapter's card. Calls of both, and of other adapters, may mix and come from
+        many threads; ``close`` frees the adapter alone. It is no second layer on another
+        adapter: each changes the base.
+
+        Args:
+            path: an adapter's .gguf file.
+
+        Raises:
+            ModelNotFoundError: no such file.
+            ModelFileError: no adapter, damaged, or made for another base; or this kind of model
+                takes none.
+            CardError: its card is malformed, or made for another chat template.
+            ResourceError: it does not fit into memory.
+            EngineError: this model is closed.
+        """
+        raise ModelFileError(f"{path}: an adapter is for a language model; this is {self._name}")
+
+    def knows(self, text: str) -> bool:
+        """Whether the file itself remembers the labels that this text had in training."""
+        return False
+
+    def without_prefix_cache(self) -> Model:
+        """A model on the same weights that evaluates its whole prompt for each text.
+
+        For measuring what the cache of fixed prompts saves; closing it closes this model too.
+        A model that has no prompt is its own.
+        """
+        return self
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stop the calls that run now, from another thread; they raise CancelledError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop what runs and free the memory, of adapters too. Later calls raise EngineError.
+
+        What ``adapter`` gave frees only the adapter, once the call under way is answered.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _name(self) -> str:
+        return _A_KIND[self.kind]
+
+    def _extractor(
+        self, schema: type[BaseModel] | dict[str, Any] | None, prompt: PromptSpec | None
+    ) -> Extractor[Any]:
+        raise CardError(
+            f"this is {self._name}: it classifies, it cannot extract; use a language model such "
+            "as smollm2-135m"
+        )
+
+    @abstractmethod
+    def _classifier(
+        self, labels: Sequence[str] | Mapping[str, str] | None, prompt: PromptSpec | None
+    ) -> Classifier: ...

@@ -1,0 +1,79 @@
+"""Classifier: what every classifier can do, whatever kind of model is behind it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable
+from typing import Final
+
+from edgeslm.errors import EdgeslmError
+from edgeslm.formats.text import Truncate
+from edgeslm.results import Classification
+
+#: texts that ``map`` answers together, if the caller does not say
+DEFAULT_WIDTH: Final = 8
+
+
+class Classifier(ABC):
+    """Puts texts into a closed set of labels. Safe to call from many threads.
+
+    Make one with ``model.classifier(labels)``. ``labels`` are their names.
+    """
+
+    labels: tuple[str, ...]
+
+    @abstractmethod
+    def __call__(
+        self,
+        text: str,
+        *,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+        all_labels: bool = False,
+    ) -> Classification:
+        """Classify one text.
+
+        Args:
+            deadline_ms: budget of the call, in milliseconds, time in the queue included. The
+                run of an encoder takes some milliseconds and is not cut short.
+            truncate: ``"middle"`` drops the middle of a text that does not fit.
+            all_labels: follow every label to its end, however unlikely. Otherwise a language
+                model lets labels that have together less than 0.0001 of the probability share
+                an upper bound of theirs, so that the probabilities of the others are right
+                within that, and the likeliest label is the same; many labels are then several
+                times faster. Other models always have the probability of every label.
+
+        Raises:
+            InputError: empty or not text. InputTooLongError: it does not fit the context.
+            DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
+            EngineError: the model is closed.
+        """
+
+    @abstractmethod
+    def map(
+        self,
+        texts: Iterable[str],
+        *,
+        width: int = DEFAULT_WIDTH,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+        all_labels: bool = False,
+    ) -> Generator[Classification | EdgeslmError, None, None]:
+        """Classify many texts in order, several of them in one run of the model.
+
+        Lazy: ``texts`` may be endless; a few times ``width`` of them are read ahead. A text that
+        cannot be answered has its error in its place. ``model.cancel()`` does so to those in
+        progress; closing the iterator ends it. A language model's other calls take turns with
+        it. Its probabilities are those of a call but for rounding, which depends on where in
+        memory a text lies (see ``Extractor.map``); an int8 encoder scales its numbers by all
+        texts of a run, and rounds more coarsely.
+
+        Args:
+            width: the most texts in one run; 1 gives each the bits of a call.
+            deadline_ms: budget of one text while the iterator works, from when it was taken.
+            truncate, all_labels: as in a call.
+
+        Raises:
+            InputError: ``texts`` is one str, or ``width`` is less than 1.
+            EngineError: the model is closed.
+        """

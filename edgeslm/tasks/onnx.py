@@ -1,0 +1,249 @@
+"""Answers by onnxruntime: classifiers and taggers of encoders and of linear models."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslm.engines.onnx.inputs import Reader
+from edgeslm.engines.onnx.session import OnnxSession
+from edgeslm.engines.onnx.tokens import stack
+from edgeslm.errors import DeadlineError, EdgeslmError, EngineError, InputError
+from edgeslm.formats.card_facts import LabelSet
+from edgeslm.formats.text import Truncate, check_text
+from edgeslm.results import Classification, Labels, Tags, Timing
+from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
+from edgeslm.tasks.decision import Decision, Rule, picked, sigmoid
+
+if TYPE_CHECKING:
+    from edgeslm.formats.onnx.known_inputs import KnownInputs
+
+R = TypeVar("R")
+
+#: so many times its width ``map`` reads ahead, to run texts of like length together
+_AHEAD: Final = 4
+
+
+class TextAnswerer(ABC, Generic[R]):
+    """Runs texts through an ONNX session; subclasses turn the logits into answers."""
+
+    def __init__(self, session: OnnxSession, read: Reader) -> None:
+        self._session = session
+        self._read = read
+
+    @abstractmethod
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> R:
+        """The answer to one text, from its logits [labels]."""
+
+    def _one(self, text: str, deadline_ms: float | None, truncate: Truncate) -> R:
+        job = EncoderJob(text, self._read, truncate, deadline_ms)
+        [answer] = self._run([job])
+        if isinstance(answer, EdgeslmError):
+            raise answer
+        return answer
+
+    def _many(
+        self, texts: Iterable[str], width: int, deadline_ms: float | None, truncate: Truncate
+    ) -> Generator[R | EdgeslmError, None, None]:
+        if isinstance(texts, str):
+            raise InputError(
+                "map takes many texts, such as a list of them; one is answered by a call"
+            )
+        if width < 1:
+            raise InputError(f"width must be at least 1: {width}")
+        return self._map(iter(texts), width, deadline_ms, truncate)
+
+    def _map(
+        self, texts: Iterator[str], width: int, deadline_ms: float | None, truncate: Truncate
+    ) -> Generator[R | EdgeslmError, None, None]:
+        while taken := list(islice(texts, width * _AHEAD)):
+            answers: dict[int, R | EdgeslmError] = {}
+            jobs: list[tuple[int, EncoderJob]] = []
+            for place, text in enumerate(taken):
+                try:
+                    jobs.append((place, EncoderJob(text, self._read, truncate, deadline_ms)))
+                except InputError as error:
+                    answers[place] = error
+            jobs.sort(key=lambda item: item[1].size)
+            for start in range(0, len(jobs), width):
+                together = jobs[start : start + width]
+                found = self._run_in_place([job for _, job in together])
+                answers |= zip((place for place, _ in together), found, strict=True)
+            yield from (answers[place] for place in range(len(taken)))
+
+    def _run_in_place(self, jobs: Sequence[EncoderJob]) -> Sequence[R | EdgeslmError]:
+        try:
+            return self._run(jobs)
+        except EngineError:
+            raise  # it concerns all texts that follow, too
+        except EdgeslmError as error:
+            return [error] * len(jobs)
+
+    def _run(self, jobs: Sequence[EncoderJob]) -> list[R | EdgeslmError]:
+        """One run of the model for all jobs; one that is late by then gets its error."""
+        late = DeadlineError("the deadline passed before there was an answer")
+        if all(job.late for job in jobs):
+            return [late] * len(jobs)
+        start = time.perf_counter()
+        logits = self._session.run(stack([job.row for job in jobs]))
+        ms = (time.perf_counter() - start) * 1000
+        return [
+            late if job.late else self._answer(job.text, own, job.timing(ms))
+            for job, own in zip(jobs, logits, strict=True)
+        ]
+
+
+class EncoderJob:
+    """One text on its way: its inputs, and its time."""
+
+    def __init__(
+        self, text: str, read: Reader, truncate: Truncate, deadline_ms: float | None
+    ) -> None:
+        self._start = time.perf_counter()
+        self._budget_ms = deadline_ms
+        self.text = check_text(text)
+        self.row = read(text, truncate)
+        #: tokens; features of a linear model
+        self.size = len(next(iter(self.row.values())))
+
+    @property
+    def late(self) -> bool:
+        return self._budget_ms is not None and self._spent_ms() > self._budget_ms
+
+    def timing(self, run_ms: float) -> Timing:
+        return Timing(
+            prefill_ms=run_ms,
+            decode_ms=0.0,
+            total_ms=self._spent_ms(),
+            prompt_tokens=self.size,
+            cached_tokens=0,
+            output_tokens=0,
+            decodes=1,
+        )
+
+    def _spent_ms(self) -> float:
+        return (time.perf_counter() - self._start) * 1000
+
+
+class EncoderClassifier(TextAnswerer[Classification], Classifier):
+    """Puts texts into the closed label set of a card."""
+
+    def __init__(
+        self,
+        session: OnnxSession,
+        read: Reader,
+        labels: tuple[str, ...],
+        rule: Rule,
+        known: KnownInputs | None,
+    ) -> None:
+        super().__init__(session, read)
+        self.labels = labels
+        self._rule = rule
+        self._known = known
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+        all_labels: bool = False,  # one run gives all of them
+    ) -> Classification:
+        return self._one(text, deadline_ms, truncate)
+
+    def map(
+        self,
+        texts: Iterable[str],
+        *,
+        width: int = DEFAULT_WIDTH,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+        all_labels: bool = False,
+    ) -> Generator[Classification | EdgeslmError, None, None]:
+        return self._many(texts, width, deadline_ms, truncate)
+
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Classification:
+        decision = self._rule(logits)
+        shares = self._known and self._known.posterior(text, decision.probabilities)
+        if shares is not None:  # it was in training, so it is in scope however odd it looks
+            decision = Decision(int(shares.argmax()), shares)
+        return _classified(self.labels, decision, timing)
+
+
+class Tagger(TextAnswerer[Tags]):
+    """Answers with several label sets from one pass. Safe to call from many threads."""
+
+    def __init__(
+        self, session: OnnxSession, read: Reader, heads: Sequence[LabelSet], temperature: float
+    ) -> None:
+        super().__init__(session, read)
+        self.heads = {head.name: head.labels for head in heads}
+        self._heads = tuple(heads)
+        self._temperature = temperature
+
+    def __call__(
+        self, text: str, *, deadline_ms: float | None = None, truncate: Truncate = None
+    ) -> Tags:
+        """Answer one text.
+
+        Args:
+            deadline_ms: budget of the call, in milliseconds; looked at before and after the
+                model's run, which takes some milliseconds and is not cut short.
+            truncate: ``"middle"`` drops the middle of a text that does not fit.
+
+        Raises:
+            InputError: empty or not text. InputTooLongError: more tokens than the model reads.
+            DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
+            EngineError: the model is closed.
+        """
+        return self._one(text, deadline_ms, truncate)
+
+    def map(
+        self,
+        texts: Iterable[str],
+        *,
+        width: int = DEFAULT_WIDTH,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+    ) -> Generator[Tags | EdgeslmError, None, None]:
+        """Answer many texts in order, those of like length in one run; as ``Classifier.map``."""
+        return self._many(texts, width, deadline_ms, truncate)
+
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Tags:
+        found: dict[str, Classification | Labels] = {}
+        start = 0
+        for head in self._heads:
+            labels = head.labels
+            own = logits[start : start + len(labels)]
+            start += len(labels)
+            if head.multi_label:
+                found[head.name] = _picked(labels, own, self._temperature, head.threshold)
+            else:
+                found[head.name] = _classified(labels, Rule(self._temperature)(own), timing)
+        return Tags(found, timing)
+
+
+def _classified(labels: Sequence[str], decision: Decision, timing: Timing) -> Classification:
+    shares = decision.probabilities.tolist()
+    return Classification(
+        label=labels[decision.label],
+        confidence=shares[decision.label],
+        probabilities=dict(zip(labels, shares, strict=True)),
+        timing=timing,
+    )
+
+
+def _picked(
+    labels: Sequence[str], logits: NDArray[np.float32], temperature: float, threshold: float
+) -> Labels:
+    shares = sigmoid(logits, temperature)
+    return Labels(
+        labels=tuple(labels[i] for i in picked(shares, threshold)),
+        probabilities=dict(zip(labels, shares.tolist(), strict=True)),
+    )
