@@ -16,7 +16,7 @@ from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Logits, drive
 from edgeslm.errors import LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
-from edgeslm.tasks.classification import Classifier
+from edgeslm.tasks.classification import LanguageClassifier
 from edgeslm.tasks.decision import softmax
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import PIECES, prefilled
@@ -165,7 +165,7 @@ def test_a_label_longer_than_a_batch_is_refused():
 def test_a_classifier_follows_all_labels_if_asked_to():
     engine = ScriptedEngine("qv", sharpness=40.0)
     names = [f"{a}{b}" for a in "pqr" for b in "uvy"]
-    with_all = Classifier(
+    with_all = LanguageClassifier(
         Session(engine), [LabelSpec(name=name) for name in names], PromptSpec(user="{{ text }}")
     )
     quick, whole = with_all("text"), with_all("text", all_labels=True)
