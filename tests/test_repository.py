@@ -51,7 +51,8 @@ ORDER = {
         engines
         formats
         schema
-        results errors
+        results children
+        errors
     """,
     "converters": """
         __init__ __main__

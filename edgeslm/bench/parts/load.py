@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from statistics import median
 from edgeslm.bench.machine import sensors
 from edgeslm.bench.report.schema import LoadPoint, SustainedPoint
 from edgeslm.bench.report.statistics import percentiles
+from edgeslm.children import launch_child
 from edgeslm.errors import MachineError
 
 #: answers the i-th request
@@ -21,14 +21,6 @@ Request = Callable[[int], object]
 
 #: fewer requests of a condition give no percentile; so many are made however long they take
 MIN_REQUESTS = 5
-#: Never ends by itself, but always with the process that started it: its input then ends too,
-#: even where that process was killed.
-_LOOP = """
-import os, sys, threading
-threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-sys.stdout.write("busy\\n"), sys.stdout.flush()
-while True: pass
-"""
 _WINDOWS = 60
 _SHORTEST_WINDOW_S = 1.0
 
@@ -51,15 +43,12 @@ def neighbours(n: int) -> Iterator[None]:
 
 @contextmanager
 def _neighbour() -> Iterator[None]:
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LOOP],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise MachineError(f"a busy neighbour could not be started: {error}") from error
+    child = launch_child(
+        "edgeslm.bench.parts.busy_child",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     with child:
         try:
             assert child.stdout is not None

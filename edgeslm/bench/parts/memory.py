@@ -6,8 +6,6 @@ The child reads one JSON object from its input and prints one: bytes, or what we
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import psutil
 
 from edgeslm.bench.report.schema import Footprint
 from edgeslm.bench.workload.workload import Workload
+from edgeslm.children import run_child
 from edgeslm.engines.device import machine
-from edgeslm.errors import EdgeslmError, EngineError
+from edgeslm.errors import EdgeslmError, EngineError, MachineError
 
 _TIMEOUT_S = 900.0
 
@@ -51,15 +50,10 @@ def footprint(
     }
     machine.prepare_openmp()
     try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", "edgeslm.bench.parts.memory"],
-            input=json.dumps(question).encode(),
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        child = run_child(
+            "edgeslm.bench.parts.memory", input=json.dumps(question).encode(), timeout=_TIMEOUT_S
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (MachineError, TimeoutError) as error:
         raise EngineError(f"{path}: no process could tell its memory: {error}") from error
     answer = _last_line(child.stdout)
     if child.returncode != 0 or answer is None:

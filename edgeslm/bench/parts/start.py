@@ -6,7 +6,6 @@ import ctypes
 import json
 import mmap
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +16,9 @@ from typing import Any, Final
 
 from edgeslm.bench.report.schema import Start
 from edgeslm.bench.workload.workload import Workload
+from edgeslm.children import run_child
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
-from edgeslm.errors import EngineError
+from edgeslm.errors import EngineError, MachineError
 from edgeslm.store.store import HOME_VARIABLE
 
 _TIMEOUT_S: Final = 900
@@ -112,23 +112,18 @@ def _is_saved(home: Path) -> bool:
 def _run(task: dict[str, Any], home: Path, *, saved: bool) -> _Child:
     """One child, in a home of its own so that what users have saved is neither used nor changed."""
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         HOME_VARIABLE: str(home),
         LIMIT_VARIABLE: _SAVED_MB if saved else "0",
     }
-    script = Path(__file__).with_name("start_child.py")
     begun = time.perf_counter()
     try:
-        child = subprocess.run(
-            [sys.executable, "-P", str(script)],
+        child = run_child(
+            "edgeslm.bench.parts.start_child",
             input=json.dumps(task).encode(),
-            capture_output=True,
-            check=False,
             timeout=_TIMEOUT_S,
             env=environment,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (MachineError, TimeoutError) as error:
         raise EngineError(f"{task['path']}: no process could be timed: {error}") from error
     ms = (time.perf_counter() - begun) * 1000
     try:

@@ -7,13 +7,13 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from edgeslm.children import run_child
 from edgeslm.engines.device import container as cgroup
 from edgeslm.engines.device import processor
 from edgeslm.errors import MachineError, ResourceError
@@ -258,33 +258,19 @@ def check_build() -> None:
         _log.debug("%s cannot be written, the build is tried again next time: %s", stamp, error)
 
 
-def probe_build(command: Sequence[str] | None = None) -> Build:
+def probe_build() -> Build:
     """Load the llama library in a child process, compute a little, and say what it is.
-
-    ``command`` replaces the child's command line.
 
     Raises:
         MachineError: the child was killed, failed, or took more than 120 seconds.
     """
-    import subprocess
-
-    probe = Path(__file__).parents[1] / "llama" / "probe.py"
     try:
-        child = subprocess.run(
-            command or [sys.executable, "-P", str(probe)],
-            capture_output=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=_PROBE_TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-    except subprocess.TimeoutExpired as error:
+        child = run_child("edgeslm.engines.llama.probe", timeout=_PROBE_TIMEOUT_S)
+    except TimeoutError as error:
         raise MachineError(
             f"llama-cpp-python did not load within {_PROBE_TIMEOUT_S} seconds; reinstall it: "
             + _REINSTALL
         ) from error
-    except OSError as error:
-        raise MachineError(f"a child of {sys.executable} could not be started: {error}") from error
     errors = child.stderr.decode("utf-8", "replace")
     if child.returncode != 0:
         raise MachineError(_explain_failure(child.returncode, errors))

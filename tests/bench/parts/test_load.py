@@ -81,13 +81,14 @@ def test_neighbours_end_when_their_parent_is_killed():
 
 
 def test_a_neighbour_that_cannot_start_is_one_clear_error(monkeypatch):
-    monkeypatch.setattr(load.sys, "executable", "/no/such/python")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(MachineError, match="could not be started"), load.neighbours(1):
         pass
 
 
 def test_a_neighbour_that_ends_at_once_is_one_clear_error(monkeypatch):
-    monkeypatch.setattr(load, "_LOOP", "raise SystemExit(1)")
+    ends = [sys.executable, "-c", "raise SystemExit(1)"]
+    monkeypatch.setattr("edgeslm.children.child_command", lambda *_: ends)
     with pytest.raises(MachineError, match="before it was busy"), load.neighbours(1):
         pass
 

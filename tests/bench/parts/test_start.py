@@ -105,8 +105,7 @@ def test_a_child_that_fails_gives_its_reason(tmp_path):
 
 
 def test_a_child_that_tells_nonsense_is_an_error(tmp_path, monkeypatch):
-    script = tmp_path / "start_child.py"
-    script.write_text(f"print({json.dumps('[]')})")
-    monkeypatch.setattr(start, "__file__", str(tmp_path / "start.py"))
+    nonsense = [sys.executable, "-c", f"print({json.dumps('[]')})"]
+    monkeypatch.setattr("edgeslm.children.child_command", lambda *_: nonsense)
     with pytest.raises(EngineError, match="ended with 0: it gave no message"):
         start._run({"path": "m"}, tmp_path, saved=False)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeslm import children
 from edgeslm.engines.device import container, machine, processor
 from edgeslm.errors import MachineError, ResourceError
 
@@ -19,8 +20,15 @@ GOOD_CHILD = (
 )
 
 
-def child(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+@pytest.fixture
+def probe(monkeypatch):
+    """Probes the build with a child process that runs some code in place of the probe."""
+
+    def run(*code, python=sys.executable):
+        monkeypatch.setattr(children, "child_command", lambda *_: [python, "-c", *code])
+        return machine.probe_build()
+
+    return run
 
 
 @pytest.fixture
@@ -136,8 +144,8 @@ def test_the_installed_library_runs_here():
     assert build.devices or not build.gpu_offload
 
 
-def test_what_the_child_says_is_read_from_its_last_line():
-    assert machine.probe_build(child(GOOD_CHILD)).version == "1"
+def test_what_the_child_says_is_read_from_its_last_line(probe):
+    assert probe(GOOD_CHILD).version == "1"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals on Windows")
@@ -145,51 +153,51 @@ def test_what_the_child_says_is_read_from_its_last_line():
     ("number", "says"),
     [(signal.SIGILL, "built for a newer processor"), (signal.SIGSEGV, "SIGSEGV")],
 )
-def test_a_killed_child_is_explained(number, says):
+def test_a_killed_child_is_explained(probe, number, says):
     code = f"import os, signal; os.kill(os.getpid(), signal.Signals({int(number)}))"
     with pytest.raises(MachineError, match=says):
-        machine.probe_build(child(code))
+        probe(code)
 
 
-def test_an_old_processor_is_told_what_it_has_and_what_to_install(monkeypatch):
+def test_an_old_processor_is_told_what_it_has_and_what_to_install(probe, monkeypatch):
     monkeypatch.setattr(processor, "instruction_sets", lambda: ("sse3", "avx"))
     monkeypatch.setattr(processor, "model_name", lambda: "Old 1000")
     windows = "raise OSError('[WinError -1073741795] Windows Error 0xc000001d')"
     with pytest.raises(MachineError) as caught:
-        machine.probe_build(child(windows))
+        probe(windows)
     for part in ("Old 1000", "sse3, avx", "whl/cpu", "--no-cache-dir"):
         assert part in str(caught.value)
 
 
 def test_the_exit_status_of_windows_for_an_illegal_instruction(monkeypatch):
     done = subprocess.CompletedProcess([], 0xC000001D, b"", b"")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(machine, "run_child", lambda *_, **__: done)
     with pytest.raises(MachineError, match="newer processor"):
         machine.probe_build()
 
 
-def test_a_missing_system_library_is_named():
+def test_a_missing_system_library_is_named(probe):
     code = "raise RuntimeError('libgomp.so.1: cannot open shared object file')"
     with pytest.raises(MachineError, match=r"libgomp\.so\.1: cannot open") as caught:
-        machine.probe_build(child(code))
+        probe(code)
     assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.parametrize("code", ["pass", "print('{}')", "print('[1]')", "print('not json')"])
-def test_a_child_that_says_something_else(code):
+def test_a_child_that_says_something_else(probe, code):
     with pytest.raises(MachineError, match="does not tell what it is"):
-        machine.probe_build(child(code))
+        probe(code)
 
 
-def test_a_child_that_hangs(monkeypatch):
+def test_a_child_that_hangs(probe, monkeypatch):
     monkeypatch.setattr(machine, "_PROBE_TIMEOUT_S", 0.2)
     with pytest.raises(MachineError, match="did not load within"):
-        machine.probe_build(child("import time; time.sleep(60)"))
+        probe("import time; time.sleep(60)")
 
 
-def test_an_interpreter_that_is_not_there():
+def test_an_interpreter_that_is_not_there(probe):
     with pytest.raises(MachineError, match="could not be started"):
-        machine.probe_build(["/nowhere/python"])
+        probe("pass", python="/nowhere/python")
 
 
 def test_no_library_installed(monkeypatch):

@@ -1,0 +1,147 @@
+"""Child processes: the one way in which edgeslm starts another Python, in a frozen app too.
+
+An app that is frozen into one executable (PyInstaller, Nuitka, cx_Freeze) has no `python`:
+`sys.executable` is the app itself. Its main program calls `edgeslm.children.freeze_support()` in
+its first line, as with `multiprocessing`; a child is then the app once more, which that call turns
+into the module that is wanted. Without it no child is started, since that would open the app again.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from edgeslm.errors import MachineError
+
+# subprocess takes longer to import than all of this, and a cold start needs none of it
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess, Popen
+
+#: the first argument of a frozen app that is to be a child; the module follows
+FLAG = "--edgeslm-child"
+#: what a frozen app may be turned into
+MODULES = frozenset(
+    {
+        "edgeslm.bench.parts.busy_child",
+        "edgeslm.bench.parts.memory",
+        "edgeslm.bench.parts.start_child",
+        "edgeslm.engines.llama.probe",
+    }
+)
+#: packages of ours: a child finds them, and what they need, where this process does
+_OURS = ("edgeslm", "converters")
+#: holds an entry once the main program has called `freeze_support`
+_dispatches: set[int] = set()
+
+
+def freeze_support() -> None:
+    """In a frozen app, become the child that edgeslm started; else return at once.
+
+    To be called first in the main program of an app that is frozen into one executable.
+    """
+    _dispatches.add(os.getpid())
+    if not _is_frozen() or sys.argv[1:2] != [FLAG]:
+        return
+    module = sys.argv[2] if len(sys.argv) > 2 else ""
+    if module not in MODULES:
+        sys.exit(f"{FLAG} takes the name of a module that edgeslm starts, not {module!r}")
+    sys.argv[1:3] = []
+    runpy.run_module(module, run_name="__main__")
+    sys.exit(0)
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module in another process.
+
+    A module of edgeslm is run as a file, so that nothing of edgeslm is imported before its own
+    first line. -P keeps files of the working folder from standing in for modules.
+
+    Raises:
+        MachineError: this is a frozen app that does not call `freeze_support`, or not the module
+            of a child that it can become.
+    """
+    if _is_frozen():
+        if module not in MODULES:
+            raise MachineError(f"an app in one file cannot run {module}; use an installed edgeslm")
+        if not _dispatches:
+            raise MachineError(
+                "this app cannot start a child process: its main program must call "
+                "edgeslm.children.freeze_support() in its first line"
+            )
+        return [sys.executable, FLAG, module, *arguments]
+    if module in MODULES:
+        file = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        return [sys.executable, "-P", str(file), *arguments]
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def launch_child(
+    module: str,
+    *arguments: str,
+    stdin: int | IO[Any] | None = None,
+    stdout: int | IO[Any] | None = None,
+    stderr: int | IO[Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Popen[bytes]:
+    """Start a module in another process. Streams are those of ``subprocess.Popen``.
+
+    Args:
+        env: environment variables beside those of this process.
+
+    Raises:
+        MachineError: no process can be started.
+    """
+    import subprocess
+
+    command = child_command(module, *arguments)
+    path = {}
+    if module.partition(".")[0] in _OURS:
+        path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, **path, **(env or {})},
+        )
+    except OSError as error:
+        raise MachineError(f"a child of {sys.executable} could not be started: {error}") from error
+
+
+def run_child(
+    module: str,
+    *arguments: str,
+    input: bytes = b"",
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+) -> CompletedProcess[bytes]:
+    """Run a module in another process until it ends, and give its exit code and what it said.
+
+    Args:
+        timeout: seconds.
+
+    Raises:
+        MachineError: no process can be started.
+        TimeoutError: it was killed, since it took longer.
+    """
+    import subprocess
+
+    pipe = subprocess.PIPE
+    with launch_child(module, *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as child:
+        try:
+            output, errors = child.communicate(input, timeout)
+        except BaseException as error:
+            child.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"{module} took more than {timeout:g} seconds") from error
+            raise
+    return subprocess.CompletedProcess(child.args, child.returncode, output, errors)
+
+
+def _is_frozen() -> bool:
+    return bool(getattr(sys, "frozen", False))
