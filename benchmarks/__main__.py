@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from benchmarks.runs import batches, classify, contention, decode
-from benchmarks.runs import extract as run
+from benchmarks.runs import batches, classify, contention, decode, extract
 from benchmarks.runs.console import parts_of
 
-PARTS = ("run", "decode", "classify", "batches", "contention")
+PARTS = ("extract", "decode", "classify", "batches", "contention")
 
 
 @click.command()
@@ -21,13 +20,15 @@ PARTS = ("run", "decode", "classify", "batches", "contention")
     callback=parts_of(PARTS),
     help="Each has options of its own: python -m benchmarks.runs.decode --help.",
 )
-@click.option("--model", default=run.MODEL, show_default=True, help="A pulled model, or a .gguf.")
+@click.option(
+    "--model", default=extract.MODEL, show_default=True, help="A pulled model, or a .gguf."
+)
 @click.option("--note", default="No change noted.", help="What this run is to show, for LOG.md.")
 def main(*, quick: bool, parts: tuple[str, ...], model: str, note: str) -> None:
     """Measure edgeslm beside its peers; installs each in an environment of its own first."""
     shared = ["--model", model, *(["--quick"] if quick else [])]
-    if "run" in parts:
-        _run(run.main, *shared, "--note", note)
+    if "extract" in parts:
+        _run(extract.main, *shared, "--note", note)
     if "decode" in parts:
         _run(decode.main, *shared)
     if "classify" in parts:

@@ -36,7 +36,7 @@ class LineItem(BaseModel):
 
 
 class Invoice(BaseModel):
-    """An invoice with six positions, no more and no less, so that all contestants write as much."""
+    """An invoice with six positions, no more and no less, so that all answers are as long."""
 
     number: Number
     date: dt.date

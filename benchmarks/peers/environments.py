@@ -28,8 +28,8 @@ class PeerError(EdgeslmError):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """One contestant: what it is installed from, and what its process is told.
+class PeerSpec:
+    """A peer: what it is installed from, and what its process is told.
 
     ``environment`` is a folder's name; where it is empty, edgeslm's own has all that is needed.
     ``module`` and ``kind`` name the class in worker.py and its variant. ``same_llama`` peers
@@ -63,21 +63,23 @@ _TORCH = (
     *_OUTLINES_ALONE,
 )
 #: edgeslm's own environment has it
-LLAMA = Peer(TUNED, "", (), True, "llama")
+LLAMA = PeerSpec(TUNED, "", (), True, "llama")
 PEERS = (
-    Peer("outlines", "outlines", _OUTLINES, True, "outlines", "outlines_core"),
-    Peer("outlines on llguidance", "outlines", _OUTLINES, True, "outlines", "llguidance"),
-    Peer("guidance", "guidance", ("guidance==0.3.1",), True, "guidance"),
-    Peer("llama-server, json_schema", "xllamacpp", _SERVER, False, "server", "json_schema", False),
-    Peer("llama-server, no spaces", "xllamacpp", _SERVER, False, "server", "grammar"),
-    Peer("transformers", "transformers", _TORCH, False, "transformers"),
-    Peer(
+    PeerSpec("outlines", "outlines", _OUTLINES, True, "outlines", "outlines_core"),
+    PeerSpec("outlines on llguidance", "outlines", _OUTLINES, True, "outlines", "llguidance"),
+    PeerSpec("guidance", "guidance", ("guidance==0.3.1",), True, "guidance"),
+    PeerSpec(
+        "llama-server, json_schema", "xllamacpp", _SERVER, False, "server", "json_schema", False
+    ),
+    PeerSpec("llama-server, no spaces", "xllamacpp", _SERVER, False, "server", "grammar"),
+    PeerSpec("transformers", "transformers", _TORCH, False, "transformers"),
+    PeerSpec(
         "outlines on transformers", "transformers", _TORCH, False, "transformers", "outlines_core"
     ),
 )
 
 
-def ensure(peer: Peer, folder: Path = ENVIRONMENTS) -> Path:
+def ensure(peer: PeerSpec, folder: Path = ENVIRONMENTS) -> Path:
     """The Python of a peer's environment, which is made unless it is there.
 
     Raises:
@@ -114,7 +116,7 @@ def share_build(own: Sequence[Path], home: Path) -> None:
                 shutil.copy2(file, theirs)
 
 
-def _run(command: list[str], peer: Peer) -> None:
+def _run(command: list[str], peer: PeerSpec) -> None:
     try:
         done = subprocess.run(
             command,

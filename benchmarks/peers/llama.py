@@ -31,7 +31,7 @@ class Answer:
     decodes: int
 
 
-class Peer:
+class Llama:
     """One loaded Llama.
 
     Args:

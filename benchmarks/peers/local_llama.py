@@ -123,7 +123,7 @@ def output_type(wanted: dict[str, Any], backend: str) -> Any:
 
 
 def _llama_cpp() -> Any:
-    """The library, with the kernels that edgeslm lets it use, so that both sides compute alike."""
+    """The library, with the kernels that edgeslm lets it use, so that both compute alike."""
     library = import_module("llama_cpp")
     library.llama_backend_init()
     leave_out_amx(import_module("llama_cpp._ggml").libggml)

@@ -43,7 +43,7 @@ class Own:
 
 
 class Question(ABC):
-    """A prompt on a loaded model, and the form of its answers: all that a contestant needs.
+    """A prompt on a loaded model, and the form of its answers: all that a peer needs.
 
     ``form`` is that form as JSON: a schema, or labels.
     """
@@ -70,7 +70,7 @@ class Question(ABC):
 
     @property
     def wanted(self) -> dict[str, Any]:
-        """What a peer's process is told, see worker.Contestant.prepare."""
+        """What a peer's process is told, see worker.PeerResult.prepare."""
         return {**self.form, "grammar": self.grammar, "prefix": self.prefix}
 
     @property
@@ -96,7 +96,7 @@ class Question(ABC):
         return b"".join(pieces).decode()
 
 
-class Subject(Question):
+class SchemaQuestion(Question):
     """One schema on one loaded model.
 
     Args:
@@ -176,29 +176,29 @@ def closed(schema: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Texts, each with the subject that answers it. ``inputs`` says in words which they are."""
+    """Texts, each with the question that answers it. ``inputs`` says in words which they are."""
 
     name: str
     inputs: str
-    pairs: Sequence[tuple[Subject, str]]
+    pairs: Sequence[tuple[SchemaQuestion, str]]
 
 
-def receipt_subject(engine: LlamaEngine) -> Subject:
+def receipt_question(engine: LlamaEngine) -> SchemaQuestion:
     """Receipts as the model's card has them, or as the base model is asked for them.
 
     A card's grounding is left out: no peer has it.
     """
     card = engine.info.card
     if card is not None and isinstance(card.task, ExtractTask):
-        return Subject(engine, card.task.json_schema, card.task.max_tokens, card.prompt)
-    return Subject(engine, compile_schema(Receipt).source, RECEIPT_TOKENS)
+        return SchemaQuestion(engine, card.task.json_schema, card.task.max_tokens, card.prompt)
+    return SchemaQuestion(engine, compile_schema(Receipt).source, RECEIPT_TOKENS)
 
 
 def receipts(engine: LlamaEngine, count: int) -> Task:
     """Real receipts where there are some, else those of the examples: long in, short out."""
     texts, inputs = receipt_texts(count)
-    subject = receipt_subject(engine)
-    return Task(RECEIPTS, inputs, [(subject, text) for text in texts])
+    question = receipt_question(engine)
+    return Task(RECEIPTS, inputs, [(question, text) for text in texts])
 
 
 def receipt_texts(count: int) -> tuple[list[str], str]:
@@ -213,14 +213,16 @@ def receipt_texts(count: int) -> tuple[list[str], str]:
 
 def invoices(engine: LlamaEngine, count: int) -> Task:
     """Made-up invoices, whose answers are long."""
-    subjects = {n: Subject(engine, invoice_schema(n), INVOICE_TOKENS) for n in ITEMS[:count]}
+    questions = {
+        n: SchemaQuestion(engine, invoice_schema(n), INVOICE_TOKENS) for n in ITEMS[:count]
+    }
     sizes = invoice_sizes(count)
-    pairs = [(subjects[n], make_invoice(i, n).text) for i, n in enumerate(sizes)]
+    pairs = [(questions[n], make_invoice(i, n).text) for i, n in enumerate(sizes)]
     return Task(INVOICES, invoices_in_words(count), pairs)
 
 
 def invoice_sizes(count: int) -> list[int]:
-    """Line items of the made invoices, one size after the other, so that each contestant
+    """Line items of the made invoices, one size after the other, so that each peer
     compiles each schema once."""
     return sorted(ITEMS[i % len(ITEMS)] for i in range(count))
 
@@ -259,6 +261,8 @@ def nothing_copied(engine: LlamaEngine, count: int) -> list[Task]:
     tasks = []
     for name, properties in asked.items():
         schema = {"type": "object", "properties": properties, "required": list(properties)}
-        subject = Subject(engine, schema, INVOICE_TOKENS, story if name == "free writing" else None)
-        tasks.append(Task(name, inputs, [(subject, text) for text in texts]))
+        question = SchemaQuestion(
+            engine, schema, INVOICE_TOKENS, story if name == "free writing" else None
+        )
+        tasks.append(Task(name, inputs, [(question, text) for text in texts]))
     return tasks

@@ -51,14 +51,14 @@ class Remote:
             raise
 
     def prepare(self, wanted: dict[str, Any]) -> None:
-        """What worker.Contestant.prepare takes.
+        """What worker.PeerResult.prepare takes.
 
         PeerError if the peer refuses it or takes longer than PREPARE_SECONDS.
         """
         self._ask({"prepare": wanted}, PREPARE_SECONDS)
 
     def answer(self, tokens: Sequence[int], text: str, max_tokens: int) -> dict[str, Any]:
-        """What worker.Contestant.answer gives. PeerError if it fails or takes too long."""
+        """What worker.PeerResult.answer gives. PeerError if it fails or takes too long."""
         request = {"tokens": list(tokens), "text": text, "max_tokens": max_tokens}
         return self._ask(request, ANSWER_SECONDS)
 

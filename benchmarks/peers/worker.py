@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
 
-class Contestant(Protocol):
+class Peer(Protocol):
     """What a peer does here. ``about`` says which versions and build it is."""
 
     about: str
@@ -31,7 +31,7 @@ class Contestant(Protocol):
         """
 
 
-def open_peer(module: str, kind: str, model: str, threads: int, context: int) -> Contestant:
+def open_peer(module: str, kind: str, model: str, threads: int, context: int) -> Peer:
     """Load a peer's library and the model."""
     if module == "server":
         from benchmarks.peers.server import Server
@@ -50,7 +50,7 @@ def open_peer(module: str, kind: str, model: str, threads: int, context: int) ->
     return local_llama.Guidance(model, threads, context)
 
 
-def serve(peer: Contestant, lines: Iterable[str], out: TextIO) -> None:
+def serve(peer: Peer, lines: Iterable[str], out: TextIO) -> None:
     """Answer each line until there are no more; what fails is the reply to its line."""
     for line in lines:
         request = json.loads(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.report.plot import Group
-from benchmarks.report.results.classify import ClassifyRun, ColdStarts, LabelComparison, LabelSide
+from benchmarks.report.results.classify import ClassifyRun, ColdStarts, LabelComparison, LabelResult
 from benchmarks.report.results.extraction import Setting
 from edgeslm.evaluation.intervals import Estimate
 
@@ -24,14 +24,14 @@ def section(run: ClassifyRun | None) -> str:
 def groups(run: ClassifyRun) -> list[Group]:
     """The run's medians for the plot."""
     labels: list[Group] = [
-        (f"One of {c.labels} labels (n = {c.n})", [(side.name, side.ms) for side in c.sides])
+        (f"One of {c.labels} labels (n = {c.n})", [(peer.name, peer.ms) for peer in c.peers])
         for c in run.comparisons
     ]
     s = run.starts
     starts: list[Group] = (
         []
         if s is None
-        else [(f"Cold start: {s.task} (n = {s.n})", [(side.name, side.ms) for side in s.sides])]
+        else [(f"Cold start: {s.task} (n = {s.n})", [(peer.name, peer.ms) for peer in s.results])]
     )
     return labels + starts
 
@@ -52,9 +52,9 @@ def _head(run: ClassifyRun) -> str:
         "",
         *([_BUSY, ""] if busy(s) else []),
         *(f"Not measured: {reason}.\n" for reason in run.skipped),
-        "The same file, prompt and threads, flash attention on where one can choose; contestants",
-        "take turns, and their order turns around from text to text. Before each timed call every",
-        "contestant answers another text, so that it may hold the fixed part of the prompt, where",
+        "The same file, prompt and threads, flash attention on where one can choose; all",
+        "take turns, and their order turns around from text to text. Before each timed call",
+        "each answers another text, so that it may hold the fixed part of the prompt, where",
         "all labels stand (outlines on llama-cpp-python clears its model after every call and so",
         "does not). The methods differ: edgeslm scores every label to its end and takes the",
         "likeliest, so it also knows the probability of each; all others write one label token by",
@@ -80,10 +80,10 @@ def busy(setting: Setting) -> bool:
 
 def _comparison(c: LabelComparison) -> str:
     rows = [
-        f"| {side.name} | {_seconds(side.ms)} | {_by_own(side.ratio)} | {_count(side.decodes)} | "
-        f"{_percent(side.accuracy)} | {side.valid} of {c.n} | {side.same} of {c.n} | "
-        f"{side.same_prompt} of {c.n} | {_seconds(side.prepare_ms)} |"
-        for side in c.sides
+        f"| {peer.name} | {_seconds(peer.ms)} | {_by_own(peer.ratio)} | {_count(peer.decodes)} | "
+        f"{_percent(peer.accuracy)} | {peer.valid} of {c.n} | {peer.same} of {c.n} | "
+        f"{peer.same_prompt} of {c.n} | {_seconds(peer.prepare_ms)} |"
+        for peer in c.peers
     ]
     return "\n".join(
         [
@@ -96,17 +96,17 @@ def _comparison(c: LabelComparison) -> str:
             "| --- " * 9 + "|",
             *rows,
             "",
-            _faster({side.name: side.ratio for side in c.sides}),
-            _more_right(c.sides),
+            _faster({peer.name: peer.ratio for peer in c.peers}),
+            _more_right(c.peers),
             "",
-            *(f"- {side.name}: {side.about}" for side in c.sides),
+            *(f"- {peer.name}: {peer.about}" for peer in c.peers),
             *(f"- {name}: not available: {why}" for name, why in c.unavailable.items()),
         ]
     )
 
 
 def _starts(s: ColdStarts) -> str:
-    rows = [f"| {side.name} | {_seconds(side.ms)} | {_by_own(side.ratio)} |" for side in s.sides]
+    rows = [f"| {peer.name} | {_seconds(peer.ms)} | {_by_own(peer.ratio)} |" for peer in s.results]
     return "\n".join(
         [
             "### Cold starts",
@@ -121,7 +121,7 @@ def _starts(s: ColdStarts) -> str:
             "| --- | --- | --- |",
             *rows,
             "",
-            _faster({side.name: side.ratio for side in s.sides}),
+            _faster({peer.name: peer.ratio for peer in s.results}),
             *(f"\n- {name}: not available: {why}" for name, why in s.unavailable.items()),
         ]
     )
@@ -131,7 +131,7 @@ def _starts(s: ColdStarts) -> str:
 
 
 def _faster(ratios: dict[str, Estimate | None]) -> str:
-    """Which contestants need less time than edgeslm, and whether the interval says so too."""
+    """Which peers need less time than edgeslm, and whether the interval says so too."""
     known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     ahead = [
         f"{name} ({_ratio(ratio)}{'' if ratio.high < 1 else ', within the noise'})"
@@ -143,12 +143,12 @@ def _faster(ratios: dict[str, Estimate | None]) -> str:
     return f"**Faster than edgeslm: {', '.join(ahead)}.**"
 
 
-def _more_right(sides: list[LabelSide]) -> str:
-    own = sides[0].accuracy
+def _more_right(peers: list[LabelResult]) -> str:
+    own = peers[0].accuracy
     ahead = [
-        f"{side.name} ({side.accuracy.value:.0%})"
-        for side in sides
-        if side.accuracy.value > own.value
+        f"{peer.name} ({peer.accuracy.value:.0%})"
+        for peer in peers
+        if peer.accuracy.value > own.value
     ]
     if not ahead:
         return "None is right more often than edgeslm."

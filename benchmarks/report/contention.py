@@ -25,16 +25,16 @@ class _Frozen(BaseModel):
 
 
 class Times(_Frozen):
-    """Milliseconds of one contestant beside ``busy`` processes, in the order they were taken."""
+    """Milliseconds of edgeslm or a peer beside ``busy`` processes, in the order they were taken."""
 
     busy: int
-    contestant: str
+    peer: str
     decodes: list[float]
     requests: list[float]
 
 
 class ContentionRun(_Frozen):
-    """A run: all contestants beside each number of busy processes."""
+    """A run: edgeslm and its peer beside each number of busy processes."""
 
     setting: Setting
     times: list[Times]
@@ -57,10 +57,10 @@ def summary(values: Sequence[float], digits: int) -> str:
 def ratio(run: ContentionRun, busy: int, percent: float) -> Estimate | None:
     """The peer's percentile of a request's time by edgeslm's, resampled by rounds.
 
-    None where a side was not measured beside so many processes.
+    None where a peer was not measured beside so many processes.
     """
-    sides = {times.contestant: times.requests for times in run.times if times.busy == busy}
-    own, peer = sides.get(OWN), sides.get(DEFAULTS)
+    requests = {times.peer: times.requests for times in run.times if times.busy == busy}
+    own, peer = requests.get(OWN), requests.get(DEFAULTS)
     if not own or not peer:
         return None
     n = min(len(own), len(peer))
@@ -87,14 +87,14 @@ def section(run: ContentionRun | None) -> str:
         f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it {load}, "
         f"{run.seconds / 60:.0f} minutes. Model: {s.model}.",
         "",
-        "Endless loops run beside each contestant's own process; contestants take turns, each with",
+        "Endless loops run beside each process of edgeslm or a peer; they take turns, each with",
         "its defaults. A request is a receipt with four fields, its fixed prompt already held; a",
         "decode is one token behind 300. Milliseconds as p50 / p95 / p99 / max.",
         "",
         "| busy processes | | decode | request | requests |",
         "| --- | --- | --- | --- | --- |",
         *(
-            f"| {t.busy} | {t.contestant} | {summary(t.decodes, 1)} | {summary(t.requests, 0)} "
+            f"| {t.busy} | {t.peer} | {summary(t.decodes, 1)} | {summary(t.requests, 0)} "
             f"| {len(t.requests)} |"
             for t in run.times
         ),

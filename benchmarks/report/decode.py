@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.report.results.decode import Comparison, Contestant, DecodeRun, Drafts, Overhead
+from benchmarks.report.results.decode import Comparison, DecodeRun, Drafts, Overhead, PeerResult
 from benchmarks.report.results.extraction import TUNED, Setting
 from edgeslm.evaluation.intervals import Estimate
 
@@ -55,13 +55,13 @@ _HEAD = "\n".join(
         "Written by `python -m benchmarks.runs.decode`, a run of its own for each model.",
         "",
         "The same file, JSON Schema, prompt, threads and token budget, greedy, flash attention",
-        "on; contestants take turns, and their order turns around from input to input. Before",
-        "each timed call every contestant answers another text, so that it may hold the fixed",
+        "on; all take turns, and their order turns around from input to input. Before",
+        "a timed call each answers another text, so that it may hold the fixed",
         "part of the prompt (outlines clears its model after every call and so does not).",
         "All but edgeslm and `Llama` run in processes and environments of their own, and are",
         "timed there; compiling the schema is not counted in “median time”.",
-        "Tokens are those of the answer's text, by the model's tokenizer; where contestants",
-        "write answers of other lengths, the time for each says more than that of the whole.",
+        "Tokens are those of the answer's text, by the model's tokenizer; where the",
+        "answers have other lengths, the time for each says more than that of the whole.",
         "“Same prompt” counts the inputs at which the model was given the very tokens that",
         "edgeslm gave it, “agreement” is the share of all leaves with edgeslm's value.",
         "All write JSON without spaces, but for outlines on llguidance and llama-server's",
@@ -79,7 +79,7 @@ _HEAD = "\n".join(
 
 def _comparison(c: Comparison) -> str:
     is_long = c.prefill is None
-    rows = [_row(side, c.n, is_long) for side in c.contestants]
+    rows = [_row(peer, c.n, is_long) for peer in c.peers]
     lines = [
         f"#### {c.task}",
         "",
@@ -97,27 +97,27 @@ def _comparison(c: Comparison) -> str:
             f"tokens ({_seconds(c.prefill_ms)}). Aim: at most {PREFILL_AIM:g}; "
             f"{_verdict(c.prefill.value <= PREFILL_AIM)}.",
         ]
-    lines += ["", *(f"- {side.name}: {side.about}" for side in c.contestants)]
+    lines += ["", *(f"- {peer.name}: {peer.about}" for peer in c.peers)]
     lines += [f"- {name}: not available: {why}" for name, why in c.unavailable.items()]
     return "\n".join(lines)
 
 
-def _row(side: Contestant, n: int, is_long: bool) -> str:
+def _row(peer: PeerResult, n: int, is_long: bool) -> str:
     cells = [
-        side.name,
-        _seconds(side.ms),
-        "1" if side.ratio is None else _ratio(side.ratio),
-        f"{side.output_tokens:.0f}",
-        f"{side.ms_per_token:.1f} ms",
-        _count(side.decodes),
-        f"{side.valid} of {n}",
-        f"{side.agreement:.0%}",
-        f"{side.same_prompt} of {n}",
-        _seconds(side.prepare_ms),
+        peer.name,
+        _seconds(peer.ms),
+        "1" if peer.ratio is None else _ratio(peer.ratio),
+        f"{peer.output_tokens:.0f}",
+        f"{peer.ms_per_token:.1f} ms",
+        _count(peer.decodes),
+        f"{peer.valid} of {n}",
+        f"{peer.agreement:.0%}",
+        f"{peer.same_prompt} of {n}",
+        _seconds(peer.prepare_ms),
     ]
     if is_long:
-        aim = LONG_AIMS.get(side.name)
-        reached = side.ratio is not None and aim is not None and side.ratio.value >= aim
+        aim = LONG_AIMS.get(peer.name)
+        reached = peer.ratio is not None and aim is not None and peer.ratio.value >= aim
         cells.append("" if aim is None else f"{aim:g}: {_verdict(reached)}")
     return f"| {' | '.join(cells)} |"
 

@@ -114,7 +114,7 @@ def _comparisons(comparisons: list[Comparison], setting: Setting) -> str:
         [
             "## Beside llama-cpp-python's `Llama` with `LlamaGrammar`",
             "",
-            "The same file, prompt tokens, JSON Schema and token budget, greedy; contestants take",
+            "The same file, prompt tokens, JSON Schema and token budget, greedy; all take",
             "turns, and their order turns around from input to input. Each holds the fixed part of",
             f"the prompt before the clock starts. “{TUNED}” has edgeslm's threads, flash",
             "attention, and JSON without spaces, as edgeslm writes it, since with other spaces the",
@@ -132,11 +132,11 @@ def _comparison(c: Comparison) -> list[str]:
     ratio = c.ratios[TUNED].value
     verdict = "reached" if ratio >= aim else "missed"
     rows = [
-        f"| {side.name} | {_seconds(side.ms)} | "
-        f"{_ratio(c.ratios[side.name]) if side.name in c.ratios else '1'} | "
-        f"{side.output_tokens:.0f} | {side.ms_per_token:.1f} ms | {side.decodes:.0f} | "
-        f"{side.valid} of {c.n} | {side.same} of {c.n} |"
-        for side in c.sides
+        f"| {peer.name} | {_seconds(peer.ms)} | "
+        f"{_ratio(c.ratios[peer.name]) if peer.name in c.ratios else '1'} | "
+        f"{peer.output_tokens:.0f} | {peer.ms_per_token:.1f} ms | {peer.decodes:.0f} | "
+        f"{peer.valid} of {c.n} | {peer.same} of {c.n} |"
+        for peer in c.peers
     ]
     return [
         f"### {c.task[0].upper()}{c.task[1:]}",

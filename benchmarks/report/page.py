@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from benchmarks.data.receipts import ROOT
 from benchmarks.report import batches as batches_results
-from benchmarks.report import bench_runs
+from benchmarks.report import bench_runs, extraction
 from benchmarks.report import classify as classify_report
 from benchmarks.report import contention as contention_results
 from benchmarks.report import decode as decode_report
-from benchmarks.report import extraction as report
 from benchmarks.report.plot import Group, drawn
 from benchmarks.report.results import classify as classify_results
 from benchmarks.report.results import decode as decode_results
 from benchmarks.report.results.extraction import Run, write
 
-SPINE = ROOT / "benchmarks" / "results" / "spine.json"
+EXTRACTION = ROOT / "benchmarks" / "results" / "spine.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = PAGE.with_suffix(".svg")
 
@@ -28,8 +27,8 @@ def publish() -> None:
 def text() -> str:
     """The page, whole."""
     return (
-        report.page(_spine())
-        + f"\n![Median times of all contestants, by task]({PLOT.name})\n"
+        extraction.page(_extraction())
+        + f"\n![Median times of edgeslm and its peers, by task]({PLOT.name})\n"
         + decode_report.section(decode_results.kept())
         + classify_report.section(classify_results.kept())
         + bench_runs.section(bench_runs.kept())
@@ -38,21 +37,21 @@ def text() -> str:
     )
 
 
-def _spine() -> Run:
-    return Run.model_validate_json(SPINE.read_text(encoding="utf-8"))
+def _extraction() -> Run:
+    return Run.model_validate_json(EXTRACTION.read_text(encoding="utf-8"))
 
 
 def plot() -> str:
-    """Median times of all contestants, a group of bars for each task."""
+    """Median times of edgeslm and its peers, a group of bars for each task."""
     groups: list[Group] = [
-        (f"{c.task[0].upper()}{c.task[1:]} (n = {c.n})", [(side.name, side.ms) for side in c.sides])
-        for c in _spine().comparisons
+        (f"{c.task[0].upper()}{c.task[1:]} (n = {c.n})", [(peer.name, peer.ms) for peer in c.peers])
+        for c in _extraction().comparisons
     ]
     decode, classify = decode_results.kept(), classify_results.kept()
     groups += [
         (
             f"{c.task} (n = {c.n}, {run.setting.model})",
-            [(side.name, side.ms) for side in c.contestants],
+            [(peer.name, peer.ms) for peer in c.peers],
         )
         for run in decode
         for c in run.comparisons

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import SubElement
 from benchmarks.report.results.extraction import OWN
 from edgeslm.bench.report import svg
 
-#: a title, and milliseconds by contestant
+#: a title, and milliseconds by name
 Group = tuple[str, Sequence[tuple[str, float]]]
 
 _LEFT, _RIGHT = 150, svg.WIDTH - 60
@@ -27,7 +27,7 @@ def drawn(groups: Sequence[Group]) -> str:
     """A group below the other, each with a scale of its own, the fastest first."""
     height = 10 + sum(_GAP + _ROW * len(rows) for _, rows in groups)
     said = "; ".join(title for title, _ in groups)
-    root = svg.drawing(height, f"Median times by contestant. {said}.")
+    root = svg.drawing(height, f"Median times of edgeslm and its peers. {said}.")
     root.set("xmlns", "http://www.w3.org/2000/svg")
     SubElement(root, "style").text = _STYLE
     y = 10.0

@@ -17,12 +17,12 @@ from rich.markdown import Markdown
 
 from benchmarks.data.models import requantized
 from benchmarks.data.schemas import Receipt
-from benchmarks.peers import questions as subjects
+from benchmarks.peers import questions
 from benchmarks.report import page
 from benchmarks.report.batches import RESULTS, BatchesRun, Curve, Point, table
 from benchmarks.report.results.extraction import write
 from benchmarks.runs.extract import CACHE, KIND, MODEL, describe_setting
-from edgeslm import cli
+from edgeslm.cli import output
 from edgeslm.decoding.session import FIRST_FREE, WORK
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
@@ -161,7 +161,7 @@ def main(
     progress, started = Console(stderr=True), time.monotonic()
     if quick:
         count, widths = 2, (1, 2)
-    texts, _ = subjects.receipt_texts(count)
+    texts, _ = questions.receipt_texts(count)
     setting = describe_setting(f"{Path(model).name}, requantized to {KIND}")
     found = []
     try:
@@ -170,7 +170,7 @@ def main(
             found.append(curve)
             progress.print(Markdown(table(curve)))
     except EdgeslmError as error:
-        cli.fail(error)
+        output.fail(error)
     run = BatchesRun(setting=setting, curves=found, seconds=time.monotonic() - started)
     if quick:
         progress.print("not kept: two texts say nothing of speed")

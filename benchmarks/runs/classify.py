@@ -30,16 +30,16 @@ from benchmarks.report.results.classify import (
     ClassifyRun,
     ColdStarts,
     LabelComparison,
-    LabelSide,
+    LabelResult,
     kept,
 )
 from benchmarks.report.results.extraction import OWN, write
 from benchmarks.runs import cold_start
 from benchmarks.runs.console import Tick, bar, bars, parts_of
 from benchmarks.runs.extract import CACHE, MODEL, UNSOUND, describe_setting
-from benchmarks.runs.lineup import contestants
-from benchmarks.runs.turns import Given, Side, median_if_told, take_turns
-from edgeslm import cli
+from benchmarks.runs.lineup import lineup
+from benchmarks.runs.turns import Given, Peer, median_if_told, take_turns
+from edgeslm.cli import output
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.evaluation.intervals import median_of, share
@@ -71,8 +71,8 @@ def measure(path: Path, words: str, plan: Plan, progress: Progress) -> ClassifyR
     comparisons: list[LabelComparison] = []
     with closing(LlamaEngine(path)) as engine:
         if sets:
-            with _contestants(path, progress) as (sides, missing):
-                comparisons = [_compare(engine, found, sides, missing, progress) for found in sets]
+            with _lineup(path, progress) as (peers, missing):
+                comparisons = [_compare(engine, found, peers, missing, progress) for found in sets]
         starts = _starts(engine, path, plan.rounds, progress) if "starts" in plan.parts else None
     return ClassifyRun(
         setting=setting,
@@ -98,59 +98,61 @@ def _intents(plan: Plan) -> tuple[list[Intents], list[str]]:
 
 
 @contextmanager
-def _contestants(path: Path, progress: Progress) -> Iterator[tuple[list[Side], dict[str, str]]]:
+def _lineup(path: Path, progress: Progress) -> Iterator[tuple[list[Peer], dict[str, str]]]:
     tick = bar(progress, "installing and starting peers", len(_CLASSIFIERS))
-    with contestants(path, _CLASSIFIERS, tick) as ready:
+    with lineup(path, _CLASSIFIERS, tick) as ready:
         yield ready
 
 
 def _compare(
     engine: LlamaEngine,
     found: Intents,
-    sides: Sequence[Side],
+    peers: Sequence[Peer],
     missing: dict[str, str],
     progress: Progress,
 ) -> LabelComparison:
     question = LabelQuestion(engine, found.labels)
-    tick = bar(progress, f"{len(found.labels)} labels", len(sides) * len(found.rows))
-    return compare(question, found, sides, missing, tick)
+    tick = bar(progress, f"{len(found.labels)} labels", len(peers) * len(found.rows))
+    return compare(question, found, peers, missing, tick)
 
 
 def compare(
     question: LabelQuestion,
     found: Intents,
-    sides: Sequence[Side],
+    peers: Sequence[Peer],
     missing: dict[str, str],
     tick: Tick,
 ) -> LabelComparison:
-    """All sides on all texts; ``sides[0]`` is edgeslm. ``missing`` peers never started, and why.
+    """All on all texts; ``peers[0]`` is edgeslm. ``missing`` peers never started, and why.
 
     Raises:
         EngineError: edgeslm's prompt is not the one that peers are given.
     """
     pairs = [(question, text) for text, _ in found.rows]
-    given, failed, _ = take_turns(pairs, sides, None, tick)
+    given, failed, _ = take_turns(pairs, peers, None, tick)
     return LabelComparison(
         labels=len(found.labels),
         inputs=found.inputs,
         n=len(pairs),
-        sides=[
-            _side(side, given[side.name], given[OWN], found) for side in sides if side.name in given
+        peers=[
+            _result(peer, given[peer.name], given[OWN], found)
+            for peer in peers
+            if peer.name in given
         ],
         unavailable=missing | failed,
     )
 
 
-def _side(side: Side, given: Given, own: Given, found: Intents) -> LabelSide:
+def _result(peer: Peer, given: Given, own: Given, found: Intents) -> LabelResult:
     replies = given.replies
     answers = [reply.text for reply in replies]
     ratios = [theirs.ms / ours.ms for theirs, ours in zip(replies, own.replies, strict=True)]
     right = sum(answer == row[1] for answer, row in zip(answers, found.rows, strict=True))
-    return LabelSide(
-        name=side.name,
-        about=side.about,
+    return LabelResult(
+        name=peer.name,
+        about=peer.about,
         ms=median(reply.ms for reply in replies),
-        ratio=None if side.name == OWN else median_of(ratios),
+        ratio=None if peer.name == OWN else median_of(ratios),
         decodes=median_if_told([reply.decodes for reply in replies]),
         accuracy=share(right, len(answers)),
         valid=sum(answer in found.labels for answer in answers),
@@ -190,7 +192,7 @@ def _what(run: ClassifyRun) -> tuple[object, ...]:
 @click.option("--quick", is_flag=True, help="Two texts, one start of each; nothing is kept.")
 @click.option("--inputs", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True,
-              help="Cold starts of each contestant.")  # fmt: skip
+              help="Cold starts of each.")  # fmt: skip
 @click.option("--only", "parts", default=",".join(PARTS), show_default=True,
               callback=parts_of(PARTS))  # fmt: skip
 @click.option("--model", default=MODEL, show_default=True, help="A pulled model, or a .gguf file.")
@@ -208,7 +210,7 @@ def main(
         with bars(console) as progress:
             run = measure(path, words, plan, progress)
     except EdgeslmError as error:
-        cli.fail(error)
+        output.fail(error)
     Console().print(Markdown(classify_report.section(run)))
     if not run.sound:
         console.print("an answer of edgeslm is no label: nothing is kept of this run")

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.data.receipts import ROOT
-from benchmarks.peers.environments import Peer, PeerError, ensure
+from benchmarks.peers.environments import PeerError, PeerSpec, ensure
 from benchmarks.peers.questions import Question
-from benchmarks.report.results.classify import ColdSide, ColdStarts
+from benchmarks.report.results.classify import ColdStarts, StartResult
 from benchmarks.report.results.extraction import OWN
 from benchmarks.runs.first_answer import TEXT
 from benchmarks.runs.lineup import start
@@ -26,14 +26,14 @@ RESTORED = f"{OWN}, prompt saved by an earlier start"
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """A contestant; ``once`` makes a process and waits for its first answer, in milliseconds."""
+    """edgeslm or a peer; ``once`` gives milliseconds from making a process to its answer."""
 
     name: str
     once: Callable[[], float]
 
 
 def starters(
-    model: Path, question: Question, peers: Sequence[Peer]
+    model: Path, question: Question, peers: Sequence[PeerSpec]
 ) -> tuple[list[Starter], dict[str, str]]:
     """edgeslm twice and all peers that can be installed, and by name why others cannot."""
     labels = question.form.get("labels", [])
@@ -52,7 +52,7 @@ def starters(
     return found, missing
 
 
-def _peer(peer: Peer, python: Path, model: Path, question: Question) -> Starter:
+def _peer(peer: PeerSpec, python: Path, model: Path, question: Question) -> Starter:
     tokens, text = question.tokens(TEXT), question.rendered(TEXT)
     wanted = question.wanted
 
@@ -108,11 +108,11 @@ def measure(
                     del given[starter.name]
             tick()
     times = {name: each[1:] for name, each in given.items()}
-    sides = [_side(name, each, times[found[0].name]) for name, each in times.items()]
-    return ColdStarts(task=task, n=rounds, sides=sides, unavailable=missing | failed)
+    results = [_result(name, each, times[found[0].name]) for name, each in times.items()]
+    return ColdStarts(task=task, n=rounds, results=results, unavailable=missing | failed)
 
 
-def _side(name: str, times: Sequence[float], own: Sequence[float]) -> ColdSide:
+def _result(name: str, times: Sequence[float], own: Sequence[float]) -> StartResult:
     same = times is own
     ratio = None if same else median_of([a / b for a, b in zip(times, own, strict=True)])
-    return ColdSide(name=name, ms=median(times), ratio=ratio)
+    return StartResult(name=name, ms=median(times), ratio=ratio)

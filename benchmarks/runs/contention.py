@@ -25,9 +25,9 @@ from benchmarks.data.receipts import ROOT
 from benchmarks.report import page
 from benchmarks.report.contention import RESULTS, ContentionRun, Times, section, summary
 from benchmarks.report.results.extraction import DEFAULTS, OWN, write
-from benchmarks.runs import timed_process as contender
+from benchmarks.runs import timed_process
 from benchmarks.runs.extract import CACHE, KIND, MODEL, describe_setting
-from edgeslm import cli
+from edgeslm.cli import output
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
 from edgeslm.store.store import Store
@@ -35,7 +35,7 @@ from edgeslm.store.store import Store
 EXAMPLES = ROOT / "examples"
 FIXED = "edgeslm, all threads always"
 BUSY = (0, 1, 3, 6)
-#: decodes of a contestant between two requests
+#: decodes of edgeslm, or of its peer, between two requests
 DECODES = 20
 _LOOP = (
     "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: 0"
@@ -45,26 +45,26 @@ _LOOP = (
 def measure(
     model: Path, seconds: float, *, fixed: bool, busy: Sequence[int] = BUSY
 ) -> Iterator[Times]:
-    """All contestants beside each number of busy processes, some ``seconds`` for each number.
+    """edgeslm and its peer beside each number of busy processes, some ``seconds`` for each number.
 
     ``fixed`` adds edgeslm with a thread count that does not follow the load.
     """
     texts = [path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.glob("receipt-*.txt"))]
-    openers = {OWN: partial(contender.open_edgeslm, model, None)}
+    openers = {OWN: partial(timed_process.open_edgeslm, model, None)}
     if fixed:
         threads = machine.default_threads()
-        openers[FIXED] = partial(contender.open_edgeslm, model, threads)
-    openers[DEFAULTS] = partial(contender.open_llama, model)
+        openers[FIXED] = partial(timed_process.open_edgeslm, model, threads)
+    openers[DEFAULTS] = partial(timed_process.open_llama, model)
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(open_)) for name, open_ in openers.items()}
         for worker in workers.values():
-            worker.submit(contender.time_request, texts[0]).result()  # opens it, unmeasured
+            worker.submit(timed_process.time_request, texts[0]).result()  # opens it, unmeasured
         for n in busy:
             yield from _beside(n, workers, texts, seconds)
 
 
 def _worker(opener: Callable[[], None]) -> ProcessPoolExecutor:
-    """A contestant in its own process: the OpenMP library reads its settings once."""
+    """One of them in its own process: the OpenMP library reads its settings once."""
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=opener)
 
 
@@ -72,15 +72,15 @@ def _beside(
     n: int, workers: Mapping[str, Executor], texts: Sequence[str], seconds: float
 ) -> list[Times]:
     """Take turns until the time is up; the order turns around from one round to the next."""
-    all_times = {name: Times(busy=n, contestant=name, decodes=[], requests=[]) for name in workers}
+    all_times = {name: Times(busy=n, peer=name, decodes=[], requests=[]) for name in workers}
     with _busy_processes(n, lifetime_s=60 + 10 * seconds):
         end = time.monotonic() + seconds
         for i in itertools.count():
             text = texts[i % len(texts)]
             for name in list(workers)[:: 1 if i % 2 == 0 else -1]:
                 times, worker = all_times[name], workers[name]
-                times.requests.append(worker.submit(contender.time_request, text).result())
-                times.decodes.extend(worker.submit(contender.time_decodes, DECODES).result())
+                times.requests.append(worker.submit(timed_process.time_request, text).result())
+                times.decodes.extend(worker.submit(timed_process.time_decodes, DECODES).result())
             if time.monotonic() >= end:
                 break
     return list(all_times.values())
@@ -114,11 +114,9 @@ def main(*, quick: bool, model: str, seconds: float, fixed: bool) -> None:
         results = []
         for times in measure(path, 1.0 if quick else seconds, fixed=fixed):
             results.append(times)
-            progress.print(
-                f"beside {times.busy}: {times.contestant}, {summary(times.requests, 0)} ms"
-            )
+            progress.print(f"beside {times.busy}: {times.peer}, {summary(times.requests, 0)} ms")
     except EdgeslmError as error:
-        cli.fail(error)
+        output.fail(error)
     run = ContentionRun(setting=setting, times=results, seconds=time.monotonic() - started)
     Console().print(Markdown(section(run)))
     if quick:

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from benchmarks.data.models import requantized
 from benchmarks.data.receipts import Labelled, data_file, read_receipts
-from benchmarks.peers import questions as subjects
+from benchmarks.peers import questions
 from benchmarks.peers.environments import PEERS
 from benchmarks.report import decode as decode_report
 from benchmarks.report import page
@@ -34,10 +34,10 @@ from benchmarks.report.results.extraction import write
 from benchmarks.runs.console import bar, bars, parts_of
 from benchmarks.runs.drafts import drafts, overhead
 from benchmarks.runs.extract import CACHE, MODEL, UNSOUND, describe_setting
-from benchmarks.runs.known_answers import RightModel, right_invoices
-from benchmarks.runs.lineup import contestants
+from benchmarks.runs.known_answers import KnownAnswerEngine, known_invoices
+from benchmarks.runs.lineup import lineup
 from benchmarks.runs.turns import Bare, compare
-from edgeslm import cli
+from edgeslm.cli import output
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
 from edgeslm.store.store import Store
@@ -70,7 +70,7 @@ def measure(source: Path, path: Path, words: str, plan: Plan, progress: Progress
 
     Args:
         source: the model file that other quantizations are made from.
-        path: the one that contestants load.
+        path: the one that all load.
         words: which it is.
 
     Raises:
@@ -83,7 +83,7 @@ def measure(source: Path, path: Path, words: str, plan: Plan, progress: Progress
         if {"receipts", "invoices"} & set(plan.parts):
             comparisons = _compare(engine, path, plan, progress)
         if "overhead" in plan.parts:
-            tasks = subjects.nothing_copied(engine, plan.inputs)
+            tasks = questions.nothing_copied(engine, plan.inputs)
             tick = bar(progress, "nothing to copy", sum(len(task.pairs) for task in tasks))
             overheads = [overhead(task, tick) for task in tasks]
     right = _right(path, plan, progress) if "right" in plan.parts else []
@@ -102,25 +102,25 @@ def _compare(engine: LlamaEngine, path: Path, plan: Plan, progress: Progress) ->
     peers = [peer for peer in PEERS if peer.name not in plan.without]
     tick = bar(progress, "installing and starting peers", len(peers))
     with (
-        contestants(path, peers, tick) as (sides, missing),
+        lineup(path, peers, tick) as (ready, missing),
         closing(LlamaEngine(path)) as alone,
     ):
         missing.update(dict.fromkeys(plan.without, "left out of this run"))
         found = []
         if "receipts" in plan.parts:
-            task = subjects.receipts(engine, plan.inputs)
-            tick = bar(progress, task.name, len(sides) * len(task.pairs))
-            found.append(compare(task, sides, missing, Bare(alone), tick))
+            task = questions.receipts(engine, plan.inputs)
+            tick = bar(progress, task.name, len(ready) * len(task.pairs))
+            found.append(compare(task, ready, missing, Bare(alone), tick))
         if "invoices" in plan.parts:
-            task = subjects.invoices(engine, plan.inputs)
-            tick = bar(progress, task.name, len(sides) * len(task.pairs))
-            found.append(compare(task, sides, missing, None, tick))
+            task = questions.invoices(engine, plan.inputs)
+            tick = bar(progress, task.name, len(ready) * len(task.pairs))
+            found.append(compare(task, ready, missing, None, tick))
     return found
 
 
 def _right(path: Path, plan: Plan, progress: Progress) -> list[Overhead]:
-    with closing(RightModel(path)) as model:
-        task = right_invoices(model, plan.inputs)
+    with closing(KnownAnswerEngine(path)) as model:
+        task = known_invoices(model, plan.inputs)
         return [overhead(task, bar(progress, "right answers", len(task.pairs)))]
 
 
@@ -139,7 +139,7 @@ def _labelled(count: int) -> tuple[list[Labelled], str]:
     if data is not None:
         labelled = read_receipts(data)[:count]
         return labelled, f"{len(labelled)} scanned receipts"
-    texts, inputs = subjects.receipt_texts(count)
+    texts, inputs = questions.receipt_texts(count)
     return [Labelled(text, {}) for text in texts], inputs
 
 
@@ -147,7 +147,7 @@ def completed(run: DecodeRun, before: DecodeRun | None, parts: tuple[str, ...]) 
     """The run, with the parts that it left out from one of the same model, code and machine."""
     if before is None or _what(before) != _what(run):
         return run
-    names = {name: subject for name, subject in _TASKS.items() if subject not in parts}
+    names = {name: question for name, question in _TASKS.items() if question not in parts}
     comparisons = [c for c in before.comparisons if c.task in names] + run.comparisons
     order = list(_TASKS)
     return run.model_copy(
@@ -167,7 +167,7 @@ def _by_kind(found: list[Drafts]) -> list[Drafts]:
     return [last[kind] for kind in KINDS if kind in last]
 
 
-_TASKS = {subjects.RECEIPTS: "receipts", subjects.INVOICES: "invoices"}
+_TASKS = {questions.RECEIPTS: "receipts", questions.INVOICES: "invoices"}
 
 
 def _what(run: DecodeRun) -> tuple[object, ...]:
@@ -212,7 +212,7 @@ def main(
                 run = measure(source, path, words, replace(plan, parts=(part,)), progress)
             _keep(run, part, console, enough=plan.inputs >= ENOUGH)
     except EdgeslmError as error:
-        cli.fail(error)
+        output.fail(error)
 
 
 def _keep(run: DecodeRun, part: str, console: Console, *, enough: bool) -> None:

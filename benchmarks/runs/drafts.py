@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from benchmarks.data.receipts import FIELDS, Labelled, score
-from benchmarks.peers.questions import Subject, Task, receipt_subject
+from benchmarks.peers.questions import SchemaQuestion, Task, receipt_question
 from benchmarks.report.results.decode import Drafts, Overhead
 from edgeslm import Extraction
 from edgeslm.engines.llama.engine import LlamaEngine
@@ -24,10 +24,10 @@ def drafts(
     engine: LlamaEngine, kind: str, receipts: Sequence[Labelled], inputs: str, tick: Tick
 ) -> Drafts:
     """Each receipt with drafts and with ``drafts=False``, in turns. ``inputs`` in words."""
-    subject = receipt_subject(engine)
-    pairs = _both(subject, [receipt.text for receipt in receipts], tick)
+    question = receipt_question(engine)
+    pairs = _both(question, [receipt.text for receipt in receipts], tick)
     truth = [receipt.truth for receipt in receipts]
-    known = any(truth) and set(FIELDS) <= set(subject.schema["properties"])
+    known = any(truth) and set(FIELDS) <= set(question.schema["properties"])
     return Drafts(
         kind=kind,
         steady=engine.steady,
@@ -43,7 +43,7 @@ def drafts(
 
 def overhead(task: Task, tick: Tick) -> Overhead:
     """What drafts cost, or save, at a task."""
-    pairs = [pair for subject, texts in _texts(task) for pair in _both(subject, texts, tick)]
+    pairs = [pair for question, texts in _texts(task) for pair in _both(question, texts, tick)]
     return Overhead(
         task=task.name,
         n=len(pairs),
@@ -54,23 +54,23 @@ def overhead(task: Task, tick: Tick) -> Overhead:
     )
 
 
-def _texts(task: Task) -> list[tuple[Subject, list[str]]]:
-    """The task's texts by subject, in their order."""
+def _texts(task: Task) -> list[tuple[SchemaQuestion, list[str]]]:
+    """The task's texts by question, in their order."""
     grouped = itertools.groupby(task.pairs, key=lambda pair: pair[0])
-    return [(subject, [text for _, text in pairs]) for subject, pairs in grouped]
+    return [(question, [text for _, text in pairs]) for question, pairs in grouped]
 
 
-def _both(subject: Subject, texts: Sequence[str], tick: Tick) -> list[Pair]:
+def _both(question: SchemaQuestion, texts: Sequence[str], tick: Tick) -> list[Pair]:
     """Answers with drafts and without; which comes first turns around from text to text."""
-    subject.extractor(texts[0], max_tokens=1)  # evaluates the fixed prompt, in no answer's time
+    question.extractor(texts[0], max_tokens=1)  # evaluates the fixed prompt, in no answer's time
     pairs = []
     for i, text in enumerate(texts):
         if i % 2 == 0:
-            with_ = subject.extract(text)
-            exact = subject.extract(text, exact=True)
+            with_ = question.extract(text)
+            exact = question.extract(text, exact=True)
         else:
-            exact = subject.extract(text, exact=True)
-            with_ = subject.extract(text)
+            exact = question.extract(text, exact=True)
+            with_ = question.extract(text)
         pairs.append((with_, exact))
         tick()
     return pairs

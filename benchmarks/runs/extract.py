@@ -22,14 +22,13 @@ from rich.progress import Progress
 
 from benchmarks.data.models import requantized
 from benchmarks.data.receipts import ROOT, SCORED, data_file, read_receipts
-from benchmarks.peers.llama import Peer, describe_defaults
+from benchmarks.peers.llama import Llama, describe_defaults
 from benchmarks.report import extraction as report
 from benchmarks.report import page
 from benchmarks.report.results.extraction import Run, Setting, write
-from benchmarks.runs import extraction as spine
-from benchmarks.runs import start_up
+from benchmarks.runs import extraction, start_up
 from benchmarks.runs.console import bar, bars
-from edgeslm import cli
+from edgeslm.cli import output
 from edgeslm.engines.device import machine
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError
@@ -74,14 +73,14 @@ def measure(model: str, size: Size, progress: Progress) -> Run:
         whole = None
         if labelled:
             tick = bar(progress, f"{len(labelled)} receipts", len(labelled))
-            whole = spine.read_all(engine, labelled, tick)
+            whole = extraction.read_all(engine, labelled, tick)
         texts, inputs = _compared([r.text for r in labelled][: size.compared])
         turns = 1 + len(peers)
         tick = bar(progress, "receipts beside the peer", turns * len(texts))
-        comparisons = [spine.compare_receipts(engine, peers, texts, inputs, tick)]
+        comparisons = [extraction.compare_receipts(engine, peers, texts, inputs, tick)]
         tick = bar(progress, "invoice beside the peer", turns * size.rounds)
         invoice = ROOT / "examples" / "invoice.txt"
-        comparisons.append(spine.compare_invoice(engine, peers, invoice, size.rounds, tick))
+        comparisons.append(extraction.compare_invoice(engine, peers, invoice, size.rounds, tick))
     tick = bar(progress, "fresh processes", size.imports + size.starts + 2)
     return Run(
         setting=setting,
@@ -104,11 +103,11 @@ def _compared(texts: list[str]) -> tuple[list[str], str]:
 
 
 @contextmanager
-def _loaded(path: Path) -> Iterator[tuple[LlamaEngine, list[Peer]]]:
+def _loaded(path: Path) -> Iterator[tuple[LlamaEngine, list[Llama]]]:
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(contextlib.closing(LlamaEngine(path)))
         peers = [
-            stack.enter_context(contextlib.closing(Peer(path, tuned=tuned)))
+            stack.enter_context(contextlib.closing(Llama(path, tuned=tuned)))
             for tuned in (True, False)
         ]
         yield engine, peers
@@ -150,7 +149,7 @@ def _commit() -> str:
 
 def _keep(run: Run, note: str) -> None:
     """Write what a full run found where the repository keeps it."""
-    write(page.SPINE, run.model_dump_json(indent=2) + "\n")
+    write(page.EXTRACTION, run.model_dump_json(indent=2) + "\n")
     page.publish()
     write(LOG, LOG.read_text(encoding="utf-8").rstrip("\n") + "\n\n" + report.log_entry(run, note))
 
@@ -169,7 +168,7 @@ def main(quick: bool, model: str, note: str) -> None:
         with bars(console) as progress:
             run = measure(model, QUICK if quick else FULL, progress)
     except EdgeslmError as error:
-        cli.fail(error)
+        output.fail(error)
     Console().print(Markdown(report.page(run)))
     if not run.sound:
         console.print("some answers of edgeslm were not valid: nothing is kept of this run")

@@ -14,8 +14,15 @@ from pydantic import BaseModel
 
 from benchmarks.data.receipts import Labelled, score
 from benchmarks.data.schemas import Invoice, Receipt
-from benchmarks.peers.llama import Answer, Peer
-from benchmarks.report.results.extraction import INVOICE, OWN, RECEIPT, Comparison, Receipts, Side
+from benchmarks.peers.llama import Answer, Llama
+from benchmarks.report.results.extraction import (
+    INVOICE,
+    OWN,
+    RECEIPT,
+    Comparison,
+    PeerResult,
+    Receipts,
+)
 from converters.gates import receipt_rules as rules
 from edgeslm import Extraction, Extractor, Model
 from edgeslm.decoding.prompt import compile_prompt
@@ -26,7 +33,7 @@ from edgeslm.tasks.extraction.prompt import default_prompt
 
 RECEIPT_TOKENS = 256
 INVOICE_TOKENS = 768
-#: put before each timed call, so that every contestant holds the fixed prompt and no more
+#: put before each timed call, so that all hold the fixed prompt and no more
 OTHER_TEXT = "Corner Kiosk, 3 May 2024, one newspaper, total 2.40"
 
 Tick = Callable[[], None]
@@ -103,7 +110,7 @@ def read_all(engine: LlamaEngine, receipts: Sequence[Labelled], tick: Tick) -> R
 
 
 def compare_receipts(
-    engine: LlamaEngine, peers: Sequence[Peer], texts: Sequence[str], inputs: str, tick: Tick
+    engine: LlamaEngine, peers: Sequence[Llama], texts: Sequence[str], inputs: str, tick: Tick
 ) -> Comparison:
     """Receipts through edgeslm and the peers; ``inputs`` says in words which they are."""
     task = Task(engine, Receipt, RECEIPT_TOKENS)
@@ -111,7 +118,7 @@ def compare_receipts(
 
 
 def compare_invoice(
-    engine: LlamaEngine, peers: Sequence[Peer], invoice: Path, rounds: int, tick: Tick
+    engine: LlamaEngine, peers: Sequence[Llama], invoice: Path, rounds: int, tick: Tick
 ) -> Comparison:
     """One invoice with six line items, several times."""
     task = Task(engine, Invoice, INVOICE_TOKENS)
@@ -121,9 +128,9 @@ def compare_invoice(
 
 
 def _compare(
-    name: str,
+    task_name: str,
     task: Task,
-    peers: Sequence[Peer],
+    peers: Sequence[Llama],
     texts: Sequence[str],
     tick: Tick,
     *,
@@ -131,9 +138,9 @@ def _compare(
 ) -> Comparison:
     answers = _take_turns(task, peers, texts, tick)
     own = answers[OWN]
-    sides = [
-        Side(
-            name=side,
+    results = [
+        PeerResult(
+            name=name,
             ms=median(a.ms for a in given),
             output_tokens=median(a.output_tokens for a in given),
             decodes=median(a.decodes for a in given),
@@ -141,14 +148,14 @@ def _compare(
             valid=sum(task.valid(a.text) for a in given),
             same=sum(map(_same, given, own)),
         )
-        for side, given in answers.items()
+        for name, given in answers.items()
     ]
     return Comparison(
-        task=name,
+        task=task_name,
         inputs=inputs,
         n=len(texts),
         max_tokens=task.max_tokens,
-        sides=sides,
+        peers=results,
         ratios={
             peer.name: median_of(
                 [theirs.ms / ours.ms for theirs, ours in zip(answers[peer.name], own, strict=True)]
@@ -167,15 +174,15 @@ def _same(answer: Answer, other: Answer) -> bool:
 
 
 def _take_turns(
-    task: Task, peers: Sequence[Peer], texts: Sequence[str], tick: Tick
+    task: Task, peers: Sequence[Llama], texts: Sequence[str], tick: Tick
 ) -> dict[str, list[Answer]]:
-    """The answers of each contestant; the order turns around from one text to the next."""
-    contestants = {OWN: _edgeslm(task)}
-    contestants |= {peer.name: _peer(task, peer) for peer in peers}
-    answers: dict[str, list[Answer]] = {name: [] for name in contestants}
+    """The answers of edgeslm and each peer; the order turns around from one text to the next."""
+    answerers = {OWN: _edgeslm(task)}
+    answerers |= {peer.name: _peer(task, peer) for peer in peers}
+    answers: dict[str, list[Answer]] = {name: [] for name in answerers}
     for i, text in enumerate(texts):
-        for name in list(contestants)[:: 1 if i % 2 == 0 else -1]:
-            answers[name].append(contestants[name](text))
+        for name in list(answerers)[:: 1 if i % 2 == 0 else -1]:
+            answers[name].append(answerers[name](text))
             tick()
     return answers
 
@@ -192,7 +199,7 @@ def _edgeslm(task: Task) -> Callable[[str], Answer]:
     return answer
 
 
-def _peer(task: Task, peer: Peer) -> Callable[[str], Answer]:
+def _peer(task: Task, peer: Llama) -> Callable[[str], Answer]:
     grammar = peer.grammar(task.schema)
 
     def answer(text: str) -> Answer:

@@ -1,4 +1,4 @@
-"""A model that answers right: it computes as any other, but what it says is put in its mouth.
+"""An engine that evaluates every batch, then forces a known answer.
 
 So what an answer costs can be measured on a task that no small model was trained for.
 """
@@ -16,7 +16,7 @@ from benchmarks.peers.questions import (
     INVOICE_TOKENS,
     INVOICES,
     ITEMS,
-    Subject,
+    SchemaQuestion,
     Task,
     invoice_schema,
     invoice_sizes,
@@ -28,7 +28,7 @@ from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EngineError
 
 
-class RightModel(LlamaEngine):
+class KnownAnswerEngine(LlamaEngine):
     """Evaluates every batch, then gives the next token of a known answer the only high logit."""
 
     def __init__(self, path: Path) -> None:
@@ -55,11 +55,15 @@ class RightModel(LlamaEngine):
         return self._said[: len(wanted)]
 
 
-class RightSubject(Subject):
+class KnownAnswerQuestion(SchemaQuestion):
     """One schema on a model that answers right; ``answers`` as JSON by their texts."""
 
     def __init__(
-        self, model: RightModel, schema: dict[str, Any], max_tokens: int, answers: Mapping[str, str]
+        self,
+        model: KnownAnswerEngine,
+        schema: dict[str, Any],
+        max_tokens: int,
+        answers: Mapping[str, str],
     ) -> None:
         super().__init__(model, schema, max_tokens)
         self._model = model
@@ -75,11 +79,12 @@ class RightSubject(Subject):
         return found
 
 
-def right_invoices(model: RightModel, count: int) -> Task:
+def known_invoices(model: KnownAnswerEngine, count: int) -> Task:
     """The made invoices of the comparison, each answered right."""
     made = [(n, make_invoice(i, n)) for i, n in enumerate(invoice_sizes(count))]
     answers = {one.text: one.answer for _, one in made}
-    subjects = {
-        n: RightSubject(model, invoice_schema(n), INVOICE_TOKENS, answers) for n in ITEMS[:count]
+    questions = {
+        n: KnownAnswerQuestion(model, invoice_schema(n), INVOICE_TOKENS, answers)
+        for n in ITEMS[:count]
     }
-    return Task(INVOICES, invoices_in_words(count), [(subjects[n], one.text) for n, one in made])
+    return Task(INVOICES, invoices_in_words(count), [(questions[n], one.text) for n, one in made])

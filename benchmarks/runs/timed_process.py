@@ -1,4 +1,4 @@
-"""What one contestant of benchmarks.runs.contention does in a process of its own."""
+"""The process of benchmarks.runs.contention that times edgeslm, or a peer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.data.schemas import Receipt
 #: tokens in front of a timed decode
 CELLS = 300
 MAX_TOKENS = 256
-#: evaluated before each timed request, so that every contestant holds the fixed prompt and no more
+#: evaluated before each timed request, so that all hold the fixed prompt and no more
 OTHER_TEXT = "Corner Kiosk, 3 May 2024, one newspaper, total 2.40"
 
 _request: Callable[[str, int], None]
@@ -22,7 +22,7 @@ _decode: Callable[[], None]
 
 def open_edgeslm(model: Path, threads: int | None) -> None:
     """Become edgeslm with its defaults, but for ``threads`` where given."""
-    global _request, _decode  # a worker process is one contestant
+    global _request, _decode  # a worker process is edgeslm or one peer
     from edgeslm import Model
     from edgeslm.engines.engine import Batch
     from edgeslm.engines.llama.engine import LlamaEngine
@@ -46,12 +46,12 @@ def open_edgeslm(model: Path, threads: int | None) -> None:
 
 def open_llama(model: Path) -> None:
     """Become llama-cpp-python's ``Llama`` with its own defaults, also of its OpenMP library."""
-    global _request, _decode  # a worker process is one contestant
+    global _request, _decode  # a worker process is edgeslm or one peer
     os.environ.pop("GOMP_SPINCOUNT", None)  # edgeslm's setting, if the parent had loaded it
-    from llama_cpp import Llama
+    import llama_cpp
 
     # The library has read its environment now; from here on edgeslm's may be set.
-    from benchmarks.peers.llama import CONTEXT, Peer
+    from benchmarks.peers.llama import CONTEXT, Llama
     from edgeslm.decoding.prompt import compile_prompt
     from edgeslm.engines.llama.engine import LlamaEngine
     from edgeslm.schema.schema import compile_schema
@@ -60,9 +60,9 @@ def open_llama(model: Path) -> None:
     schema = compile_schema(Receipt).source
     tokenizer = LlamaEngine(model, context_size=1, threads=1)
     prompt = compile_prompt(default_prompt(schema), tokenizer)
-    peer = Peer(model, tuned=False)
+    peer = Llama(model, tuned=False)
     grammar = peer.grammar(schema)
-    llama: Any = Llama(str(model), n_ctx=CONTEXT, verbose=False)
+    llama: Any = llama_cpp.Llama(str(model), n_ctx=CONTEXT, verbose=False)
     tokens = _prompt(tokenizer.tokenize)
     llama.eval(tokens)
 

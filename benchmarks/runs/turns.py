@@ -11,17 +11,17 @@ from statistics import median
 from typing import Any, Protocol
 
 from benchmarks.peers.environments import PeerError
-from benchmarks.peers.llama import Peer, compiled
+from benchmarks.peers.llama import Llama, compiled
 from benchmarks.peers.questions import Question, Task
 from benchmarks.peers.remote import Remote
-from benchmarks.report.results.decode import Comparison, Contestant
+from benchmarks.report.results.decode import Comparison, PeerResult
 from benchmarks.report.results.extraction import OWN, TUNED
 from edgeslm.engines.engine import Batch
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EngineError
 from edgeslm.evaluation.intervals import median_of
 
-#: put before each timed call, so that every contestant holds the fixed prompt and no more
+#: put before each timed call, so that all hold the fixed prompt and no more
 OTHER_TEXT = "Corner Kiosk, 3 May 2024, one newspaper, total 2.40"
 
 Tick = Callable[[], None]
@@ -30,7 +30,7 @@ Leaves = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call gave and cost; see decode_results.Contestant."""
+    """What one call gave and cost; see decode_results.PeerResult."""
 
     text: str
     ms: float
@@ -38,16 +38,16 @@ class Reply:
     same_prompt: bool
 
 
-class Side(Protocol):
-    """A contestant that is ready. PeerError from either call takes it out of the task."""
+class Peer(Protocol):
+    """edgeslm or a peer, ready to answer. PeerError from either call takes it out of the task."""
 
     name: str
     about: str
 
-    def prepare(self, subject: Question) -> None:
-        """Make the form of a subject the one that is answered in; its time is not counted."""
+    def prepare(self, question: Question) -> None:
+        """Make the form of a question the one that is answered in; its time is not counted."""
 
-    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply: ...
+    def answer(self, question: Question, text: str, max_tokens: int) -> Reply: ...
 
 
 class Own:
@@ -58,13 +58,13 @@ class Own:
     def __init__(self, about: str) -> None:
         self.about = about
 
-    def prepare(self, subject: Question) -> None:
+    def prepare(self, question: Question) -> None:
         pass
 
-    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply:
-        answer = subject.own(text, max_tokens)
+    def answer(self, question: Question, text: str, max_tokens: int) -> Reply:
+        answer = question.own(text, max_tokens)
         timing = answer.timing
-        same = timing.prompt_tokens == len(subject.tokens(text))
+        same = timing.prompt_tokens == len(question.tokens(text))
         return Reply(answer.text, timing.total_ms, timing.decodes, same)
 
 
@@ -73,19 +73,19 @@ class InProcess:
 
     name = TUNED
 
-    def __init__(self, peer: Peer, about: str) -> None:
+    def __init__(self, llama: Llama, about: str) -> None:
         self.about = about
-        self._peer = peer
+        self._llama = llama
         self._prepared: Question | None = None
         self._grammar: Any = None
 
-    def prepare(self, subject: Question) -> None:
-        if self._prepared is not subject:
-            self._grammar = compiled(subject.grammar)
-            self._prepared = subject
+    def prepare(self, question: Question) -> None:
+        if self._prepared is not question:
+            self._grammar = compiled(question.grammar)
+            self._prepared = question
 
-    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply:
-        done = self._peer.answer(subject.tokens(text), self._grammar, max_tokens)
+    def answer(self, question: Question, text: str, max_tokens: int) -> Reply:
+        done = self._llama.answer(question.tokens(text), self._grammar, max_tokens)
         return Reply(done.text, done.ms, done.decodes, same_prompt=True)
 
 
@@ -97,44 +97,42 @@ class Apart:
         self._remote = remote
         self._prepared: Question | None = None
 
-    def prepare(self, subject: Question) -> None:
-        if self._prepared is not subject:
+    def prepare(self, question: Question) -> None:
+        if self._prepared is not question:
             self._prepared = None
-            self._remote.prepare(subject.wanted)
-            self._prepared = subject
+            self._remote.prepare(question.wanted)
+            self._prepared = question
 
-    def answer(self, subject: Question, text: str, max_tokens: int) -> Reply:
+    def answer(self, question: Question, text: str, max_tokens: int) -> Reply:
         return Reply(
-            **self._remote.answer(subject.tokens(text), subject.rendered(text), max_tokens)
+            **self._remote.answer(question.tokens(text), question.rendered(text), max_tokens)
         )
 
 
 @dataclass
 class Given:
-    """The replies of one side so far, and the longest time it took to take a schema in."""
+    """The replies of one peer so far, and the longest time it took to take a schema in."""
 
     replies: list[Reply] = field(default_factory=list)
     prepare_ms: float = 0.0
 
 
 def compare(
-    task: Task, sides: Sequence[Side], missing: dict[str, str], bare: Bare | None, tick: Tick
+    task: Task, peers: Sequence[Peer], missing: dict[str, str], bare: Bare | None, tick: Tick
 ) -> Comparison:
-    """All sides on all texts; ``sides[0]`` is edgeslm. ``missing`` peers never started, and why.
+    """All on all texts; ``peers[0]`` is edgeslm. ``missing`` peers never started, and why.
 
     Raises:
         EngineError: edgeslm's prompt is not the one that peers are given.
     """
-    given, failed, prefill_ms = take_turns(task.pairs, sides, bare, tick)
+    given, failed, prefill_ms = take_turns(task.pairs, peers, bare, tick)
     own = given[OWN].replies
-    abouts = {side.name: side.about for side in sides}
+    abouts = {peer.name: peer.about for peer in peers}
     return Comparison(
         task=task.name,
         inputs=task.inputs,
         n=len(task.pairs),
-        contestants=[
-            _contestant(name, abouts[name], got, own, task) for name, got in given.items()
-        ],
+        peers=[_result(name, abouts[name], got, own, task) for name, got in given.items()],
         unavailable=missing | failed,
         prefill=median_of([r.ms / b for r, b in zip(own, prefill_ms, strict=True)])
         if prefill_ms
@@ -144,51 +142,49 @@ def compare(
 
 
 def take_turns(
-    pairs: Sequence[tuple[Question, str]], sides: Sequence[Side], bare: Bare | None, tick: Tick
+    pairs: Sequence[tuple[Question, str]], peers: Sequence[Peer], bare: Bare | None, tick: Tick
 ) -> tuple[dict[str, Given], dict[str, str], list[float]]:
-    """Replies by side, why others are out, and the times of bare prefill in milliseconds.
+    """Replies by peer, why others are out, and the times of bare prefill in milliseconds.
 
-    The order of the sides turns around from one text to the next; ``sides[0]`` is edgeslm.
+    The order of the peers turns around from one text to the next; ``peers[0]`` is edgeslm.
 
     Raises:
         EngineError: edgeslm's prompt is not the one that peers are given.
     """
-    given = {side.name: Given() for side in sides}
+    given = {peer.name: Given() for peer in peers}
     failed: dict[str, str] = {}
     prefill_ms: list[float] = []
-    for i, (subject, text) in enumerate(pairs):
+    for i, (question, text) in enumerate(pairs):
         if bare is not None:
-            prefill_ms.append(bare.evaluate(subject, text))
-        for side in sides[:: 1 if i % 2 == 0 else -1]:
-            if side.name in given:
+            prefill_ms.append(bare.evaluate(question, text))
+        for peer in peers[:: 1 if i % 2 == 0 else -1]:
+            if peer.name in given:
                 try:
-                    _turn(side, given[side.name], subject, text)
+                    _turn(peer, given[peer.name], question, text)
                 except PeerError as error:
-                    failed[side.name] = str(error)
-                    del given[side.name]
+                    failed[peer.name] = str(error)
+                    del given[peer.name]
             tick()
     if not all(reply.same_prompt for reply in given[OWN].replies):
         raise EngineError("the peers' prompt is not edgeslm's: the comparison would be unfair")
     return given, failed, prefill_ms
 
 
-def _turn(side: Side, given: Given, subject: Question, text: str) -> None:
+def _turn(peer: Peer, given: Given, question: Question, text: str) -> None:
     start = time.perf_counter()
-    side.prepare(subject)
+    peer.prepare(question)
     given.prepare_ms = max(given.prepare_ms, (time.perf_counter() - start) * 1000)
-    side.answer(subject, OTHER_TEXT, 1)
-    given.replies.append(side.answer(subject, text, subject.max_tokens))
+    peer.answer(question, OTHER_TEXT, 1)
+    given.replies.append(peer.answer(question, text, question.max_tokens))
 
 
-def _contestant(
-    name: str, about: str, given: Given, own: Sequence[Reply], task: Task
-) -> Contestant:
+def _result(name: str, about: str, given: Given, own: Sequence[Reply], task: Task) -> PeerResult:
     replies = given.replies
     pairs = list(zip(replies, own, strict=True))
     tokens = [
-        subject.count(reply.text) for (subject, _), reply in zip(task.pairs, replies, strict=True)
+        question.count(reply.text) for (question, _), reply in zip(task.pairs, replies, strict=True)
     ]
-    return Contestant(
+    return PeerResult(
         name=name,
         about=about,
         ms=median(reply.ms for reply in replies),
@@ -197,8 +193,8 @@ def _contestant(
         ms_per_token=median(r.ms / max(n, 1) for r, n in zip(replies, tokens, strict=True)),
         decodes=median_if_told([reply.decodes for reply in replies]),
         valid=sum(
-            subject.valid(reply.text)
-            for (subject, _), reply in zip(task.pairs, replies, strict=True)
+            question.valid(reply.text)
+            for (question, _), reply in zip(task.pairs, replies, strict=True)
         ),
         agreement=agreement([(theirs.text, ours.text) for theirs, ours in pairs]),
         same_prompt=sum(reply.same_prompt for reply in replies),
@@ -216,7 +212,7 @@ def median_if_told(values: Sequence[int | None]) -> float | None:
 
 
 def agreement(pairs: Sequence[tuple[str, str]]) -> float:
-    """The share of leaves, of all answers together, that are there and equal on both sides.
+    """The share of leaves, of all answers together, that are there and equal in both.
 
     An answer that is no JSON has no leaves. Numbers are compared as numbers, also in strings.
     """
@@ -268,16 +264,16 @@ class Bare:
         self._engine = engine
         self._held: Question | None = None
 
-    def evaluate(self, subject: Question, text: str) -> float:
+    def evaluate(self, question: Question, text: str) -> float:
         """Milliseconds for the tokens behind the fixed prompt, which is there already."""
-        tokens, start = subject.tokens(text), len(subject.prefix)
+        tokens, start = question.tokens(text), len(question.prefix)
         if self._engine.context_size < len(tokens):
             self._engine.resize(len(tokens))
             self._held = None
-        if self._held is not subject:
+        if self._held is not question:
             self._engine.truncate(0, 0)
             self._run(tokens[:start], 0)
-            self._held = subject
+            self._held = question
         self._engine.truncate(0, start)
         begun = time.perf_counter()
         self._run(tokens[start:], start)

@@ -17,8 +17,8 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabelSide(_Frozen):
-    """One contestant with one set of labels. Times are milliseconds, medians over the texts.
+class LabelResult(_Frozen):
+    """edgeslm or a peer with one set of labels. Times are milliseconds, medians over the texts.
 
     ``ratio`` is the median of its time by edgeslm's; None for edgeslm. ``valid`` counts the
     answers that are a label, ``same`` those that are edgeslm's, ``accuracy`` is the share of
@@ -39,17 +39,17 @@ class LabelSide(_Frozen):
 
 
 class LabelComparison(_Frozen):
-    """The same texts through all contestants, taking turns; edgeslm is the first."""
+    """The same texts through all, taking turns; edgeslm is the first."""
 
     labels: int
     inputs: str
     n: int
-    sides: list[LabelSide]
+    peers: list[LabelResult]
     unavailable: dict[str, str]
 
 
-class ColdSide(_Frozen):
-    """One contestant's starts: milliseconds from making the process to its first answer.
+class StartResult(_Frozen):
+    """Starts of edgeslm or a peer: milliseconds from making the process to its first answer.
 
     ``ratio`` is by edgeslm's in the same round; None for edgeslm.
     """
@@ -60,11 +60,11 @@ class ColdSide(_Frozen):
 
 
 class ColdStarts(_Frozen):
-    """Fresh processes of all contestants, taking turns, ``n`` of each; edgeslm is the first."""
+    """Fresh processes of all, taking turns, ``n`` of each; edgeslm is the first."""
 
     task: str
     n: int
-    sides: list[ColdSide]
+    results: list[StartResult]
     unavailable: dict[str, str]
 
 
@@ -80,7 +80,7 @@ class ClassifyRun(_Frozen):
     @property
     def sound(self) -> bool:
         """Whether every answer of edgeslm is a label."""
-        return all(c.sides[0].valid == c.n for c in self.comparisons)
+        return all(c.peers[0].valid == c.n for c in self.comparisons)
 
 
 def kept(path: Path = RESULTS) -> ClassifyRun | None:

@@ -17,8 +17,8 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Contestant(_Frozen):
-    """One contestant at one task. Times are milliseconds, medians over the inputs.
+class PeerResult(_Frozen):
+    """edgeslm or a peer at one task. Times are milliseconds, medians over the inputs.
 
     ``ratio`` is the median of its time by edgeslm's; None for edgeslm. ``output_tokens`` are
     counted in the answer's text by one tokenizer for all; ``decodes`` is None where a peer does
@@ -41,7 +41,7 @@ class Contestant(_Frozen):
 
 
 class Comparison(_Frozen):
-    """The same inputs through all contestants, taking turns; edgeslm is the first.
+    """The same inputs through all, taking turns; edgeslm is the first.
 
     ``unavailable`` says of each peer that is missing why. ``prefill`` is edgeslm's whole
     request by the bare evaluation of the same prompt tokens, and ``prefill_ms`` the median
@@ -51,7 +51,7 @@ class Comparison(_Frozen):
     task: str
     inputs: str
     n: int
-    contestants: list[Contestant]
+    peers: list[PeerResult]
     unavailable: dict[str, str]
     prefill: Estimate | None
     prefill_ms: float | None
@@ -104,7 +104,7 @@ class DecodeRun(_Frozen):
 
         Every answer is valid, and a steady quantization answers the same with drafts.
         """
-        valid = all(c.contestants[0].valid == c.n for c in self.comparisons)
+        valid = all(c.peers[0].valid == c.n for c in self.comparisons)
         return valid and all(d.identical.value == 1 for d in self.drafts if d.steady)
 
 

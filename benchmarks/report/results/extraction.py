@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmarks.data.receipts import Scores
 from edgeslm.evaluation.intervals import Estimate
 
-#: the contestants
+#: edgeslm, and the peer that has no process of its own, by settings
 OWN = "edgeslm"
 TUNED = "Llama, tuned alike"
 DEFAULTS = "Llama, its defaults"
@@ -62,8 +62,8 @@ class Receipts(_Frozen):
     rules: Scores
 
 
-class Side(_Frozen):
-    """One contestant: medians over the inputs, and how many answers were valid.
+class PeerResult(_Frozen):
+    """edgeslm or a peer: medians over the inputs, and how many answers were valid.
 
     ``same`` counts the answers with the same value as edgeslm's.
     """
@@ -87,7 +87,7 @@ class Comparison(_Frozen):
     inputs: str
     n: int
     max_tokens: int
-    sides: list[Side]
+    peers: list[PeerResult]
     ratios: dict[str, Estimate]
 
 
@@ -113,7 +113,7 @@ class Run(_Frozen):
     def sound(self) -> bool:
         """Whether every answer of edgeslm was valid, so that its times mean something."""
         counted = self.receipts is None or self.receipts.valid == self.receipts.n
-        return counted and all(c.sides[0].valid == c.n for c in self.comparisons)
+        return counted and all(c.peers[0].valid == c.n for c in self.comparisons)
 
 
 def write(path: Path, text: str) -> None:

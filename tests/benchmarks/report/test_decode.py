@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmarks.peers import questions as subjects
+from benchmarks.peers import questions
 from benchmarks.report import decode as decode_report
 from benchmarks.report.results import decode as decode_results
-from benchmarks.report.results.decode import Comparison, Contestant, DecodeRun, Drafts, Overhead
+from benchmarks.report.results.decode import Comparison, DecodeRun, Drafts, Overhead, PeerResult
 from benchmarks.report.results.extraction import OWN, TUNED, Setting
 from benchmarks.runs import decode
 from edgeslm.evaluation.intervals import Estimate, share
@@ -15,8 +15,8 @@ def estimate(value):
     return Estimate(value=value, low=value - 0.1, high=value + 0.1, n=20)
 
 
-def contestant(name, ratio, *, valid=20):
-    return Contestant(
+def result(name, ratio, *, valid=20):
+    return PeerResult(
         name=name,
         about=f"{name} 1.0",
         ms=1500,
@@ -33,20 +33,20 @@ def contestant(name, ratio, *, valid=20):
 
 def made_up_run(*, valid=20, identical=100, model="a model"):
     receipts = Comparison(
-        task=subjects.RECEIPTS,
+        task=questions.RECEIPTS,
         inputs="20 receipts",
         n=20,
-        contestants=[contestant(OWN, None, valid=valid), contestant(TUNED, 1.8)],
+        peers=[result(OWN, None, valid=valid), result(TUNED, 1.8)],
         unavailable={"guidance": "no wheel"},
         prefill=estimate(1.4),
         prefill_ms=900,
     )
-    sides = [contestant(OWN, None), contestant(TUNED, 5.5), contestant("guidance", 1.9)]
+    peers = [result(OWN, None), result(TUNED, 5.5), result("guidance", 1.9)]
     invoices = Comparison(
-        task=subjects.INVOICES,
+        task=questions.INVOICES,
         inputs="20 invoices",
         n=20,
-        contestants=sides,
+        peers=peers,
         unavailable={},
         prefill=None,
         prefill_ms=None,

@@ -22,10 +22,10 @@ from benchmarks.report import classify as classify_report
 from benchmarks.report import plot
 from benchmarks.report.results.classify import (
     ClassifyRun,
-    ColdSide,
     ColdStarts,
     LabelComparison,
-    LabelSide,
+    LabelResult,
+    StartResult,
 )
 from benchmarks.report.results.extraction import OWN, TUNED, Setting
 from benchmarks.runs import classify, cold_start, first_answer
@@ -68,7 +68,7 @@ def test_texts_are_bounded_and_no_author_chose_their_order(tmp_path, monkeypatch
 # --- what a question is -----------------------------------------------------------
 
 
-def test_a_question_of_labels_gives_all_that_contestants_need(engine):
+def test_a_question_of_labels_gives_all_that_peers_need(engine):
     question = LabelQuestion(engine, LABELS)
     answer = question.own("dark clouds", question.max_tokens)
     assert question.valid(answer.text)
@@ -118,7 +118,7 @@ def test_variants_that_differ_for_schemas_alone_do_not_classify():
 
 
 class Fixed:
-    """A side that answers by text, in ``ms``, or fails at a text it does not know."""
+    """A peer that answers by text, in ``ms``, or fails at a text it does not know."""
 
     def __init__(self, name, ms, answers):
         self.name, self.about, self._ms, self._answers = name, f"{name} 1.0", ms, answers
@@ -134,14 +134,14 @@ class Fixed:
 
 def test_answers_are_counted_against_truth_and_edgeslm():
     found = Intents("three texts", ("rain", "sun"), [("a", "rain"), ("b", "sun"), ("c", "sun")])
-    sides = [
+    ready = [
         Fixed(OWN, 2.0, {"a": "rain", "b": "rain", "c": "sun"}),
         Fixed("peer", 1.0, {"a": "rain", "b": "sun", "c": "no label"}),
         Fixed("fragile", 1.0, {"a": "rain"}),
     ]
     question = SimpleNamespace(max_tokens=9)
-    run = classify.compare(question, found, sides, {"absent": "why"}, lambda: None)
-    own, peer = run.sides
+    run = classify.compare(question, found, ready, {"absent": "why"}, lambda: None)
+    own, peer = run.peers
     assert (run.labels, run.n) == (2, 3)
     assert (own.ratio, own.valid, own.same, own.accuracy.value) == (None, 3, 3, 2 / 3)
     assert (peer.ratio.value, peer.valid, peer.same) == (0.5, 2, 1)
@@ -168,7 +168,7 @@ def test_starts_take_turns_and_the_first_is_not_counted():
     found = [starter(OWN, [99.0, 10.0, 20.0]), starter("peer", [99.0, 30.0, 40.0])]
     starts = cold_start.measure("a task", found, {"absent": "why"}, 2, lambda: None)
     assert order == [OWN, "peer", "peer", OWN, OWN, "peer"]
-    own, peer = starts.sides
+    own, peer = starts.results
     assert (own.ms, own.ratio, peer.ms, peer.ratio.value) == (15.0, None, 35.0, 2.5)
     assert starts.unavailable == {"absent": "why"}
 
@@ -179,7 +179,7 @@ def test_a_start_that_fails_takes_its_peer_out_but_never_edgeslm():
 
     found = [Starter(OWN, lambda: 1.0), Starter("peer", fail)]
     starts = cold_start.measure("a task", found, {}, 2, lambda: None)
-    assert [side.name for side in starts.sides] == [OWN]
+    assert [one.name for one in starts.results] == [OWN]
     assert starts.unavailable == {"peer": "gone"}
     with pytest.raises(PeerError, match="gone"):
         cold_start.measure("a task", [Starter(OWN, fail)], {}, 1, lambda: None)
@@ -209,8 +209,8 @@ def estimate(value, spread=0.1):
     return Estimate(value=value, low=value - spread, high=value + spread, n=10)
 
 
-def label_side(name, ratio, right):
-    return LabelSide(
+def label_result(name, ratio, right):
+    return LabelResult(
         name=name,
         about=f"{name} 1.0",
         ms=50,
@@ -225,21 +225,21 @@ def label_side(name, ratio, right):
 
 
 def made_up_run(*, labels=(8, 77), load=0.1, commit="abc1234", starts=True, valid=10):
-    sides = [
-        label_side(OWN, None, 6).model_copy(update={"valid": valid}),
-        label_side(TUNED, estimate(0.5), 5),
-        label_side("transformers", estimate(0.95), 7),
-        label_side("outlines", estimate(3.0), 6),
+    results = [
+        label_result(OWN, None, 6).model_copy(update={"valid": valid}),
+        label_result(TUNED, estimate(0.5), 5),
+        label_result("transformers", estimate(0.95), 7),
+        label_result("outlines", estimate(3.0), 6),
     ]
     comparisons = [
         LabelComparison(
-            labels=n, inputs="10 texts", n=10, sides=sides, unavailable={"guidance": "no wheel"}
+            labels=n, inputs="10 texts", n=10, peers=results, unavailable={"guidance": "no wheel"}
         )
         for n in labels
     ]  # fmt: skip
     cold = [
-        ColdSide(name=OWN, ms=900, ratio=None),
-        ColdSide(name="outlines", ms=4000, ratio=estimate(4)),
+        StartResult(name=OWN, ms=900, ratio=None),
+        StartResult(name="outlines", ms=4000, ratio=estimate(4)),
     ]
     return ClassifyRun(
         setting=Setting(
@@ -248,7 +248,7 @@ def made_up_run(*, labels=(8, 77), load=0.1, commit="abc1234", starts=True, vali
             peer_defaults="1 thread",
         ),
         comparisons=comparisons,
-        starts=ColdStarts(task="a text", n=2, sides=cold, unavailable={}) if starts else None,
+        starts=ColdStarts(task="a text", n=2, results=cold, unavailable={}) if starts else None,
         skipped=[],
         seconds=600,
     )  # fmt: skip
@@ -317,8 +317,8 @@ def test_the_plot_is_whole_and_the_fastest_stands_first():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["run", "decode", "classify", "batches", "contention"]),
-        (["--only", "classify,run"], ["run", "classify"]),
+        ([], ["extract", "decode", "classify", "batches", "contention"]),
+        (["--only", "classify,extract"], ["extract", "classify"]),
     ],
 )
 def test_all_parts_run_one_after_the_other(monkeypatch, arguments, expected):

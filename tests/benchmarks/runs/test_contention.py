@@ -14,16 +14,15 @@ from click.testing import CliRunner
 
 from benchmarks.report.contention import ContentionRun, Times, kept, section
 from benchmarks.report.results.extraction import DEFAULTS, OWN, Setting
-from benchmarks.runs import contention
-from benchmarks.runs import timed_process as contender
+from benchmarks.runs import contention, timed_process
 from benchmarks.runs.contention import _beside, _busy_processes
 
 
-def test_contestants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edgeslm_and_its_peer_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 3.0])
     monkeypatch.setattr(contention, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     calls: list[tuple[str, str]] = []
-    monkeypatch.setattr(contender, "time_decodes", lambda count: [1.0] * count)
+    monkeypatch.setattr(timed_process, "time_decodes", lambda count: [1.0] * count)
     with ThreadPoolExecutor(1, "a") as first, ThreadPoolExecutor(1, "b") as second:
         workers = {"a": first, "b": second}
 
@@ -31,10 +30,10 @@ def test_contestants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             calls.append((current_thread().name[0], text))
             return 7.0
 
-        monkeypatch.setattr(contender, "time_request", request)
+        monkeypatch.setattr(timed_process, "time_request", request)
         results = _beside(0, workers, ["one", "two"], 2.5)
     assert calls == [("a", "one"), ("b", "one"), ("b", "two"), ("a", "two")]
-    assert [times.contestant for times in results] == ["a", "b"]
+    assert [times.peer for times in results] == ["a", "b"]
     assert results[0].requests == [7.0, 7.0]
     assert results[0].decodes == [1.0] * 2 * contention.DECODES
 
@@ -59,14 +58,12 @@ def run_of(*times: Times) -> ContentionRun:
     return ContentionRun(setting=setting, times=list(times), seconds=60.0)
 
 
-def times_of(busy: int, contestant: str, requests: list[float]) -> Times:
-    return Times(busy=busy, contestant=contestant, decodes=[1.0], requests=requests)
+def times_of(busy: int, peer: str, requests: list[float]) -> Times:
+    return Times(busy=busy, peer=peer, decodes=[1.0], requests=requests)
 
 
 def test_the_section_shows_percentiles_and_aims() -> None:
-    own = Times(
-        busy=3, contestant=OWN, decodes=[float(ms) for ms in range(101)], requests=[10.0, 30.0]
-    )
+    own = Times(busy=3, peer=OWN, decodes=[float(ms) for ms in range(101)], requests=[10.0, 30.0])
     peer = times_of(3, DEFAULTS, [50.0, 150.0])
     idle = [times_of(0, OWN, [10.4] * 3), times_of(0, DEFAULTS, [10.0] * 3)]
     text = section(run_of(*idle, own, peer))
@@ -99,9 +96,9 @@ def test_a_quick_run_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_a_small_run_of_all_contestants(tiny_model: Path) -> None:
+def test_a_small_run_of_edgeslm_and_its_peer(tiny_model: Path) -> None:
     results = list(contention.measure(tiny_model, 0.01, fixed=True, busy=(0, 1)))
-    assert [(times.busy, times.contestant) for times in results] == [
+    assert [(times.busy, times.peer) for times in results] == [
         (busy, name) for busy in (0, 1) for name in (OWN, contention.FIXED, DEFAULTS)
     ]
     assert all(min(times.requests) > min(times.decodes) > 0 for times in results)

@@ -11,23 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.data.invoices import make_invoice
-from benchmarks.peers import environments, worker
-from benchmarks.peers import questions as subjects
+from benchmarks.peers import environments, questions, worker
 from benchmarks.peers.counting import Decodes
-from benchmarks.peers.environments import Peer, PeerError
-from benchmarks.peers.questions import Subject, Task, closed, invoice_schema
+from benchmarks.peers.environments import PeerError, PeerSpec
+from benchmarks.peers.questions import SchemaQuestion, Task, closed, invoice_schema
 from benchmarks.peers.remote import Remote
 from benchmarks.report.results.extraction import OWN
 from benchmarks.runs import drafts
 from benchmarks.runs import extract as bench_run
-from benchmarks.runs.known_answers import RightModel, right_invoices
+from benchmarks.runs.known_answers import KnownAnswerEngine, known_invoices
 from benchmarks.runs.turns import OTHER_TEXT, Reply, agreement, compare
 from edgeslm.errors import EngineError
 
 # --- inputs ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("items", subjects.ITEMS)
+@pytest.mark.parametrize("items", questions.ITEMS)
 def test_invoices_add_up_and_differ(items):
     texts = [make_invoice(number, items).text for number in range(20)]
     assert len(set(texts)) == 20
@@ -96,7 +95,7 @@ def test_an_answer_agrees_with_itself(value):
 
 
 class Scripted:
-    """A side that takes ``ms`` for every answer and keeps what it was asked."""
+    """A peer that takes ``ms`` for every answer and keeps what it was asked."""
 
     about = "scripted"
 
@@ -104,10 +103,10 @@ class Scripted:
         self.name, self._ms, self._asked = name, ms, asked
         self._text, self._same, self._fails_at = text, same, fails_at
 
-    def prepare(self, subject):
+    def prepare(self, question):
         pass
 
-    def answer(self, subject, text, max_tokens):
+    def answer(self, question, text, max_tokens):
         self._asked.append((self.name, text, max_tokens))
         if text == self._fails_at:
             raise PeerError(f"{self.name} failed")
@@ -115,7 +114,7 @@ class Scripted:
 
 
 class AnyObject:
-    """A subject whose answers are valid where they are ``{}``."""
+    """A question whose answers are valid where they are ``{}``."""
 
     max_tokens = 99
 
@@ -132,12 +131,12 @@ def task(*texts):
 
 def test_sides_take_turns_and_hold_nothing_of_the_text():
     asked, ticks = [], []
-    sides = [Scripted(OWN, 2.0, asked), Scripted("peer", 6.0, asked, text='{"a":1}')]
-    found = compare(task("a", "b"), sides, {"absent": "why"}, None, lambda: ticks.append(1))
+    ready = [Scripted(OWN, 2.0, asked), Scripted("peer", 6.0, asked, text='{"a":1}')]
+    found = compare(task("a", "b"), ready, {"absent": "why"}, None, lambda: ticks.append(1))
     timed = [(name, text) for name, text, tokens in asked if tokens == 99]
     assert timed == [(OWN, "a"), ("peer", "a"), ("peer", "b"), (OWN, "b")]
     assert asked[0::2] == [(name, OTHER_TEXT, 1) for name, _ in timed]
-    own, peer = found.contestants
+    own, peer = found.peers
     assert (own.ratio, own.valid, own.agreement) == (None, 2, 1.0)
     assert (peer.ratio.value, peer.ratio.n, peer.valid, peer.agreement) == (3.0, 2, 0, 0.0)
     assert (own.ms_per_token, peer.ms_per_token, peer.output_tokens) == (1.0, 6 / 7, 7)
@@ -147,9 +146,9 @@ def test_sides_take_turns_and_hold_nothing_of_the_text():
 
 
 def test_a_peer_that_fails_on_the_way_is_left_out():
-    sides = [Scripted(OWN, 2.0, []), Scripted("peer", 6.0, [], fails_at="b")]
-    found = compare(task("a", "b", "c"), sides, {}, None, lambda: None)
-    assert [side.name for side in found.contestants] == [OWN]
+    ready = [Scripted(OWN, 2.0, []), Scripted("peer", 6.0, [], fails_at="b")]
+    found = compare(task("a", "b", "c"), ready, {}, None, lambda: None)
+    assert [one.name for one in found.peers] == [OWN]
     assert found.unavailable == {"peer": "peer failed"}
 
 
@@ -159,7 +158,7 @@ def test_another_prompt_of_edgeslm_is_no_comparison():
 
 
 class HalfTheTime:
-    def evaluate(self, subject, text):
+    def evaluate(self, question, text):
         return 1.0
 
 
@@ -178,42 +177,42 @@ SCHEMA = {
 
 
 def test_a_prompt_as_text_is_the_prompt_as_tokens(engine):
-    subject = Subject(engine, SCHEMA, 40)
+    question = SchemaQuestion(engine, SCHEMA, 40)
     text = "Café 7 & Söhne"
-    rendered = subject.rendered(text)
+    rendered = question.rendered(text)
     assert text in rendered
-    assert engine.tokenize(rendered, special=True) == subject.tokens(text)
-    assert subject.tokens(text)[: len(subject.prefix)] == subject.prefix
+    assert engine.tokenize(rendered, special=True) == question.tokens(text)
+    assert question.tokens(text)[: len(question.prefix)] == question.prefix
 
 
 def test_each_size_of_invoice_is_compiled_once(engine):
-    pairs = subjects.invoices(engine, 7).pairs
-    found = [subject for subject, _ in pairs]
-    sizes = [subject.schema["properties"]["items"]["minItems"] for subject in found]
+    pairs = questions.invoices(engine, 7).pairs
+    found = [question for question, _ in pairs]
+    sizes = [question.schema["properties"]["items"]["minItems"] for question in found]
     assert sizes == sorted(sizes) == [6, 6, 6, 8, 8, 10, 10]
     assert len(set(map(id, found))) == 3
     assert len({text for _, text in pairs}) == 7
 
 
 def test_a_model_that_answers_right_says_what_it_is_told(tiny_model):
-    with closing(RightModel(tiny_model)) as model:
-        task = right_invoices(model, 3)
+    with closing(KnownAnswerEngine(tiny_model)) as model:
+        task = known_invoices(model, 3)
         assert [s.schema["properties"]["items"]["minItems"] for s, _ in task.pairs] == [6, 8, 10]
-        subject, text = task.pairs[0]
+        question, text = task.pairs[0]
         for exact in (True, False):
-            answer = subject.extract(text, exact=exact)
+            answer = question.extract(text, exact=exact)
             assert answer.json == make_invoice(0, 6).answer
-            assert subject.valid(answer.json)
+            assert question.valid(answer.json)
 
 
 def test_drafts_and_overhead_on_a_tiny_model(engine):
-    subject = Subject(engine, SCHEMA, 40)
-    found = drafts.overhead(Task("t", "i", [(subject, "abc"), (subject, "def")]), lambda: None)
+    question = SchemaQuestion(engine, SCHEMA, 40)
+    found = drafts.overhead(Task("t", "i", [(question, "abc"), (question, "def")]), lambda: None)
     assert found.n == found.ratio.n == 2
     assert 0 < found.decodes <= found.decodes_exact
-    answer = subject.extract("abc")
-    assert subject.valid(answer.json)
-    assert not subject.valid(answer.json[:-1])
+    answer = question.extract("abc")
+    assert question.valid(answer.json)
+    assert not question.valid(answer.json[:-1])
 
 
 # --- processes --------------------------------------------------------------------
@@ -280,7 +279,7 @@ def test_a_peer_that_cannot_be_installed_says_why(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 1, stdout=words)
 
     monkeypatch.setattr(environments.subprocess, "run", run)
-    peer = Peer("it", "it", ("it==1",), False, "none")
+    peer = PeerSpec("it", "it", ("it==1",), False, "none")
     with pytest.raises(PeerError, match="it could not be installed: ERROR: No matching"):
         environments.ensure(peer, tmp_path)
     assert not (tmp_path / "it" / "installed").exists()
@@ -294,14 +293,14 @@ def test_an_environment_is_made_once(tmp_path, monkeypatch):
         (tmp_path / "e").mkdir(exist_ok=True)
 
     monkeypatch.setattr(environments, "_run", run)
-    peer = Peer("p", "e", ("a==1",), True, "m")
+    peer = PeerSpec("p", "e", ("a==1",), True, "m")
     python = environments.ensure(peer, tmp_path)
     assert environments.ensure(peer, tmp_path) == python
     assert len(commands) == 2
     assert commands[1][0] == str(python)
     assert commands[1][-2] == "a==1"
     assert commands[1][-1].startswith("llama-cpp-python==")
-    environments.ensure(Peer("p", "e", ("a==2",), True, "m"), tmp_path)
+    environments.ensure(PeerSpec("p", "e", ("a==2",), True, "m"), tmp_path)
     assert len(commands) == 4
 
 

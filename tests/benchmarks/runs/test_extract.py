@@ -28,10 +28,10 @@ from benchmarks.report.results.extraction import (
     RECEIPT,
     TUNED,
     Comparison,
+    PeerResult,
     Receipts,
     Run,
     Setting,
-    Side,
     StartUp,
 )
 from converters.gates import receipt_rules as rules
@@ -39,7 +39,7 @@ from edgeslm.errors import EngineError
 from edgeslm.evaluation.intervals import Estimate, median_of
 from edgeslm.evaluation.normalize import normal_amount, normal_date
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRUE = {"company": "A B SDN BHD", "date": "05/06/2018", "address": "1 JALAN X", "total": "RM 9.50"}
 
 
@@ -243,9 +243,11 @@ def estimate(value):
 
 def made_up_run(*, valid=2, ratio=2.0):
     scores = score([TRUE, None], [TRUE, TRUE])
-    sides = [
-        Side(name=OWN, ms=1500, output_tokens=60, ms_per_token=25, decodes=40, valid=valid, same=2),
-        Side(
+    results = [
+        PeerResult(
+            name=OWN, ms=1500, output_tokens=60, ms_per_token=25, decodes=40, valid=valid, same=2
+        ),
+        PeerResult(
             name=TUNED,
             ms=1500 * ratio,
             output_tokens=70,
@@ -254,7 +256,7 @@ def made_up_run(*, valid=2, ratio=2.0):
             valid=1,
             same=1,
         ),
-        Side(
+        PeerResult(
             name=DEFAULTS, ms=4000, output_tokens=70, ms_per_token=50, decodes=70, valid=1, same=1
         ),
     ]
@@ -289,7 +291,7 @@ def made_up_run(*, valid=2, ratio=2.0):
             rules=scores,
         ),
         comparisons=[
-            Comparison(task=task, inputs="two", n=2, max_tokens=256, sides=sides, ratios=ratios)
+            Comparison(task=task, inputs="two", n=2, max_tokens=256, peers=results, ratios=ratios)
             for task in (RECEIPT, INVOICE)
         ],
         start_up=StartUp(
