@@ -16,10 +16,11 @@ from benchmarks.data.invoices import make_invoice
 from benchmarks.data.receipts import ROOT, data_file, read_receipts
 from benchmarks.data.schemas import Invoice, Receipt
 from benchmarks.peers.llama import without_spaces
-from edgeslm import Extraction, Extractor, Model
+from edgeslm import Extraction, Extractor
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.formats.card import ExtractTask, LabelSpec, PromptSpec
+from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Timing
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.classification import default_prompt as classify_prompt
@@ -114,7 +115,7 @@ class SchemaQuestion(Question):
         schema = closed(schema)
         spec = prompt or default_prompt(schema)
         super().__init__(engine, spec, max_tokens)
-        self.extractor: Extractor[Any] = Model(engine).extractor(schema, prompt=spec)
+        self.extractor: Extractor[Any] = GgufModel(engine).extractor(schema, prompt=spec)
         self.schema, self.form = schema, {"schema": schema}
         self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
 
@@ -148,7 +149,7 @@ class LabelQuestion(Question):
         longest = max(len(engine.tokenize(label)) for label in labels)
         super().__init__(engine, classify_prompt(specs), longest + 1)
         self.labels, self.form = tuple(labels), {"labels": list(labels)}
-        self._classifier = Model(engine).classifier(self.labels)
+        self._classifier = GgufModel(engine).classifier(self.labels)
 
     def own(self, text: str, max_tokens: int) -> Own:
         result = self._classifier(text)

@@ -24,11 +24,12 @@ from benchmarks.report.results.extraction import (
     Receipts,
 )
 from converters.gates import receipt_rules as rules
-from edgeslm import Extraction, Extractor, Model
+from edgeslm import Extraction, Extractor
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.evaluation.intervals import median_of, percentile
+from edgeslm.models.gguf import GgufModel
 from edgeslm.tasks.extraction.prompt import default_prompt
 
 RECEIPT_TOKENS = 256
@@ -43,7 +44,7 @@ class Task:
     """One schema on one loaded model: edgeslm's extractor, and its prompt as tokens for peers."""
 
     def __init__(self, engine: LlamaEngine, schema: type[BaseModel], max_tokens: int) -> None:
-        self.extractor: Extractor[Any] = Model(engine).extractor(schema)
+        self.extractor: Extractor[Any] = GgufModel(engine).extractor(schema)
         self.schema = self.extractor.schema.source
         self.max_tokens = max_tokens
         self._engine = engine

@@ -23,12 +23,12 @@ _decode: Callable[[], None]
 def open_edgeslm(model: Path, threads: int | None) -> None:
     """Become edgeslm with its defaults, but for ``threads`` where given."""
     global _request, _decode  # a worker process is edgeslm or one peer
-    from edgeslm import Model
     from edgeslm.engines.engine import Batch
     from edgeslm.engines.llama.engine import LlamaEngine
+    from edgeslm.models.gguf import GgufModel
 
     engine = LlamaEngine(model, threads=threads)
-    extractor = Model(engine).extractor(Receipt)
+    extractor = GgufModel(engine).extractor(Receipt)
     extractor(OTHER_TEXT, max_tokens=1)
     tokens = _prompt(engine.tokenize)
     sequence = engine.max_sequences - 1  # requests leave it alone
