@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeslm.engines.engine import Engine
 from edgeslm.errors import EngineError, InputError, SchemaError
 from edgeslm.formats.card import Style
+from edgeslm.schema.parts import for_mask
 from edgeslm.schema.schema import Schema
 
 R = TypeVar("R")
@@ -226,7 +227,7 @@ def _with_stack(call: Callable[[], R]) -> R:
 
 def _grammar(closed: dict[str, object], style: Style) -> str:
     return LLMatcher.grammar_from_json_schema(
-        json.dumps({**closed, **json_options(style)}, ensure_ascii=False)
+        json.dumps({**for_mask(closed), **json_options(style)}, ensure_ascii=False)
     )
 
 

@@ -12,7 +12,8 @@ import jsonschema_rs
 
 from edgeslm.schema.keywords import ANNOTATIONS, property_path
 from edgeslm.schema.negation import forbidden_property
-from edgeslm.schema.parts import Closed, Conjuncts, Never, Places, hold, tightest
+from edgeslm.schema.parts import Closed, Conjuncts, Never, hold, tightest
+from edgeslm.schema.places import Places
 from edgeslm.schema.regex import disjoint
 
 #: keywords by which properties that are not in sight here may count as evaluated

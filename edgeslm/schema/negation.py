@@ -8,12 +8,10 @@ from typing import Any
 
 from edgeslm.schema.document import Document, escape
 from edgeslm.schema.keywords import ANNOTATIONS
+from edgeslm.schema.parts import EXACT, NEAREST
 
 Made = dict[str, Any]
 
-#: beyond this a double no longer holds every integer; nearer to zero the mask is not exact
-_LARGEST = 2**53
-_FINEST = 1e-9
 _LONGEST = 65_536
 _MOST_NUMBERS = 16
 #: schemas looked at for one opposite: those that refer to themselves have no end
@@ -197,7 +195,7 @@ def _none_of(values: list[Any]) -> Made:
 
 
 def _exact(value: float) -> float:
-    if abs(value) > _LARGEST or 0 < abs(value) < _FINEST:
+    if abs(value) > EXACT or 0 < abs(value) < NEAREST:
         raise _NoOppositeError
     return value
 

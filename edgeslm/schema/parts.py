@@ -1,13 +1,12 @@
-"""What every emitter of a closed schema shares: its types, its seam, and equality of values."""
+"""What every emitter of a closed schema shares: its types and bounds, and equality of values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from edgeslm.schema.conditions import Rewrites
 from edgeslm.schema.keywords import Certificate
 from edgeslm.schema.regex import portable
 
@@ -17,6 +16,11 @@ Conjuncts = list[tuple[str, dict[str, Any]]]
 
 #: beyond this a double no longer holds every integer, and the mask computes in doubles
 EXACT = 2**53
+#: nearer to zero than this, the mask cannot tell a bound from zero
+NEAREST = 1e-12
+#: the keyword, of closed schemas alone, of the rules that the mask adds: a model that writes
+#: keeps to them, but a value that breaks them is valid
+MASK_ONLY = "x-mask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +30,6 @@ class Never:
     path: str
     keyword: str | None
     note: str
-
-
-class Places(Protocol):
-    """What unions, objects and arrays need of the compiler that they are a part of."""
-
-    certificate: Certificate
-    rewrites: Rewrites
-
-    @property
-    def within_budget(self) -> bool:
-        """Whether there is room for more places than the author wrote."""
-
-    def node(self, paths: tuple[str, ...]) -> Closed | Never:
-        """The closed schema of a place that all of these schemas describe."""
-
-    def nodes_of(self, paths: Iterable[str]) -> Conjuncts:
-        """The schemas at these places that are objects."""
-
-    def plain(self, path: str) -> Conjuncts:
-        """A schema with all that it refers to."""
 
 
 def hold(path: str, keyword: str, pattern: str, certificate: Certificate) -> str | None:
@@ -94,3 +78,23 @@ def canonical(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: canonical(item) for key, item in value.items()}
     return value
+
+
+def for_mask(closed: Any) -> Any:
+    """A closed schema as the grammar library reads it: with the rules that the mask adds."""
+    if not isinstance(closed, dict) or "enum" in closed:
+        return closed
+    if MASK_ONLY in closed:
+        rules = {key: value for key, value in closed.items() if key != MASK_ONLY}
+        return {**rules, **closed[MASK_ONLY]}
+    masked = dict(closed)
+    for keyword in ("additionalProperties", "items"):
+        if keyword in closed:
+            masked[keyword] = for_mask(closed[keyword])
+    for keyword in ("anyOf", "prefixItems"):
+        if keyword in closed:
+            masked[keyword] = [for_mask(child) for child in closed[keyword]]
+    for keyword in ("$defs", "patternProperties", "properties"):
+        if keyword in closed:
+            masked[keyword] = {name: for_mask(child) for name, child in closed[keyword].items()}
+    return masked

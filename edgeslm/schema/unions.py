@@ -8,7 +8,8 @@ from typing import Any
 
 from edgeslm.schema.conditions import Branch
 from edgeslm.schema.keywords import property_path
-from edgeslm.schema.parts import Conjuncts, Places, identity, type_of
+from edgeslm.schema.parts import Conjuncts, identity, type_of
+from edgeslm.schema.places import Places
 from edgeslm.schema.values import listed
 
 #: a schema by its JSON pointer, and whether its branches have been chosen already

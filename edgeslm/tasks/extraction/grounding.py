@@ -14,6 +14,7 @@ import jsonschema_rs
 from edgeslm.decoding.grammar import json_options
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.formats.card import Style
+from edgeslm.schema.parts import for_mask
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.evidence import dates, numbers
 
@@ -222,7 +223,7 @@ class _Writer:
     def _free(self, node: dict[str, Any]) -> str:
         """A value by the schema alone, which the grammar library reads as it stands."""
         definitions = _reached({**node, "$defs": self._root["$defs"]})
-        whole = {**node, "$defs": definitions, **json_options(self._style)}
+        whole = for_mask({**node, "$defs": definitions}) | json_options(self._style)
         return self._rule(f"%json {_json(whole)}")
 
     def _object(self, node: dict[str, Any]) -> str:

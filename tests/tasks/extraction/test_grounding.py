@@ -367,3 +367,11 @@ def test_without_evidence_an_invalid_answer_is_still_taken_back():
     assert read("x", evidence=False).json == read("x").json
     with pytest.raises(OutputInvalidError):
         read("x", evidence=False, on_invalid="raise")
+
+
+def test_a_grounded_number_has_all_the_digits_of_the_text():
+    schema = {"properties": {"lat": {"type": "number"}}, "required": ["lat"]}
+    text = "lat 52.52000659999999, floor 7"
+    assert accepts(schema, '{"lat":52.52000659999999}', text)
+    assert compile_schema(schema).read('{"lat":52.52000659999999}') == {"lat": 52.52000659999999}
+    assert accepts(schema, '{"lat":1000000000000000000}', f"id {10**18}")
