@@ -53,17 +53,12 @@ class Objects:
         required = {name for _, node in nodes for name in node.get("required", [])}
         properties: Closed = {}
         for name in names:
-            if name in forbidden:
-                if name in required:
-                    return Never(forbidden[name], "not", f"{name!r} is required and forbidden")
-                properties[name] = False
-                continue
-            child = self._child(name, nodes, closed=extras is False)
+            child = self._property(name, nodes, forbidden, closed=extras is False)
             if not isinstance(child, Never):
                 properties[name] = child
-            elif name in required or self._mistake(child, nodes):
+            elif name in required or (name not in forbidden and self._mistake(child, nodes)):
                 return child
-            elif extras is not False or patterns:
+            elif extras is not False or patterns or name in forbidden:
                 properties[name] = False
         closed: Closed = {"type": "object", "properties": properties}
         if required:
@@ -91,8 +86,12 @@ class Objects:
     def _stated(self, nodes: Conjuncts) -> Conjuncts:
         return [(path, node) for path, node in nodes if not self._compiler.rewrites.tests(path)]
 
-    def _child(self, name: str, nodes: Conjuncts, closed: bool) -> Closed | Never:
+    def _property(
+        self, name: str, nodes: Conjuncts, forbidden: dict[str | None, str], closed: bool
+    ) -> Closed | Never:
         """The closed schema of a property; a closed object has none that are only asked for."""
+        if name in forbidden:
+            return Never(forbidden[name], "not", f"{name!r} is required and forbidden")
         if closed and self._foreign(name, nodes):
             return Never(nodes[0][0], None, f"the object has no property {name!r}")
         return self._compiler.node(tuple(self._schemas_of(name, nodes)))
@@ -239,18 +238,16 @@ def _counted(nodes: Conjuncts, closed: Closed, compiler: Places) -> Closed | Nev
     if high and fixed and high[1] >= len(names):
         high = None
     bounds = [(low, "minProperties"), (high, "maxProperties")]
-    given = [(bound, keyword) for bound, keyword in bounds if bound is not None]
-    if not given:
-        return closed
-    if fixed and compiler.rewrites.enabled:
+    given = [(*bound, keyword) for bound, keyword in bounds if bound is not None]
+    if given and fixed and compiler.rewrites.enabled:
         sets = _sets(closed, names, low and low[1] - needed, high and high[1] - needed)
         if sets is not None:
             compiler.rewrites.used = True
-            for (path, _), keyword in given:
+            for path, _, keyword in given:
                 note = "becomes a choice between the sets of properties that may be there"
                 compiler.certificate.note(path, keyword, "rewrite", note)
             return sets[0] if len(sets) == 1 else {"anyOf": sets}
-    for (path, count), keyword in given:
+    for path, count, keyword in given:
         if needed == len(closed["properties"]) and count <= _MOST_PROPERTIES:
             closed = {**closed, keyword: count}
         else:

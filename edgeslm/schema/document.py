@@ -274,26 +274,17 @@ def _bounded(root: dict[str, Any]) -> None:
     while pending:
         path, value, depth = pending.pop()
         count += 1
+        size += 4
         inner: list[tuple[str, Any]] = []
         if isinstance(value, dict):
-            for key in value:
-                if not isinstance(key, str):
-                    raise SchemaError(f"{where(path)}: the key {key!r} is not text", path=path)
-                size += _text_size(key, path)
+            size += sum(_key_size(key, path) for key in value)
             inner = [(f"{path}/{escape(key)}", item) for key, item in value.items()]
         elif isinstance(value, list):
             inner = [(f"{path}/{i}", item) for i, item in enumerate(value)]
         elif isinstance(value, str):
             size += _text_size(value, path)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise SchemaError(f"{where(path)}: {value} is not a JSON number", path=path)
-        elif isinstance(value, int) and value.bit_length() > MAX_BITS:
-            raise SchemaError(f"{where(path)}: a number of more than {MAX_BITS} bits", path=path)
-        elif value is not None and not isinstance(value, bool | int | float):
-            raise SchemaError(
-                f"{where(path)}: a value of type {type(value).__name__} is not JSON", path=path
-            )
-        size += 4
+        else:
+            _plain(value, path)
         if depth > MAX_DEPTH:
             raise SchemaError(
                 f"schema: nested more than {MAX_DEPTH} levels deep, at {path[:60]}…", path=path
@@ -303,6 +294,24 @@ def _bounded(root: dict[str, Any]) -> None:
                 f"schema: larger than {MAX_BYTES:,} bytes or {MAX_VALUES:,} values", path=""
             )
         pending += [(name, item, depth + 1) for name, item in inner]
+
+
+def _plain(value: Any, path: str) -> None:
+    """Refuse what is no value of JSON, or a number out of bounds."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SchemaError(f"{where(path)}: {value} is not a JSON number", path=path)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise SchemaError(f"{where(path)}: a number of more than {MAX_BITS} bits", path=path)
+    if value is not None and not isinstance(value, bool | int | float):
+        raise SchemaError(
+            f"{where(path)}: a value of type {type(value).__name__} is not JSON", path=path
+        )
+
+
+def _key_size(key: Any, path: str) -> int:
+    if not isinstance(key, str):
+        raise SchemaError(f"{where(path)}: the key {key!r} is not text", path=path)
+    return _text_size(key, path)
 
 
 def _text_size(text: str, path: str) -> int:

@@ -32,19 +32,11 @@ _CHECKED_FORMATS = frozenset({
 
 
 def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
-    closed: Closed = {"type": "string"}
-    low = tightest(nodes, "minLength", max)
-    high = tightest(nodes, "maxLength", min)
-    if low and high and low[1] > high[1]:
-        return Never(low[0], "minLength", f"minLength {low[1]} is above maxLength {high[1]}")
-    if low and low[1] > _LONGEST:
-        certificate.note(low[0], "minLength", "refused", f"longer than {_LONGEST} characters")
-    elif low and low[1] > 0:
-        closed["minLength"] = low[1]
-    if high and high[1] > _LONGEST:
-        certificate.note(high[0], "maxLength", "check", "too long for a mask")
-    elif high:
-        closed["maxLength"] = high[1]
+    """The string that all of these schemas allow, as far as a mask can hold their rules."""
+    lengths = _lengths(nodes, certificate)
+    if isinstance(lengths, Never):
+        return lengths
+    closed: Closed = {"type": "string", **lengths}
     formats = _formats(nodes, certificate)
     if formats:
         closed["format"] = formats[0]
@@ -54,17 +46,40 @@ def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
     narrowed = dict(closed)
     if patterns:
         narrowed["pattern"] = patterns[0]
-    if patterns[1:]:
-        others = [{"pattern": pattern} for pattern in patterns[1:]]
-        narrowed["allOf"] = [*closed.get("allOf", []), *others]
+    others = [*patterns[1:], *_other_texts(nodes, certificate)]
+    if others:
+        narrowed["allOf"] = [*closed.get("allOf", []), *({"pattern": other} for other in others)]
+    return _together(closed, narrowed, nodes, certificate)
+
+
+def _lengths(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
+    low = tightest(nodes, "minLength", max)
+    high = tightest(nodes, "maxLength", min)
+    lengths: Closed = {}
+    if low and high and low[1] > high[1]:
+        return Never(low[0], "minLength", f"minLength {low[1]} is above maxLength {high[1]}")
+    if low and low[1] > _LONGEST:
+        certificate.note(low[0], "minLength", "refused", f"longer than {_LONGEST} characters")
+    elif low and low[1] > 0:
+        lengths["minLength"] = low[1]
+    if high and high[1] > _LONGEST:
+        certificate.note(high[0], "maxLength", "check", "too long for a mask")
+    elif high:
+        lengths["maxLength"] = high[1]
+    return lengths
+
+
+def _other_texts(nodes: Conjuncts, certificate: Certificate) -> list[str]:
+    """Patterns of every text but those that ``not`` forbids."""
+    patterns: list[str] = []
     for path, node in nodes:
         texts = [value for value in forbidden_values(node) if isinstance(value, str)]
-        held = other_than(texts)
-        if held is None:
+        pattern = other_than(texts)
+        if pattern is None:
             certificate.note(path, "not", "check", "too long for a mask, or with a quote")
         elif texts:
-            narrowed["allOf"] = [*narrowed.get("allOf", []), {"pattern": held}]
-    return _together(closed, narrowed, nodes, certificate)
+            patterns.append(pattern)
+    return patterns
 
 
 def _together(
