@@ -86,7 +86,7 @@ class Compiler:
         return self._joined > _MOST_JOINED or len(self._names) > _MOST_SHARED
 
     def _unjoined(self, parts: tuple[Part, ...]) -> Closed:
-        """Any value, where too many schemas join to follow them all."""
+        """Any value; the keywords are left to the check, since too many schemas join."""
         note = "too many schemas join each other; the finished value is validated"
         for path, _ in parts:
             for keyword in self.document.at(path):
@@ -154,7 +154,7 @@ class Compiler:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
             raise SchemaError(
-                f"{where(parts[0][0])}: the schema unfolds into more than {_MAX_NODES} places",
+                f"{where(parts[0][0])}: the schema must unfold into at most {_MAX_NODES} places",
                 path=parts[0][0],
             )
         for path, _ in parts:

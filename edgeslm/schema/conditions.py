@@ -76,11 +76,11 @@ class Rewrites:
         ]
 
     def tests(self, path: str) -> bool:
-        """Whether a schema only asks: it names no property of the object."""
+        """Whether a schema is a test alone, so that it adds no property to the object."""
         return path in self._tests or self._document.origin(path) is not None
 
     def conditional(self, path: str) -> bool:
-        """Whether a schema holds only for some of the values of its place."""
+        """Whether a schema applies to only some of the values of its place."""
         steps = path.split("/")
         return bool(steps[0]) or not _CONDITIONAL.isdisjoint(steps)
 

@@ -69,7 +69,7 @@ class Objects:
         return _counted(nodes, closed, self._compiler)
 
     def _mistake(self, never: Never, nodes: Conjuncts) -> bool:
-        """Whether an author who wants answers cannot have meant that there be no value."""
+        """Whether a place that no value fits must be a mistake of the author."""
         return (
             self._close
             and never.keyword is not None
@@ -259,7 +259,7 @@ def _counted(nodes: Conjuncts, closed: Closed, compiler: Places) -> Closed | Nev
 def _sets(
     closed: Closed, names: list[str], low: int | None, high: int | None
 ) -> list[Closed] | None:
-    """Closed objects of which one holds where ``low`` to ``high`` optional properties are there.
+    """Closed objects whose union has ``low`` to ``high`` of the optional properties.
 
     None where they would be too many, or too large together.
     """
@@ -285,7 +285,7 @@ def _sets(
 
 
 def _sizes(low: int | None, high: int | None) -> range:
-    """How many optional properties are chosen: with one bound alone, as many as it says."""
+    """The numbers of optional properties to choose; with one bound alone, just that number."""
     if low is None or high is None:
         size = low or high or 0
         return range(size, size + 1)
@@ -338,7 +338,7 @@ class Arrays:
     def _prefix(
         self, places: list[tuple[list[str], str | None]], limit: int | None
     ) -> list[Closed | Never]:
-        """The first items; the list ends with the first that can hold no value."""
+        """The schemas of the first items, up to the first that no value fits."""
         found: list[Closed | Never] = []
         longest = max(len(first) for first, _ in places)
         for i in range(longest if limit is None else min(longest, limit)):

@@ -58,7 +58,7 @@ def is_schema(value: Any) -> bool:
 
 
 class Document:
-    """A schema that is safe to walk: plain JSON of bounded size and depth, references local.
+    """A schema that is safe to walk: bounded, plain JSON whose references stay inside it.
 
     Raises:
         SchemaError: too large, too deep, not JSON, of an unknown draft, malformed, with a
@@ -72,7 +72,8 @@ class Document:
             root = {}
         if not isinstance(root, dict):
             raise SchemaError(
-                f"a schema is a JSON object or a pydantic class, not {type(root).__name__}", path=""
+                f"a schema must be a JSON object or a pydantic class, not {type(root).__name__}",
+                path="",
             )
         _bounded(root)
         dialect = _dialect(root)
@@ -123,7 +124,7 @@ class Document:
         return value
 
     def derive(self, schema: Any, origin: tuple[str, str]) -> str:
-        """Where a schema is found from now on that follows from a keyword of another.
+        """Stores a schema that follows from a keyword of another; returns the path to find it at.
 
         ``schema`` is in today's spelling and without references; ``origin`` is the JSON pointer
         and the keyword that it stands for.
@@ -214,7 +215,8 @@ class Document:
             while True:
                 if step is not None and step in upon:
                     raise SchemaError(
-                        f"{where(step)}: refers to itself with no object or array in between",
+                        f"{where(step)}: a $ref must not lead back to itself without an "
+                        "object or array in between",
                         path=step,
                         keyword="$ref",
                     )
@@ -268,7 +270,7 @@ def children(path: str, node: dict[str, Any], keywords: tuple[str, ...] | None =
 
 
 def _bounded(root: dict[str, Any]) -> None:
-    """Plain JSON of bounded size and depth; walked with a list, since depth is what is tested."""
+    """Refuse what is not JSON, or too large, or too deep; a list holds the walk, not the stack."""
     size = count = 0
     pending: list[tuple[str, Any, int]] = [("", root, 1)]
     while pending:
@@ -287,11 +289,13 @@ def _bounded(root: dict[str, Any]) -> None:
             _plain(value, path)
         if depth > MAX_DEPTH:
             raise SchemaError(
-                f"schema: nested more than {MAX_DEPTH} levels deep, at {path[:60]}…", path=path
+                f"schema: it must nest at most {MAX_DEPTH} levels deep; more at {path[:60]}…",
+                path=path,
             )
         if size > MAX_BYTES or count > MAX_VALUES:
             raise SchemaError(
-                f"schema: larger than {MAX_BYTES:,} bytes or {MAX_VALUES:,} values", path=""
+                f"schema: it must have at most {MAX_BYTES:,} bytes and {MAX_VALUES:,} values",
+                path="",
             )
         pending += [(name, item, depth + 1) for name, item in inner]
 
@@ -301,16 +305,16 @@ def _plain(value: Any, path: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise SchemaError(f"{where(path)}: {value} is not a JSON number", path=path)
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise SchemaError(f"{where(path)}: a number of more than {MAX_BITS} bits", path=path)
+        raise SchemaError(f"{where(path)}: a number must have at most {MAX_BITS} bits", path=path)
     if value is not None and not isinstance(value, bool | int | float):
         raise SchemaError(
-            f"{where(path)}: a value of type {type(value).__name__} is not JSON", path=path
+            f"{where(path)}: a value must be JSON, not of type {type(value).__name__}", path=path
         )
 
 
 def _key_size(key: Any, path: str) -> int:
     if not isinstance(key, str):
-        raise SchemaError(f"{where(path)}: the key {key!r} is not text", path=path)
+        raise SchemaError(f"{where(path)}: a key must be text, not {key!r}", path=path)
     return _text_size(key, path)
 
 
@@ -319,7 +323,8 @@ def _text_size(text: str, path: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError:
         raise SchemaError(
-            f"{where(path)}: text holds half a surrogate pair, which UTF-8 cannot hold", path=path
+            f"{where(path)}: text must not hold half a surrogate pair",
+            path=path,
         ) from None
 
 
@@ -329,7 +334,7 @@ def _dialect(root: dict[str, Any]) -> Dialect:
     candidates = named(name) if isinstance(name, str) else ()
     if not candidates:
         raise SchemaError(
-            f"schema: the draft {name!r} is not read; use 2020-12, 2019-09 or draft 7, 6 or 4",
+            f"schema: $schema must name draft 2020-12, 2019-09, 7, 6 or 4, not {str(name)[:100]!r}",
             path="",
             keyword="$schema",
         )
@@ -357,7 +362,7 @@ def _fault(root: dict[str, Any], dialect: Dialect) -> SchemaError | None:
 
 
 def _compiles(root: dict[str, Any]) -> None:
-    """The validator of the finished value must accept the schema before any inference."""
+    """Refuse, before any inference, what the validator of the finished value cannot read."""
     try:
         jsonschema_rs.validator_for(root, validate_formats=True, offline=True)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
@@ -383,7 +388,7 @@ def _split(base: str, reference: str, path: str, keyword: str) -> tuple[str, str
 
 
 def _place(steps: Sequence[str | int]) -> tuple[str, str | None]:
-    """The schema and its keyword that a path of the validator leads to."""
+    """Split a path of the validator into the schema's JSON pointer and its keyword."""
     outer = list(steps)
     keyword = outer.pop() if outer and isinstance(outer[-1], str) else None
     if outer and outer[-1] in MAP:  # what came off was a name, not a keyword

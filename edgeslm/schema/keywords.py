@@ -112,7 +112,7 @@ class Certificate:
             self._found[path, keyword] = Constraint(path, keyword, how, note)
 
     def survey(self, path: str) -> None:
-        """List every keyword of the schema at ``path``; what no rule stands behind, too."""
+        """List every keyword of the schema at ``path``, also those without a rule."""
         if self._document.origin(path) is not None:
             return
         node = self._document.given(path)
@@ -171,7 +171,7 @@ class Certificate:
         return "" if known else _HINTS.get(keyword, "unknown keyword")
 
     def _survey_checked(self, path: str) -> None:
-        """The schemas that only the validator sees: nothing in them reaches the mask."""
+        """List the keywords of a schema that the validator alone sees, and of all schemas in it."""
         pending = [path]
         while pending:
             place = pending.pop()

@@ -25,7 +25,7 @@ MASK_ONLY = "x-mask"
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """No value is valid here, and why. ``keyword`` None: the author wrote ``false``."""
+    """A place that no value fits, and why; ``keyword`` is None if the author wrote ``false``."""
 
     path: str
     keyword: str | None
@@ -33,7 +33,7 @@ class Never:
 
 
 def hold(path: str, keyword: str, pattern: str, certificate: Certificate) -> str | None:
-    """A regular expression for the mask; None, and noted, where only a check can hold it."""
+    """A pattern as the mask reads it; None, with a note, if only a check can hold it."""
     found = portable(pattern)
     if found is None:
         note = "look-around, back-references, \\b and the like: the finished value is validated"
@@ -44,7 +44,7 @@ def hold(path: str, keyword: str, pattern: str, certificate: Certificate) -> str
 def tightest(
     nodes: Conjuncts, keyword: str, choose: Callable[[list[int]], int]
 ) -> tuple[str, int] | None:
-    """The path and value of the smallest or largest count that this keyword gives, if any."""
+    """The path and value of the count that ``choose`` takes among those of a keyword, if any."""
     found = {int(node[keyword]): path for path, node in nodes if keyword in node}
     if not found:
         return None
@@ -53,7 +53,7 @@ def tightest(
 
 
 def identity(value: Any) -> str:
-    """Equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    """A text that is equal for values that JSON Schema calls equal, such as 1 and 1.0."""
     return json.dumps(canonical(value), sort_keys=True)
 
 

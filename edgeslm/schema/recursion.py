@@ -1,4 +1,4 @@
-"""Closed schemas whose values all end: what needs itself without end is cut off or refused."""
+"""Finite values: branches that need themselves without end are cut off or refused."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _or_false(node: Any, finite: set[str]) -> Any:
 
 
 def _nesting(closed: dict[str, Any]) -> int:
-    """How deep a compiler that follows every definition once, as it meets it, goes down."""
+    """The depth that a compiler reaches which follows every definition once, at first sight."""
     definitions: dict[str, Any] = closed.get("$defs", {})
     seen: set[str] = set()
     route = [_inside(closed)]

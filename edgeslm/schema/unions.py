@@ -25,7 +25,7 @@ _MOST_COMPARED = 64
 
 
 class Choices:
-    """Chooses for one compiler."""
+    """Finds the branches that one compiler must choose between."""
 
     def __init__(self, compiler: Places, strict: bool) -> None:
         self._compiler = compiler
@@ -33,7 +33,7 @@ class Choices:
         self._disjoint = Disjoint(compiler.plain)
 
     def combinations(self, parts: tuple[Part, ...]) -> list[Branch]:
-        """What may be chosen together; what would multiply beyond bounds is left to the check."""
+        """The branches to choose between; the check gets unions that multiply beyond bounds."""
         found: list[Branch] = []
         open_paths = [path for path, chosen in parts if not chosen]
         for path, keyword, count in self._unions(open_paths):
@@ -83,14 +83,14 @@ class Choices:
     def _joined_with(
         self, found: list[Branch], branches: list[Branch], given: list[str]
     ) -> list[Branch]:
-        """Each of these choices with each branch, but for those that contradict each other."""
+        """Pairs each choice with each branch and drops the pairs that contradict each other."""
         joint = [one + other for one in found or [()] for other in branches]
         return [
             one for one in joint if self._disjoint.possible(self._compiler.nodes_of([*given, *one]))
         ] or joint[:1]
 
     def _affordable(self, keyword: str, paths: list[str]) -> bool:
-        """Whether a condition may become a choice: within bounds, and not where it would close.
+        """Whether a condition may become a choice: within bounds, and without closing an object.
 
         In a strict reading an object is closed by the properties it names, but not by those
         that are named under a condition.
@@ -123,7 +123,7 @@ class Disjoint:
         )
 
     def possible(self, nodes: Conjuncts) -> bool:
-        """False where the required properties of one object leave no value, seen at a glance."""
+        """False if the listed values of a required property exclude each other; a quick test."""
         for name in {name for _, node in nodes for name in node.get("required", [])}:
             inner: Conjuncts = []
             for path, node in nodes:

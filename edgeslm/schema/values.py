@@ -12,7 +12,7 @@ from edgeslm.schema.parts import EXACT, Closed, Conjuncts, Never, canonical, ide
 
 
 def listed(nodes: Conjuncts) -> tuple[str, str, list[Any]] | None:
-    """The values that every ``enum`` and ``const`` allows, with the path and keyword of one."""
+    """The path and keyword of the first list, and the values that all lists allow."""
     lists: list[tuple[str, str, list[Any]]] = []
     for path, node in nodes:
         if "enum" in node:
