@@ -9,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from converters.data.rows import Part, Row, read_rows
+from converters.data.rows import Row, read_rows
+from converters.recipe.data import Part
 from converters.recipe.recipe import Recipe
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.files import file_sha256, publish

@@ -12,10 +12,11 @@ from pathlib import Path
 from converters.data.filter import Filtered, Reviewed, read_examples
 from converters.data.label_noise import MAX_CHECKED, Suspect, label_suspects, unread_answers
 from converters.data.report import draw, markdown
-from converters.data.rows import Part, Row, by_input, rows_sha256, write_rows
+from converters.data.rows import Row, by_input, rows_sha256, write_rows
 from converters.data.split import Divided, divide, leaks
 from converters.data.summary import DataSummary, PartSummary
 from converters.errors import DataError, require
+from converters.recipe.data import Part
 from converters.recipe.recipe import Recipe
 from edgeslm.formats.card import ClassifyTask, TagTask, Task
 from edgeslm.formats.files import Progress, publish

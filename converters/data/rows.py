@@ -9,16 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from converters.errors import DataError
+from converters.recipe.data import Part
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import publish
 
 T = TypeVar("T")
-Part = Literal["train", "development", "gold", "seen"]
-#: those that every recipe has; ``seen`` is there where data.split asks for it
-PARTS: tuple[Part, ...] = ("train", "development", "gold")
 
 
 @dataclass(frozen=True, slots=True)

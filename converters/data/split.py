@@ -11,8 +11,8 @@ from typing import Literal
 
 from converters.data.filter import Example, Reviewed
 from converters.data.near_duplicates import near_duplicates
-from converters.data.rows import Part, Row, by_input, drawn, is_drawn, part_of
-from converters.recipe.data import Data, Split
+from converters.data.rows import Row, by_input, drawn, is_drawn, part_of
+from converters.recipe.data import Data, Part, Split
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import Progress
 

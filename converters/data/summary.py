@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from converters.data.rows import Part
+from converters.recipe.data import Part
 
 
 class _Closed(BaseModel):

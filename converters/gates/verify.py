@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from converters.data.rows import Part, Row, by_part, rows_sha256
+from converters.data.rows import Row, by_part, rows_sha256
 from converters.errors import GateError
 from converters.gates.checks import Check, advice, beats, change, keeps_up, percent
 from converters.gates.scores import card_scores, scope_scores, share_by_category
+from converters.recipe.data import Part
 from converters.recipe.recipe import Gates, Recipe
 from edgeslm.evaluation.intervals import Estimate
 from edgeslm.evaluation.matches import Prediction

@@ -6,8 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from converters.data.rows import PARTS, Part
 from edgeslm.formats.card import ShortText
+
+#: what rows are held out for, and what is left to train on
+Part = Literal["train", "development", "gold", "seen"]
+#: the parts of every recipe; ``seen`` is there where data.split asks for it
+PARTS: tuple[Part, ...] = ("train", "development", "gold")
 
 
 class Closed(BaseModel):

@@ -15,11 +15,12 @@ import torch
 
 import edgeslm
 from converters import build
-from converters.data.rows import PARTS, Row
+from converters.data.rows import Row
 from converters.encoder.model import WEIGHTS
 from converters.errors import BaseModelError, DataError, GateError, RecipeError
 from converters.onnx.calibration import MAX_COST, calibrate_logits, fit_rejection
 from converters.plan import plan
+from converters.recipe.data import PARTS
 from converters.work import STEPS_OF, Work
 from edgeslm.engines.onnx.features import FeatureSpec
 from edgeslm.formats.card import ClassifyTask
