@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,9 @@ from numpy.typing import NDArray
 
 from converters.causal.encode import Encoded
 from converters.errors import DataError
+from converters.gates.reports import Divergence
 from edgeslm.engines.engine import Batch, Engine, Logits
 from edgeslm.formats.files import Progress, silent
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """``kl`` is the mean of KL(reference || other) in nats, ``top1`` the share of positions with
-    the same best token, over the ``n`` positions that an answer's tokens are read at."""
-
-    kl: float
-    top1: float
-    n: int
 
 
 def divergence(

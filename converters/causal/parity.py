@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from converters.causal.encode import Encoded
 from converters.errors import BaseModelError, require
+from converters.gates.reports import KEPT, TIE, Difference, FloatParity, ParityReport
 from edgeslm.decoding.prompt import Tokenizer, compile_prompt
 from edgeslm.engines.engine import Batch, Engine
 from edgeslm.engines.llama.engine import LlamaEngine
@@ -24,8 +24,6 @@ from edgeslm.formats.gguf.merge import read_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: differing texts that a report keeps; the rest is counted
-KEPT = 20
 #: Texts that a prompt is compared with. None begins or ends with white space: transformers
 #: tokenizes the prompt as a whole, and would merge that with the template's line ends.
 PROMPT_TEXTS = (
@@ -34,8 +32,6 @@ PROMPT_TEXTS = (
     "naïve café — 中文 😀",
     '{"a": [1, 22, 333]}  two  spaces',
 )
-#: nats by which float16 cells may swap two tokens that are as good as equal
-TIE = 0.02
 #: how far a weight merged by torch may be from the one merged by numpy, relative to its tensor
 _WEIGHT_TOLERANCE = 1e-5
 #: no text of the parity tests is longer, in characters
@@ -87,35 +83,6 @@ _WORDS = (
 
 
 # --- tokens ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A text that the two sides tokenize otherwise."""
-
-    text: str
-    llama: tuple[int, ...]
-    hf: tuple[int, ...]
-
-    @property
-    def at(self) -> int:
-        """The first place where the tokens differ."""
-        pairs = zip(self.llama, self.hf, strict=False)
-        shorter = min(len(self.llama), len(self.hf))
-        return next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
-
-
-@dataclass(frozen=True, slots=True)
-class ParityReport:
-    """``differing`` of ``n`` texts have other tokens; ``first`` holds up to ``KEPT`` of them."""
-
-    n: int
-    differing: int
-    first: tuple[Difference, ...]
-
-    @property
-    def equal(self) -> bool:
-        return self.differing == 0
 
 
 def token_parity(
@@ -278,20 +245,6 @@ def weight_distance(merged: Path, exported: Path) -> float:
 
 
 # --- logits ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FloatParity:
-    """How far llama.cpp's distributions are from transformers', over ``n`` answer positions.
-
-    KL divergence in nats; ``top1`` is the share of positions where llama.cpp's best token is
-    transformers' best too, or less likely there by no more than ``TIE``.
-    """
-
-    n: int
-    mean_kl: float
-    max_kl: float
-    top1: float
 
 
 def float_parity(hf_model: PreTrainedModel, gguf: Path, rows: Sequence[Encoded]) -> FloatParity:

@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from converters.causal.divergence import Divergence, divergences
+from converters.causal.divergence import divergences
 from converters.causal.encode import Encoded
 from converters.errors import GateError
+from converters.gates.reports import Divergence
 from converters.recipe.recipe import Quantize
 from edgeslm.engines.engine import Batch
 from edgeslm.formats.files import Progress, publish, silent

@@ -20,7 +20,8 @@ from converters.encoder.linear_probe import fit_head
 from converters.errors import RecipeError, require
 from converters.recipe.recipe import Recipe
 from converters.training.checkpoint import Checkpoint
-from converters.training.loop import Evaluation, History, Report, TrainingRun, best_device
+from converters.training.history import Evaluation, History
+from converters.training.loop import Report, TrainingRun, best_device
 from edgeslm.formats.files import Progress, silent
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +12,7 @@ from rich.text import Text
 from converters.data.rows import Row, by_part, rows_sha256
 from converters.errors import GateError
 from converters.gates.checks import Check, advice, beats, change, keeps_up, percent
+from converters.gates.reports import Divergence, FloatParity, ParityReport
 from converters.gates.scores import card_scores, scope_scores, share_by_category
 from converters.recipe.data import Part
 from converters.recipe.recipe import Gates, Recipe
@@ -31,10 +32,6 @@ from edgeslm.evaluation.scoring import (
 )
 from edgeslm.evaluation.selftest import SelfTest
 from edgeslm.formats.card import ClassifyTask, Score
-
-if TYPE_CHECKING:
-    from converters.causal.divergence import Divergence
-    from converters.causal.parity import FloatParity, ParityReport
 
 #: how far the same float weights may lie apart in two libraries that round differently
 MAX_FLOAT_KL = 1e-3

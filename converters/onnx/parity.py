@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.causal.divergence import Divergence
-from converters.causal.parity import FloatParity
+from converters.gates.reports import Divergence, FloatParity
 from converters.onnx.logits import Logits
 from edgeslm.formats.card import Task
 from edgeslm.tasks.decision import sigmoid

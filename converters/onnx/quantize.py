@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from converters.causal.divergence import Divergence
 from converters.encoder.tables import Bits, quantize_tables
 from converters.errors import DataError, GateError, require
+from converters.gates.reports import Divergence
 from converters.onnx.export import read_model, set_metadata, write_model
 from converters.onnx.graph import WORDS
 from converters.onnx.logits import FileLogits, Logits

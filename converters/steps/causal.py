@@ -17,11 +17,10 @@ from edgeslm.formats.files import Progress, file_sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from converters.causal.divergence import Divergence
-    from converters.causal.parity import FloatParity, ParityReport
     from converters.data.summary import DataSummary
+    from converters.gates.reports import Divergence, FloatParity, ParityReport
     from converters.gates.verify import Verdict
-    from converters.training.loop import History
+    from converters.training.history import History
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.formats.card import Calibration
 
@@ -164,8 +163,7 @@ def quantize(work: Work, progress: Progress) -> Any:
 
 def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.causal.divergence import Divergence
-    from converters.causal.parity import ParityReport
+    from converters.gates.reports import Divergence, ParityReport
 
     quantized = work.read_report("quantize")
     exported = work.read_report("export")
@@ -349,7 +347,7 @@ def written_calibration(quantized: dict[str, Any]) -> Calibration | None:
 
 
 def _float_parity(exported: dict[str, Any]) -> FloatParity:
-    from converters.causal.parity import FloatParity
+    from converters.gates.reports import FloatParity
 
     return FloatParity(**exported["float_parity"])
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from converters.gates.verify import Verdict
     from converters.onnx.linear import LinearModel
     from converters.onnx.logits import Logits
-    from converters.training.loop import History
+    from converters.training.history import History
     from edgeslm.formats.onnx.known_inputs import KnownInputs
 
 __all__ = ["data", "export", "pack", "quantize", "train", "verify"]
@@ -147,8 +147,7 @@ def quantize(work: Work, progress: Progress) -> Table:
 
 def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.causal.divergence import Divergence
-    from converters.causal.parity import FloatParity
+    from converters.gates.reports import Divergence, FloatParity
 
     quantized = work.read_report("quantize")
     chosen = next(c for c in quantized["candidates"] if c["scheme"] == quantized["chosen"])

@@ -92,7 +92,7 @@ def quantize(work: Work, progress: Progress) -> str:
 
 def verify(work: Work, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.causal.divergence import Divergence
+    from converters.gates.reports import Divergence
 
     [candidate] = work.read_report("quantize")["candidates"]
     distance = Divergence(**candidate["divergence"])

@@ -9,13 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.training.history import Evaluation, History
 from edgeslm.formats.files import publish
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
-
-    from converters.training.loop import History
 
 _STATE = "checkpoint.safetensors"
 HISTORY = "history.json"
@@ -126,8 +125,6 @@ _KINDS = ("model", _COUNT, "optimizer.exp_avg", "optimizer.exp_avg_sq")
 
 
 def _history(fields: dict[str, Any]) -> History:
-    from converters.training.loop import Evaluation, History
-
     fields["losses"] = [tuple(item) for item in fields["losses"]]
     fields["evaluations"] = [Evaluation(**item) for item in fields["evaluations"]]
     return History(**fields)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from converters.errors import require
+from converters.training.history import History
 from edgeslm.formats.files import publish
-
-if TYPE_CHECKING:
-    from converters.training.loop import History
 
 #: steps that a training loss is averaged over: single batches are noise
 _WINDOW = 20

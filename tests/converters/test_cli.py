@@ -7,7 +7,7 @@ import json
 from click.testing import CliRunner
 
 from converters import __main__ as command
-from converters.training.loop import Evaluation, History
+from converters.training.history import Evaluation, History
 from converters.work import STEPS, Work
 from tests.helpers.recipes import classify
 

@@ -14,9 +14,8 @@ from converters.data.rows import Row
 from converters.errors import DataError, RecipeError, require
 from converters.recipe.recipe import Recipe
 from converters.training.checkpoint import Checkpoint
+from converters.training.history import Evaluation, History
 from converters.training.loop import (
-    Evaluation,
-    History,
     Report,
     TrainingRun,
     best_device,

@@ -10,14 +10,13 @@ from converters.causal.base import load_base
 from converters.causal.encode import Encoded
 from converters.causal.gguf_tokenizer import PRE_TOKENIZERS, rebuild_tokenizer
 from converters.causal.parity import (
-    KEPT,
-    Difference,
     float_parity,
     fuzzed_texts,
     prompt_parity,
     token_parity,
 )
 from converters.errors import BaseModelError
+from converters.gates.reports import KEPT, Difference
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from edgeslm.errors import EngineError, ModelFileError
 from edgeslm.formats.card import PromptSpec

@@ -23,7 +23,7 @@ from converters.encoder.train import parameter_groups, train_encoder
 from converters.errors import BaseModelError, RecipeError
 from converters.recipe.recipe import Recipe
 from converters.training import checkpoint, loop
-from converters.training.loop import Evaluation, History
+from converters.training.history import Evaluation, History
 from edgeslm.formats.files import silent
 from tests.helpers.recipes import classify, write_jsonl
 from tests.helpers.tiny_encoder import write_tiny_encoder

@@ -9,11 +9,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from converters.causal.divergence import Divergence
-from converters.causal.parity import Difference, FloatParity, ParityReport
 from converters.data.rows import Row, rows_sha256
 from converters.errors import GateError
 from converters.gates.baselines import LINEAR
+from converters.gates.reports import Difference, Divergence, FloatParity, ParityReport
 from converters.gates.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.selftest import SelfTest

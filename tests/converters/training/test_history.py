@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from converters.training.loop import Evaluation, History
+from converters.training.history import Evaluation, History
 
 
 def test_the_last_one_near_the_peak_is_kept() -> None:

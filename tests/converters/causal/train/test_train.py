@@ -25,7 +25,8 @@ from converters.errors import DataError, RecipeError
 from converters.recipe.recipe import Recipe
 from converters.training import checkpoint, loop
 from converters.training.curve import draw_curve
-from converters.training.loop import Evaluation, History, schedule
+from converters.training.history import Evaluation, History
+from converters.training.loop import schedule
 from edgeslm.engines.llama.tokenizer import LlamaTokenizer
 from tests.helpers.recipes import classify
 from tests.helpers.tiny_gguf import write_tiny_gguf
