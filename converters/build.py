@@ -5,34 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from converters.errors import RecipeError, require
-from converters.recipe.recipe import Recipe, read_recipe
-from converters.steps import causal as steps
-from converters.steps import encoder as encoder_steps
-from converters.steps import linear as linear_steps
-from converters.work import Step, Work
+from converters.gates.verify import Verdict
+from converters.recipe.recipe import read_recipe
+from converters.steps.causal import CausalWork
+from converters.steps.encoder import EncoderWork
+from converters.steps.linear import LinearWork
+from converters.work import Step, StepResult, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.formats.files import Progress
 
-#: called when a step begins (None) and when it ends, with what it returned
-Told = Callable[[Step, Any], None]
+#: called when a step begins
+Begins = Callable[[Step], None]
+#: called when a step has ended, with what it returned
+Ends = Callable[[Step, StepResult], None]
 
-_NEEDED = ("sklearn", "datasketch", "matplotlib")
-_ALSO_NEEDED = {
-    "causal": ("torch", "transformers", "peft"),
-    "encoder": ("torch", "transformers", "peft", "onnx"),
-    "linear": ("onnx",),
+#: the build of each kind of recipe
+_WORKS: Final[dict[str, type[Work]]] = {
+    "causal": CausalWork,
+    "encoder": EncoderWork,
+    "linear": LinearWork,
 }
-#: where the steps of each kind of model are
-_STEPS = {"causal": steps, "encoder": encoder_steps, "linear": linear_steps}
 
 
 def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
-    """The build of a recipe, in a subfolder with its name; raises what reading it does."""
+    """The build of a recipe, in a subfolder with its name.
+
+    Raises:
+        RecipeError: the recipe cannot be read, or a data file that it names is not there.
+        BaseModelError, ModelNotFoundError: its base is not there.
+    """
     read = read_recipe(recipe)
     if not data_folder.is_dir():
         raise RecipeError(f"{data_folder}: no such folder; give the data's with --data FOLDER")
@@ -43,27 +49,17 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
         )
     for name, path in read.data.references.items():
         if not (data_folder / path).is_file():
-            raise RecipeError(f"{data_folder / path}: no such file; it is to hold {name}'s answers")
-    own = folder / read.name
-    return Work(read, data_folder, own, _base(read, own))
-
-
-def _base(recipe: Recipe, own: Path) -> Path:
-    match recipe.kind:
-        case "causal":
-            from converters.causal.base import resolve_base
-
-            return resolve_base(recipe.base)
-        case "encoder":
-            from converters.encoder.base import resolve_encoder_base
-
-            return resolve_encoder_base(recipe.base, recipe.base_sha256)
-        case "linear":
-            return own
+            raise RecipeError(f"{data_folder / path}: no such file; it must hold {name}'s answers")
+    return _WORKS[read.kind].open(read, data_folder, folder / read.name)
 
 
 def build(
-    work: Work, progress: Progress, *, until: Step = "pack", told: Told = lambda *_: None
+    work: Work,
+    progress: Progress,
+    *,
+    until: Step = "pack",
+    begins: Begins = lambda _step: None,
+    ends: Ends = lambda _step, _result: None,
 ) -> list[Step]:
     """Run every step up to ``until`` whose results do not hold; returns those that ran.
 
@@ -72,47 +68,45 @@ def build(
         EdgeslmError: another build of it is under way, or what a step raises.
     """
     ran: list[Step] = []
-    _require_step(work, until)
+    steps = work.steps_until(until)
     with _held(work):
-        for step in work.steps[: work.steps.index(until) + 1]:
+        for step in steps:
             if work.needs(step) is not None:
-                _run(work, step, progress, told)
+                _run(work, step, progress, begins, ends)
                 ran.append(step)
     return ran
 
 
-def run_step(work: Work, step: Step, progress: Progress, told: Told = lambda *_: None) -> None:
+def run_step(
+    work: Work,
+    step: Step,
+    progress: Progress,
+    *,
+    begins: Begins = lambda _step: None,
+    ends: Ends = lambda _step, _result: None,
+) -> None:
     """Run one step, whether its results hold or not.
 
     Raises:
         GateError: the step is verify, and the specialist did not pass.
         EdgeslmError: a step before it has not run, or what the step raises.
     """
-    _require_step(work, step)
+    *before, _ = work.steps_until(step)
     with _held(work):
-        for earlier in work.steps[: work.steps.index(step)]:
+        for earlier in before:
             why = work.needs(earlier)
             if why is not None:
                 raise EdgeslmError(f"the {earlier} step comes first: {why}")
-        _run(work, step, progress, told)
+        _run(work, step, progress, begins, ends)
 
 
-def _require_step(work: Work, step: Step) -> None:
-    if step not in work.steps:
-        raise RecipeError(
-            f"{work.recipe.name}: a recipe of the kind {work.recipe.kind} has no {step} step; its "
-            f"steps are {', '.join(work.steps)}"
-        )
-
-
-def _run(work: Work, step: Step, progress: Progress, told: Told) -> None:
-    require(*_NEEDED, *_ALSO_NEEDED[work.recipe.kind])
-    told(step, None)
-    run: Callable[[Work, Progress], Any] = getattr(_STEPS[work.recipe.kind], step)
+def _run(work: Work, step: Step, progress: Progress, begins: Begins, ends: Ends) -> None:
+    require(*work.libraries)
+    begins(step)
     try:
         work.begin(step)
         inputs = work.inputs(step)
-        found = run(work, progress)
+        result = work.run(step, progress)
         work.done(step, inputs)
     except OSError as error:
         raise EdgeslmError(
@@ -126,9 +120,9 @@ def _run(work: Work, step: Step, progress: Progress, told: Told) -> None:
             f"{step}: not enough memory: {error}; lower train.batch_rows, lora.layers or "
             "train.max_tokens"
         ) from error
-    told(step, found)
-    if step == "verify":
-        found.require()
+    ends(step, result)
+    if isinstance(result, Verdict):
+        result.require()
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converters.errors import BaseModelError, require
-from converters.steps import causal as steps
+from converters.steps.causal import CausalWork, encoded
+from converters.steps.linear import LinearWork
 from converters.work import Step, Work
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ def plan(work: Work) -> Plan:
         return Plan(needed, None, None, None, None)
     recipe = work.recipe
     rows: dict[str, int] = {part: len(work.rows(part)) for part in recipe.data.split.parts}
-    if recipe.kind == "linear":  # minutes at most
+    if isinstance(work, LinearWork):  # minutes at most
         return Plan(needed, rows, None, None, None)
     require("torch")
-    cost = _causal_cost(work) if recipe.kind == "causal" else _encoder_cost(work)
+    cost = _causal_cost(work) if isinstance(work, CausalWork) else _encoder_cost(work)
     tokens = sum(cost.lengths)
     speed = cost.efficiency * _matrix_speed(cost.dtype)
     seconds = tokens * recipe.train.epochs * cost.operations / speed
@@ -78,7 +79,7 @@ def plan(work: Work) -> Plan:
 # --- language models ----------------------------------------------------------
 
 
-def _causal_cost(work: Work) -> _Cost:
+def _causal_cost(work: CausalWork) -> _Cost:
     """Every layer goes forward (2 operations a parameter); only the trained ones go back, and
     only through the activations, for their weights are frozen."""
     from converters.causal.base import runtime_gguf
@@ -92,7 +93,7 @@ def _causal_cost(work: Work) -> _Cost:
     shapes = [tensor.shape for tensor in layers]
     dtype = best_dtype(best_device())
     return _Cost(
-        lengths=[len(row.tokens) for row in steps.encoded(work, "train")],
+        lengths=[len(row.tokens) for row in encoded(work, "train")],
         held=2 * _BYTES_PER_VALUE * parameters,
         operations=2 * _size(shapes) * (1 + share),
         kept=int(_kept(shapes) * share),

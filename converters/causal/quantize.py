@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converters.causal.divergence import divergences
 from converters.causal.encode import Encoded
@@ -21,8 +21,6 @@ from edgeslm.formats.gguf.adapter import Floats, Quantization, QuantType
 from edgeslm.formats.gguf.info import read_gguf
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgeslm.engines.llama.engine import LlamaEngine
 
 #: runs of each measurement, of which the median counts; single tokens of one run
@@ -61,6 +59,10 @@ class QuantizeReport:
 
     candidates: tuple[Candidate, ...]
     chosen: QuantType
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
 
 
 def quantization(spec: Quantize, file_type: QuantType) -> Quantization:
@@ -124,32 +126,6 @@ def measure_speed(engine: LlamaEngine, prompt: int) -> Speed:
         prefill=prompt / median(_prefill(engine, prompt) for _ in range(_RUNS)),
         decode=_DECODES / median(_decode(engine, prompt) for _ in range(_RUNS)),
     )
-
-
-def table(report: QuantizeReport) -> Table:
-    """The report for people."""
-    from rich.table import Table
-
-    shown = Table(title="Quantizations, fastest first")
-    for column in ("type", "MB", "bits/weight", "prefill tok/s", "decode tok/s", "ms/row"):
-        shown.add_column(column, justify="left" if column == "type" else "right")
-    for column in ("KL", "top-1", "gates"):
-        shown.add_column(column, justify="right")
-    verdicts = {True: "passed", False: "failed", None: "not asked"}
-    for candidate in report.candidates:
-        shown.add_row(
-            candidate.file_type,
-            f"{candidate.size / 1e6:.1f}",
-            f"{candidate.bits_per_weight:.2f}",
-            f"{candidate.speed.prefill:.0f}",
-            f"{candidate.speed.decode:.0f}",
-            f"{candidate.milliseconds:.0f}",
-            f"{candidate.divergence.kl:.4f}",
-            f"{candidate.divergence.top1:.1%}",
-            verdicts[candidate.passed],
-            style="bold" if candidate.file_type == report.chosen else None,
-        )
-    return shown
 
 
 @contextmanager

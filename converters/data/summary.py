@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from converters.recipe.data import Part
@@ -42,3 +44,7 @@ class DataSummary(_Closed):
     suspects: int
     suspects_checked: int
     sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON values."""
+        return self.model_dump(mode="json")

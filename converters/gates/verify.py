@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from converters.data.rows import Row, by_part, rows_sha256
 from converters.errors import GateError
 from converters.gates.checks import Check, advice, beats, change, keeps_up, percent
@@ -124,19 +121,6 @@ class Verdict:
             "checks": [asdict(check) for check in self.checks],
             "scores": [score.model_dump(mode="json") for score in self.scores],
         }
-
-    def table(self) -> Table:
-        """The checks for people."""
-        table = Table(box=None, pad_edge=False)
-        for column in ("check", "", "what was found"):
-            table.add_column(column, overflow="fold")
-        for check in self.checks:
-            state = "passed" if check.passed else "FAILED"
-            if check.bound is None:
-                state = "noted"
-            style = "" if check.passed else "bold red"
-            table.add_row(Text(check.name), Text(state, style), Text(check.words))
-        return table
 
 
 def verify(inputs: VerifyInputs) -> Verdict:

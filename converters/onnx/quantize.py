@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -23,7 +23,6 @@ from edgeslm.formats.files import Progress, publish, silent
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from rich.table import Table
 
 #: How weights are rounded. "int8" and "uint8" have a scale for each output and multiply with
 #: inputs rounded as they come, by one scale for all of them; "int8 blocks" have a scale for each
@@ -53,11 +52,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class QuantizeReport:
-    """All candidates, fastest first, the one that was taken, and the float model's time."""
+    """All candidates, fastest first, the one that was taken, and the float model's time where there
+    is a float model."""
 
     candidates: tuple[Candidate, ...]
     chosen: Scheme
-    float_milliseconds: float
+    float_milliseconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
 
 
 def quantize_best(
@@ -193,27 +197,6 @@ def run_milliseconds(paths: Mapping[str, Path], texts: Sequence[str]) -> dict[st
                     model.run(row)
                     taken[name].append(1000 * (time.perf_counter() - start))
     return {name: median(times) for name, times in taken.items()}
-
-
-def table(report: QuantizeReport) -> Table:
-    """The report for people."""
-    from rich.table import Table
-
-    shown = Table(title=f"Quantizations, fastest first (float {report.float_milliseconds:.1f} ms)")
-    for column in ("weights", "MB", "ms/text", "KL", "top-1", "gates"):
-        shown.add_column(column, justify="left" if column == "weights" else "right")
-    verdicts = {True: "passed", False: "failed", None: "not asked"}
-    for candidate in report.candidates:
-        shown.add_row(
-            candidate.scheme,
-            f"{candidate.size / 1e6:.1f}",
-            f"{candidate.milliseconds:.2f}",
-            f"{candidate.divergence.kl:.4f}",
-            f"{candidate.divergence.top1:.1%}",
-            verdicts[candidate.passed],
-            style="bold" if candidate.scheme == report.chosen else None,
-        )
-    return shown
 
 
 def _logits(path: Path, texts: Sequence[str]) -> Logits:

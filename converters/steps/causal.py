@@ -1,26 +1,36 @@
-"""The steps of a build, each a plain function from a Work folder to its results."""
+"""The build of a language model: its files, its steps, and what each of them reads and leaves."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.causal.encode import Encoded, encode_rows
-from converters.work import Work
-from edgeslm.formats.card import Card, ClassifyTask, Provenance
+from converters.gates.reports import Divergence, FloatParity, ParityReport
+from converters.recipe.recipe import Recipe
+from converters.steps.results import Exported, Trained, Written
+from converters.steps.shared import (
+    SHARED_LIBRARIES,
+    data,
+    draft_card,
+    final_card,
+    forget_other_run,
+    judge,
+    loses_too_much,
+    require_passed,
+)
+from converters.work import STEPS, Step, StepResult, Work
+from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress, file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from converters.data.summary import DataSummary
-    from converters.gates.reports import Divergence, FloatParity, ParityReport
+    from converters.causal.quantize import QuantizeReport
     from converters.gates.verify import Verdict
-    from converters.training.history import History
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.formats.card import Calibration
 
@@ -28,14 +38,73 @@ if TYPE_CHECKING:
 _COMPARED_ROWS = 32
 
 
-def data(work: Work, progress: Progress) -> DataSummary:
-    """Files of examples become train, development and gold rows; raises what `prepare` does."""
-    from converters.data.prepare import prepare
+@dataclass(frozen=True)
+class CausalWork(Work):
+    """The build of a language model: an adapter is trained, merged, quantized and proven."""
 
-    return prepare(work.recipe, work.data_folder, work.data, progress)
+    steps = STEPS
+    libraries = (*SHARED_LIBRARIES, "torch", "transformers", "peft")
+    suffix = ".gguf"
+
+    @staticmethod
+    def find_base(recipe: Recipe, folder: Path) -> Path:
+        from converters.causal.base import resolve_base
+
+        return resolve_base(recipe.base)
+
+    def run(self, step: Step, progress: Progress) -> StepResult:
+        runs: dict[Step, Callable[[CausalWork, Progress], StepResult]] = {
+            "data": data,
+            "train": train,
+            "merge": merge,
+            "export": export,
+            "quantize": quantize,
+            "verify": verify,
+            "pack": pack,
+        }
+        return runs[step](self, progress)
+
+    def results(self, step: Step) -> list[Path]:
+        match step:
+            case "train":
+                return [self.peft]
+            case "merge":
+                return [self.merged_hf, self.draft, self.merged]
+            case "pack":
+                return [self.model, self.adapter]
+            case _:
+                return super().results(step)
+
+    @property
+    def peft(self) -> Path:
+        return self.training / "adapter"
+
+    @property
+    def merged_hf(self) -> Path:
+        return self.folder / "merged-hf"
+
+    @property
+    def draft(self) -> Path:
+        """The adapter as GGUF, with the importance matrix once that is known, without proof."""
+        return self.folder / "draft.gguf"
+
+    @property
+    def merged(self) -> Path:
+        """Base and adapter as float weights, made as a device makes them."""
+        return self.folder / "merged.F32.gguf"
+
+    @property
+    def exported(self) -> Path:
+        """The merged transformers model through the converter, to compare with ``merged``."""
+        return self.folder / "exported.F32.gguf"
+
+    @property
+    def adapter(self) -> Path:
+        """The proven adapter, for devices that have the base."""
+        return self.folder / f"{self.recipe.name}.adapter.gguf"
 
 
-def train(work: Work, progress: Progress) -> History:
+def train(work: CausalWork, progress: Progress) -> Trained:
     """Train the adapter; what a killed run left for the same inputs is gone on from."""
     import torch  # noqa: F401  before llama.cpp, whose short waits for threads are not for torch
 
@@ -59,11 +128,12 @@ def train(work: Work, progress: Progress) -> History:
         )
     finally:
         tokenizer.close()
-    draw_curve(work.training / "loss.png", history)
-    return history
+    curve = work.training / "loss.png"
+    draw_curve(curve, history)
+    return Trained.of(history, curve)
 
 
-def merge(work: Work, progress: Progress) -> list[Path]:
+def merge(work: CausalWork, progress: Progress) -> Written:
     """Adapter and base become float weights twice: by torch, and as a device does it."""
     from converters.causal.adapter import read_peft
     from converters.causal.base import load_base, runtime_gguf, save_hf
@@ -79,10 +149,10 @@ def merge(work: Work, progress: Progress) -> list[Path]:
     write_adapter(work.draft, read_peft(work.peft, read_gguf(base)))
     progress("merging without torch", 0, None)
     merge_float(base, work.draft, work.merged, progress=progress)
-    return [work.merged_hf, work.merged]
+    return Written((work.merged_hf, work.merged))
 
 
-def export(work: Work, progress: Progress) -> dict[str, Any]:
+def export(work: CausalWork, progress: Progress) -> Exported:
     """The merged model through the converter, held to torch and to the device's own merge."""
     from converters.causal.base import load_base, runtime_gguf
     from converters.causal.export import export_gguf, load_hf_tokenizer
@@ -106,17 +176,12 @@ def export(work: Work, progress: Progress) -> dict[str, Any]:
         prompts = prompt_parity(work.recipe.prompt, tokenizer, hf)
     finally:
         tokenizer.close()
-    report = {
-        "furthest_weight": furthest,
-        "float_parity": asdict(parity),
-        "tokens": {"n": tokens.n, "differing": tokens.differing},
-        "prompts": {"n": prompts.n, "differing": prompts.differing},
-    }
-    work.write_report("export", report)
-    return report
+    exported = Exported(parity, furthest, tokens, prompts)
+    work.write_report("export", exported.to_dict())
+    return exported
 
 
-def quantize(work: Work, progress: Progress) -> Any:
+def quantize(work: CausalWork, progress: Progress) -> QuantizeReport:
     """The fastest quantization that loses no more than the gates allow, as ``candidate``.
 
     Raises:
@@ -125,7 +190,7 @@ def quantize(work: Work, progress: Progress) -> Any:
     from converters.causal.adapter import read_peft
     from converters.causal.base import load_base, runtime_gguf
     from converters.causal.imatrix import importance_matrix
-    from converters.causal.quantize import quantize_best, table
+    from converters.causal.quantize import quantize_best
     from edgeslm.formats.gguf.adapter import write_adapter
     from edgeslm.formats.gguf.info import read_gguf
 
@@ -158,13 +223,11 @@ def quantize(work: Work, progress: Progress) -> Any:
     )
     answers = [asdict(prediction) for prediction in floats]
     work.write_report("quantize", {**asdict(report), "floats": answers, **tried})
-    return table(report)
+    return report
 
 
-def verify(work: Work, progress: Progress) -> Verdict:
+def verify(work: CausalWork, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.gates.reports import Divergence, ParityReport
-
     quantized = work.read_report("quantize")
     exported = work.read_report("export")
     chosen = next(c for c in quantized["candidates"] if c["file_type"] == quantized["chosen"])
@@ -173,56 +236,12 @@ def verify(work: Work, progress: Progress) -> Verdict:
         progress,
         prompt_parity=ParityReport(**exported["prompts"], first=()),
         token_parity=ParityReport(**exported["tokens"], first=()),
-        float_parity=_float_parity(exported),
+        float_parity=FloatParity(**exported["float_parity"]),
         divergence=Divergence(**chosen["divergence"]),
     )
 
 
-def judge(
-    work: Work,
-    progress: Progress,
-    *,
-    divergence: Divergence,
-    float_parity: FloatParity | None,
-    prompt_parity: ParityReport | None = None,
-    token_parity: ParityReport | None = None,
-) -> Verdict:
-    """Hold the candidate of any kind to the recipe's gates, and write the verdict."""
-    from converters.gates.baselines import baselines
-    from converters.gates.verify import VerifyInputs, held_out
-    from converters.gates.verify import verify as judged
-    from converters.steps.predict import open_with_card, references
-    from edgeslm.evaluation.matches import Prediction
-    from edgeslm.evaluation.selftest import self_test
-
-    quantized = work.read_report("quantize")
-    progress("baselines", 0, None)
-    trivial = baselines(work.recipe, work.rows("train"), work.judged_rows)
-    with open_with_card(work.candidate, draft_card(work, written_calibration(quantized))) as model:
-        tests = self_test(model)
-    verdict = judged(
-        VerifyInputs(
-            recipe=work.recipe,
-            parts=held_out(
-                work.judged,
-                words=[work.in_words(part) for part in work.judged],
-                quantized=[Prediction(**fields) for fields in quantized["quantized"]],
-                floats=[Prediction(**fields) for fields in quantized["floats"]],
-                baselines=trivial,
-                references=references(work.recipe, work.data_folder, work.judged_rows),
-            ),
-            self_tests=tests,
-            prompt_parity=prompt_parity,
-            token_parity=token_parity,
-            float_parity=float_parity,
-            divergence=divergence,
-        )
-    )
-    work.write_report("verify", verdict.to_dict())
-    return verdict
-
-
-def pack(work: Work, progress: Progress) -> list[Path]:
+def pack(work: CausalWork, progress: Progress) -> Written:
     """Write the specialist and its adapter file, with card and proof.
 
     Raises:
@@ -244,10 +263,10 @@ def pack(work: Work, progress: Progress) -> list[Path]:
         card=card,
         progress=progress,
     )
-    return [work.model, work.adapter]
+    return Written((work.model, work.adapter))
 
 
-def encoded(work: Work, part: Any) -> list[Encoded]:
+def encoded(work: CausalWork, part: Any) -> list[Encoded]:
     """Rows of a part as the runtime's tokens, at most as many as are compared or measured."""
     from converters.causal.base import runtime_gguf
     from edgeslm.engines.llama.tokenizer import LlamaTokenizer
@@ -268,47 +287,8 @@ def encoded(work: Work, part: Any) -> list[Encoded]:
         tokenizer.close()
 
 
-def draft_card(work: Work, calibration: Calibration | None) -> Card:
-    """The card without scores: what decides the answers."""
-    recipe = work.recipe
-    return Card(
-        name=recipe.name,
-        version=recipe.version,
-        licence=recipe.licence,
-        description=recipe.description,
-        task=recipe.task,
-        prompt=recipe.prompt,
-        calibration=calibration,
-        examples=recipe.examples,
-    )
-
-
-def require_passed(work: Work) -> None:
-    """Raise GateError unless the build passed verification."""
-    from converters.errors import GateError
-
-    failed = [check for check in work.read_report("verify")["checks"] if not check["passed"]]
-    if failed:
-        words = "; ".join(f"{check['name']}: {check['words']}" for check in failed)
-        raise GateError(f"{work.recipe.name} is not packed; {words}")
-
-
-def final_card(work: Work, base_sha256: str | None, *, tools: Sequence[str]) -> Card:
-    """The card with scores and provenance; ``tools`` are packages whose versions it names."""
-    from edgeslm.formats.card import Score
-
-    card = draft_card(work, written_calibration(work.read_report("quantize")))
-    scores = work.read_report("verify")["scores"]
-    return card.model_copy(
-        update={
-            "scores": tuple(Score.model_validate(score) for score in scores),
-            "provenance": _provenance(work, base_sha256, tools),
-        }
-    )
-
-
 def _gold_predictions(
-    gguf: Path, work: Work, progress: Progress, *, what: str, calibration: Calibration | None
+    gguf: Path, work: CausalWork, progress: Progress, *, what: str, calibration: Calibration | None
 ) -> list[Prediction]:
     from converters.steps.predict import predict
 
@@ -316,14 +296,7 @@ def _gold_predictions(
     return predict(gguf, card, work.judged_rows, lambda _said, done, of: progress(what, done, of))
 
 
-def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction]) -> str | None:
-    """What quantized answers to the judged rows lose beyond what gates allow; None if little."""
-    from converters.gates.verify import loses_too_much as judged
-
-    return judged(work.recipe, work.judged, floats, said)
-
-
-def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration | None:
+def _calibration(work: CausalWork, candidate: Path, progress: Progress) -> Calibration | None:
     from converters.causal.calibration import calibrate, calibrate_fields
     from converters.steps.predict import open_with_card
     from edgeslm.models.model import Model
@@ -338,41 +311,7 @@ def _calibration(work: Work, candidate: Path, progress: Progress) -> Calibration
         return calibrate_fields(model.extractor(), rows)
 
 
-def written_calibration(quantized: dict[str, Any]) -> Calibration | None:
-    """The calibration that the quantize step has fitted."""
-    from edgeslm.formats.card import Calibration
-
-    found = quantized["calibration"]
-    return None if found is None else Calibration.model_validate(found)
-
-
-def _float_parity(exported: dict[str, Any]) -> FloatParity:
-    from converters.gates.reports import FloatParity
-
-    return FloatParity(**exported["float_parity"])
-
-
-def _provenance(work: Work, base_sha256: str | None, tools: Sequence[str]) -> Provenance:
-    from importlib.metadata import version
-
-    summary = (work.data / "summary.json").read_bytes()
-    return Provenance(
-        base=work.recipe.base or None,
-        base_sha256=base_sha256,
-        recipe_sha256=_sha256(work.recipe.model_dump_json().encode()),
-        data_sha256=_sha256(summary),
-        tools={name: version(name) for name in tools},
-        sources=tuple(f"{file.url} ({file.licence})" for file in work.recipe.data.files),
-    )
-
-
-def _sha256(raw: bytes) -> str:
-    from hashlib import sha256
-
-    return sha256(raw).hexdigest()
-
-
-def _trainable_base(work: Work) -> PreTrainedModel:
+def _trainable_base(work: CausalWork) -> PreTrainedModel:
     from converters.causal.base import load_base, save_hf
     from converters.causal.train.qlora import check_qlora, load_4bit
 
@@ -383,14 +322,3 @@ def _trainable_base(work: Work) -> PreTrainedModel:
     if not folder.is_dir():
         folder = save_hf(load_base(work.base), work.base, work.folder / "base-hf")
     return load_4bit(folder)
-
-
-def forget_other_run(work: Work) -> None:
-    """A checkpoint is only for the inputs it was made with."""
-    note, inputs = work.training / "inputs", work.inputs("train")
-    if note.is_file() and note.read_text(encoding="utf-8") == inputs:
-        return
-    if work.training.exists():
-        shutil.rmtree(work.training)
-    work.training.mkdir()
-    note.write_text(inputs, encoding="utf-8")

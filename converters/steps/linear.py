@@ -1,36 +1,91 @@
-"""The steps of a linear model's build, each a plain function from a Work folder to its results"""
+"""The build of a linear model: its files, its steps, and what each of them reads and leaves."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from converters.errors import GateError
+from converters.gates.reports import Divergence
 from converters.onnx.logits import Logits
-from converters.steps.causal import data, draft_card, forget_other_run, judge, loses_too_much
-from converters.steps.encoder import answers, remembered, write_answers, write_specialist
-from converters.work import Work
+from converters.recipe.recipe import Recipe
+from converters.steps.onnx import OnnxWork, answers, remembered, write_answers, write_specialist
+from converters.steps.results import LinearTrained, Written
+from converters.steps.shared import (
+    SHARED_LIBRARIES,
+    data,
+    draft_card,
+    forget_other_run,
+    judge,
+    loses_too_much,
+)
+from converters.work import Step, StepResult
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress
 
 if TYPE_CHECKING:
     from converters.gates.verify import Verdict
-
-__all__ = ["data", "pack", "quantize", "train", "verify"]
+    from converters.onnx.quantize import QuantizeReport
 
 #: how the weights are kept
-_SCHEME = "int8"
+_SCHEME: Final = "int8"
 #: development texts that the time is measured with
 _TIMED = 32
 _TOOLS = ("scikit-learn", "onnx", "onnxruntime")
 
 
-def train(work: Work, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LinearWork(OnnxWork):
+    """The build of a linear model, which has no base: ``base`` is the build's own folder."""
+
+    steps = ("data", "train", "quantize", "verify", "pack")
+    libraries = (*SHARED_LIBRARIES, "onnx")
+
+    @staticmethod
+    def find_base(recipe: Recipe, folder: Path) -> Path:
+        return folder
+
+    @property
+    def base_identity(self) -> None:
+        """None: there is no base."""
+        return None
+
+    def run(self, step: Step, progress: Progress) -> StepResult:
+        runs: dict[Step, Callable[[LinearWork, Progress], StepResult]] = {
+            "data": data,
+            "train": train,
+            "quantize": quantize,
+            "verify": verify,
+            "pack": pack,
+        }
+        return runs[step](self, progress)
+
+    def own_inputs(self, step: Step) -> Iterator[Any]:
+        yield from super().own_inputs(step)
+        if step == "train":
+            yield self.recipe.data.remembers
+
+    def results(self, step: Step) -> list[Path]:
+        return [self.linear] if step == "train" else super().results(step)
+
+    @property
+    def linear(self) -> Path:
+        """The trained linear model."""
+        return self.training / "linear.onnx"
+
+    @property
+    def float_logits(self) -> Path:
+        """What the linear model's float weights say of development and judged rows."""
+        return self.training / "logits.npz"
+
+
+def train(work: LinearWork, progress: Progress) -> LinearTrained:
     """Fit TF-IDF and regression; leaves the file with 8-bit weights, and the float logits."""
     from converters.onnx.export import write_card
     from converters.onnx.linear import train_linear, write_linear
@@ -46,16 +101,16 @@ def train(work: Work, progress: Progress) -> dict[str, Any]:
     )
     write_linear(model, work.linear, known=remembered(work, development))
     write_card(work.linear, draft_card(work, None))
-    return {
-        "features": model.spec.size,
-        "features_all": model.features_all,
-        "strength": model.strength,
-        "accuracy": model.accuracy,
-        "accuracy_all": model.accuracy_all,
-    }
+    return LinearTrained(
+        features=model.spec.size,
+        features_all=model.features_all,
+        strength=model.strength,
+        accuracy=model.accuracy,
+        accuracy_all=model.accuracy_all,
+    )
 
 
-def quantize(work: Work, progress: Progress) -> str:
+def quantize(work: LinearWork, progress: Progress) -> QuantizeReport:
     """The 8-bit file as ``candidate``, calibrated and held to the float weights' answers.
 
     Raises:
@@ -63,49 +118,46 @@ def quantize(work: Work, progress: Progress) -> str:
     """
     from converters.onnx.logits import FileLogits
     from converters.onnx.parity import divergence
-    from converters.onnx.quantize import run_milliseconds
+    from converters.onnx.quantize import Candidate, QuantizeReport, run_milliseconds
 
     shutil.copyfile(work.linear, work.candidate)
     texts = [row.input for row in work.rows("development")]
     with np.load(work.float_logits, allow_pickle=False) as saved:
         development, judged = saved["development"], saved["judged"]
     floats = _predictions(work, development, judged)
-    found = answers(work, work.candidate, progress, what="quantized answers")
-    if reason := loses_too_much(work, floats, found.predictions):
+    quantized = answers(work, work.candidate, progress, what="quantized answers")
+    if reason := loses_too_much(work, floats, quantized.predictions):
         raise GateError(
             f"the linear model loses too much by 8-bit weights: {reason}; raise gates.max_drop"
         )
     with FileLogits(work.candidate) as model:
         distance = divergence(work.recipe.task, development, model(texts))
-    size = work.candidate.stat().st_size
-    ms = run_milliseconds({_SCHEME: work.candidate}, texts[:_TIMED])[_SCHEME]
-    candidate = {
-        "scheme": _SCHEME,
-        "size": size,
-        "milliseconds": ms,
-        "divergence": asdict(distance),
-        "passed": True,
-    }
-    write_answers(work, floats, found, {"chosen": _SCHEME, "candidates": [candidate]})
-    return f"{size / 1e6:.1f} MB, {ms:.2f} ms a text"
+    candidate = Candidate(
+        scheme=_SCHEME,
+        size=work.candidate.stat().st_size,
+        milliseconds=run_milliseconds({_SCHEME: work.candidate}, texts[:_TIMED])[_SCHEME],
+        divergence=distance,
+        passed=True,
+    )
+    report = QuantizeReport((candidate,), _SCHEME)
+    write_answers(work, floats, quantized, report.to_dict())
+    return report
 
 
-def verify(work: Work, progress: Progress) -> Verdict:
+def verify(work: LinearWork, progress: Progress) -> Verdict:
     """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    from converters.gates.reports import Divergence
-
     [candidate] = work.read_report("quantize")["candidates"]
     distance = Divergence(**candidate["divergence"])
     return judge(work, progress, float_parity=None, divergence=distance)
 
 
-def pack(work: Work, progress: Progress) -> list[Path]:
+def pack(work: LinearWork, progress: Progress) -> Written:
     """Write the specialist, one file, with its card; raises GateError where it did not pass."""
     progress("packing", 0, None)
     return write_specialist(work, None, _TOOLS)
 
 
-def _predictions(work: Work, development: Logits, judged: Logits) -> list[Prediction]:
+def _predictions(work: LinearWork, development: Logits, judged: Logits) -> list[Prediction]:
     """What float logits of the judged rows answer, calibrated on those of development rows."""
     from converters.onnx.calibration import calibrate_logits
     from edgeslm.tasks.decision import Rule

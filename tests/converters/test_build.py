@@ -165,8 +165,10 @@ def test_a_second_build_has_nothing_to_do(built, project, capsys, monkeypatch):
     for step in STEPS:
         monkeypatch.setattr(causal, step, lambda *_: pytest.fail("a step ran"))
     code, out, err = run(capsys, "build", *options(project))
-    assert (code, out) == (0, "")
-    assert "nothing to do" in err
+    start, end = map(json.loads, out.splitlines())
+    assert (code, err) == (0, "")
+    assert start["steps"] == list(STEPS)
+    assert end == {"event": "end", "ran": [], "model": str(built.model)}
 
 
 # --- what a change runs again -------------------------------------------------
@@ -250,14 +252,21 @@ def test_a_failed_gate_ends_the_build_and_nothing_is_packed(built, project, caps
     work = dataclasses.replace(built, recipe=Recipe.model_validate(fields))
     told: list[str] = []
     with pytest.raises(GateError, match="accuracy: 50 %, 90 % are wanted"):
-        build.build(work, lambda *_: None, told=lambda step, found: told.append(step))
-    assert told == ["verify", "verify"]
+        build.build(
+            work,
+            lambda *_: None,
+            begins=told.append,
+            ends=lambda step, _: told.append(f"{step} ended"),
+        )
+    assert told == ["verify", "verify ended"]
     work.begin("verify")
     build.build(built, lambda *_: None, until="quantize")
     monkeypatch.undo()
     code, out, _ = run(capsys, "verify", *options(project), "--json")
     assert code == 0
-    assert json.loads(out)["step"] == "verify"
+    told = [json.loads(line) for line in out.splitlines()]
+    events = [event["event"] for event in told if event["event"] != "progress"]
+    assert events == ["start", "begin", "verdict", "end"]
     assert built.needs("pack") == "not done yet"  # what it packed before was judged before
     assert run(capsys, "pack", *options(project))[0] == 0
     assert built.needs("pack") is None

@@ -1,15 +1,63 @@
-"""What `python -m converters` tells: progress in lines, results as JSON, help with examples"""
+"""What `python -m converters` shows: results for people, help with examples, a reader that left"""
 
 from __future__ import annotations
 
-import json
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from converters import __main__ as command
-from converters.training.history import Evaluation, History
-from converters.work import STEPS, Work
-from tests.helpers.recipes import classify
+from converters.causal.quantize import Candidate, QuantizeReport, Speed
+from converters.data.summary import DataSummary
+from converters.gates.checks import Check
+from converters.gates.reports import Divergence, FloatParity
+from converters.gates.verify import Verdict
+from converters.onnx import quantize as onnx
+from converters.steps.results import Exported, LinearTrained, Trained, Written
+from converters.training.history import Evaluation
+from converters.work import STEPS
+
+ROOT = Path(__file__).resolve().parents[2]
+NEAR = Divergence(kl=0.01, top1=0.99, n=50)
+RESULTS = {
+    "data": (DataSummary(
+        recipe="made-up", read=9, kept=8, dropped={"empty": 1}, parts={}, leaks=0, suspects=0,
+        suspects_checked=0, sha256="0" * 64,
+    ), "8 of 9 rows kept"),
+    "train": (
+        Trained(9, 100, 25.0, Evaluation(1, 2.0, 0.5, 0.25, 8), Path("loss.png")),
+        "kept step 1: 25.0% of development answers right",
+    ),
+    "train, linear": (LinearTrained(5, 6, 10.0, 0.9, 0.91), "5 features; 90.0%"),
+    "export": (Exported(FloatParity(7, 1e-6, 1e-5, 1.0), 1e-7), "top-1 100.0%, n = 7"),
+    "quantize": (
+        QuantizeReport(
+            (Candidate("Q4_0", 10**6, 4.5, Speed(100, 10), 20.0, NEAR, passed=True),), "Q4_0"
+        ),
+        "Q4_0",
+    ),
+    "quantize, onnx": (
+        onnx.QuantizeReport((onnx.Candidate("int8", 10**6, 2.0, NEAR),), "int8", 4.0),
+        "(float 4.0 ms)",
+    ),
+    "verify": (Verdict((Check("accuracy", False, 0.5, 0.9, "50 % of 90 %"),), ()), "FAILED"),
+    "pack": (Written((Path("made-up.gguf"),)), "made-up.gguf"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", RESULTS)
+def test_people_see_the_result_of_every_step(step):
+    result, words = RESULTS[step]
+    text = io.StringIO()
+    for shown in command._drawn(result):
+        Console(width=160, file=text).print(shown)
+    assert words in text.getvalue()
 
 
 def test_every_step_has_help_with_an_example():
@@ -21,17 +69,17 @@ def test_every_step_has_help_with_an_example():
     assert CliRunner().invoke(command.cli, ["build"]).exit_code == 2
 
 
-def test_each_step_tells_its_result_as_one_json_line(tmp_path, capsys):
-    work = Work(classify("a.jsonl", labels=["a", "b"]), tmp_path, tmp_path, tmp_path)
-    history = History(9, [(1, 2.0)], [Evaluation(1, 2.0, 0.5, 0.25, 8)], tokens=100, seconds=4.0)
-    tell = command._teller(work, as_json=True)
-    tell("train", None)
-    tell("train", history)
-    tell("pack", [work.model])
-    out, err = capsys.readouterr()
-    assert err == "made-up: train\n"
-    train, pack = map(json.loads, out.splitlines())
-    assert (train["steps"], train["tokens_per_second"]) == (9, 25.0)
-    best = {"step": 1, "loss": 2.0, "tokens": 0.5, "answers": 0.25, "count": 8}
-    assert train["best"] == best
-    assert pack == {"step": "pack", "files": [str(work.model)]}
+def test_a_reader_of_events_who_left_ends_the_build_without_a_traceback(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = ["-m", "converters", "build", str(tmp_path / "none.toml"), "--json"]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -16,7 +16,7 @@ from converters.data.rows import Row, is_drawn, read_rows, write_rows
 from converters.data.split import divide, leaks
 from converters.recipe.data import Data
 from converters.recipe.recipe import Recipe
-from converters.work import Work
+from converters.steps.linear import LinearWork
 from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent
 from tests.helpers.recipes import classify, extract, write_jsonl
@@ -188,7 +188,7 @@ def test_the_step_writes_and_reports_seen_rows(tmp_path):
     assert "No row of one of training, development and gold is the same as" in report
     assert "30%, by a hash of the row, are held out as seen" in report
     assert "that of n copies weighs n to the power of 0.5" in report
-    work = Work(recipe, tmp_path, tmp_path, tmp_path)
+    work = LinearWork(recipe, tmp_path, tmp_path, tmp_path)
     assert tmp_path / "data" / "seen.jsonl" in work.results("data")
     assert "whose text is in training" in work.in_words("seen")
     assert work.in_words("gold").endswith("by a hash of text, unseen in training")
@@ -197,7 +197,7 @@ def test_the_step_writes_and_reports_seen_rows(tmp_path):
 def test_options_that_are_off_run_nothing_again(tmp_path):
     def inputs(**keys):
         recipe = linear("a", "b", **keys)
-        return Work(recipe, tmp_path, tmp_path, tmp_path).inputs("data")
+        return LinearWork(recipe, tmp_path, tmp_path, tmp_path).inputs("data")
 
     plain = inputs(split={"group": "text"})
     assert inputs(split={"group": "text", "seen": 0}, weight_power=1) == plain

@@ -21,7 +21,7 @@ from converters.errors import BaseModelError, DataError, GateError, RecipeError
 from converters.onnx.calibration import MAX_COST, calibrate_logits, fit_rejection
 from converters.plan import plan
 from converters.recipe.data import PARTS
-from converters.work import STEPS_OF, Work
+from converters.work import Work
 from edgeslm.engines.onnx.features import FeatureSpec
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
@@ -116,7 +116,7 @@ def built(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Work:
     """The whole build of each kind, once for this file."""
     folder = tmp_path_factory.mktemp(request.param)
     work = build.open_work(write_project(folder, request.param), folder, folder / "build")
-    assert build.build(work, lambda *_: None) == list(STEPS_OF[work.recipe.kind])
+    assert build.build(work, lambda *_: None) == list(work.steps)
     return work
 
 
@@ -176,7 +176,7 @@ def test_a_build_leaves_nothing_half_written_and_has_nothing_to_do_again(built):
 
 def test_a_plan_says_what_training_takes(built, tmp_path):
     found = plan(built)
-    assert [*found.steps] == list(STEPS_OF[built.recipe.kind])
+    assert [*found.steps] == list(built.steps)
     assert found.rows is not None and found.rows["train"] == len(built.rows("train"))
     if built.recipe.kind == "linear":
         assert found.tokens is found.seconds is found.memory is None
@@ -204,7 +204,7 @@ def test_seen_rows_are_proven_beside_gold_ones(tmp_path):
     changed = path.read_text(encoding="utf-8").replace("[data.split]\n", split)
     path.write_text(changed, encoding="utf-8")
     work = build.open_work(path, tmp_path, tmp_path / "build")
-    assert build.build(work, lambda *_: None) == list(STEPS_OF["linear"])
+    assert build.build(work, lambda *_: None) == list(work.steps)
     counts = {part: len(work.rows(part)) for part in ("gold", "seen")}
     assert min(counts.values()) > 20
     scores = {score.metric: score for score in read_onnx(work.model).card.scores}
