@@ -1,6 +1,6 @@
 # Each target runs scripts/make.py, which works the same on Windows: py -m scripts.make demo
 PYTHON ?= python3
-TARGETS = setup demo test lint bench train
+TARGETS = setup demo test lint soak bench train
 
 .PHONY: $(TARGETS)
 .NOTPARALLEL:

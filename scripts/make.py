@@ -1,7 +1,7 @@
 """What `make` does, for every platform: `python -m scripts.make demo` (or test, lint, bench).
 
 Needs nothing but Python 3.11 and its standard library. Creates `.venv`, installs edgeslm into it
-in editable mode, compiles llama-cpp-python where no wheel fits, pulls the weights, and runs.
+in editable mode, compiles llama.cpp's library where no wheel fits, pulls the weights, and runs.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections import deque
 from pathlib import Path
 from typing import TextIO
@@ -43,11 +45,22 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["-m", "ruff", "format", "--check"],
         ["-m", "mypy"],
     ],
+    "soak": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "pytest", "-m", "soak"]],
     "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks"]],
     "train": [["-m", "edgeslm", "pull", MODEL], ["-m", "converters", "build"]],
 }
-#: the extras of pyproject.toml that a command needs; most need those of inference and tests alone
-EXTRAS = {"test": "dev,train", "lint": "dev,train", "train": "dev,train"}
+#: the extras of pyproject.toml that a command needs; RUNTIME where none is listed
+RUNTIME = ""
+EXTRAS = {
+    "setup": "dev",
+    "test": "dev,train",
+    "soak": "dev,train",
+    "lint": "dev,train",
+    "bench": "dev",
+    "train": "dev,train",
+}
+#: what a command finds in its environment beside what is there
+SETTINGS = {"soak": {"EDGESLM_SOAK": "1"}}
 
 #: What llama.cpp is not to be compiled for although the processor has it. Its attention over
 #: AVX512-FP16 takes heads of fewer than 128 numbers one number at a time, which made a decode 1.6
@@ -58,6 +71,17 @@ AVOIDED = {
     "amx_tile": ["-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"],
 }
 CPU_FACTS = Path("/proc/cpuinfo")
+
+#: Of llama-cpp-python only llama.cpp's library is loaded. Its library for pictures and sound is
+#: switched off; the one of llama.cpp's own tools is built whatever the command line says, so it is
+#: switched off from within llama.cpp's project. 83 steps are left of 193.
+LIBRARY_ALONE = ROOT / "scripts" / "llama_library_alone.cmake"
+#: prebuilt wheels of llama-cpp-python; the variable names another index, or none if it is empty
+WHEELS = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
+WHEELS_VARIABLE = "EDGESLM_LLAMA_WHEELS"
+REACH_SECONDS = 5
+REACH = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
+PROBE = ROOT / "edgeslm" / "engines" / "llama" / "probe.py"
 
 NO_COMPILER = """\
 llama-cpp-python has to be compiled, and no C++ compiler was found. Install one:
@@ -105,7 +129,7 @@ class Progress:
             raise SetupError(NO_COMPILER.format(python=PYTHON))
         self._say(
             f"no prebuilt llama-cpp-python fits: compiling llama.cpp on {os.cpu_count()} cores, "
-            "once (some 6 minutes on 2 cores; the README names prebuilt wheels)"
+            "once (some minutes; the README names prebuilt wheels)"
         )
 
     def _show_step(self, done: int, of: int) -> None:
@@ -135,9 +159,10 @@ def main(arguments: list[str]) -> int:
         return _fail(f"usage: python -m scripts.make {{{'|'.join(COMMANDS)}}} [ARGUMENTS]", 2)
     try:
         ensure_environment()
-        ensure_installed(EXTRAS.get(arguments[0], "dev"))
+        ensure_installed(EXTRAS.get(arguments[0], RUNTIME))
     except SetupError as error:
         return _fail(str(error))
+    os.environ.update(SETTINGS.get(arguments[0], {}))
     return run_steps(COMMANDS[arguments[0]], arguments[1:])
 
 
@@ -174,13 +199,58 @@ def ensure_installed(extras: str) -> None:
     """Install edgeslm with these extras, unless that was done for this very pyproject.toml."""
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     done, _, has = STAMP.read_text().partition(" ") if STAMP.exists() else ("", "", "")
-    if done == wanted and set(extras.split(",")) <= set(has.split(",")):
+    if done == wanted and set(extras.split(",")) - {""} <= set(has.split(",")):
         return
     print(f"installing edgeslm and what it needs (log: {LOG.relative_to(ROOT)})", flush=True)
     started = time.monotonic()
-    _install([*_pip("install"), "--verbose", "--editable", f".[{extras}]"])
+    ensure_prebuilt()
+    _install([*_pip("install"), "--verbose", "--editable", f".[{extras}]" if extras else "."])
     STAMP.write_text(f"{wanted} {extras}")
     print(f"installed in {time.monotonic() - started:.0f} seconds", flush=True)
+
+
+def ensure_prebuilt() -> None:
+    """Install a prebuilt llama-cpp-python, if an index of them answers and the wheel runs here.
+
+    It leaves the environment as it was where the index does not answer within REACH_SECONDS, has no
+    wheel that fits, or where edgeslm's own probe of the library fails on this processor.
+    """
+    wheels = os.environ.get(WHEELS_VARIABLE, WHEELS)
+    if not wheels or _quiet([str(PYTHON), "-P", "-c", "import llama_cpp"]) == 0:
+        return
+    if not _answers(f"{wheels.rstrip('/')}/llama-cpp-python/"):
+        return
+    source = ["--extra-index-url", wheels, "--only-binary", "llama-cpp-python"]
+    if _quiet(_pip("install", *source, llama_requirement())) != 0:
+        return
+    if _runs():
+        print("a prebuilt llama-cpp-python runs here", flush=True)
+        return
+    print("the prebuilt llama-cpp-python does not run on this processor", flush=True)
+    _quiet(_pip("uninstall", "--yes", "llama-cpp-python"))
+
+
+def llama_requirement() -> str:
+    """What pyproject.toml asks of llama-cpp-python, such as ``llama-cpp-python>=0.3.36,<0.4``."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    listed = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
+    return next(name for names in listed for name in names if name.startswith("llama-cpp-python"))
+
+
+def _answers(url: str) -> bool:
+    """Whether a page is there; in a child, since a name that nobody resolves has no time-out."""
+    try:
+        return _quiet([sys.executable, "-c", REACH, url], REACH_SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _runs() -> bool:
+    """Whether the installed library computes here; an instruction too many ends the child."""
+    try:
+        return _quiet([str(PYTHON), "-P", str(PROBE)], 120) == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _install(command: list[str]) -> None:
@@ -223,10 +293,15 @@ def _explain_pip_failure(tail: deque[str]) -> str:
 
 
 def compiler_settings() -> dict[str, str]:
-    """CFLAGS and CXXFLAGS without AVOIDED, where the processor has it and the compiler knows it."""
+    """CMAKE_ARGS for the library alone, CFLAGS and CXXFLAGS without AVOIDED.
+
+    What is avoided are features that the processor has and the compiler knows.
+    """
     facts = CPU_FACTS.read_text() if CPU_FACTS.exists() else ""
     has = set(facts.partition("\nflags")[2].partition("\n")[0].split())
-    settings = {}
+    given = os.environ.get("CMAKE_ARGS", "")
+    alone = shlex.quote(f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={LIBRARY_ALONE.as_posix()}")
+    settings = {"CMAKE_ARGS": f"-DLLAVA_BUILD=OFF {alone} {given}".rstrip()}
     for variable, compiler in (("CFLAGS", ["CC", "cc"]), ("CXXFLAGS", ["CXX", "c++"])):
         command = os.environ.get(compiler[0], "").split() or compiler[1:]
         flags = [
@@ -249,8 +324,11 @@ def _pip(*arguments: str) -> list[str]:
     return [str(PYTHON), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
 
 
-def _quiet(command: list[str]) -> int:
-    return subprocess.run(command, capture_output=True, check=False).returncode
+def _quiet(command: list[str], timeout_s: float | None = None) -> int:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=timeout_s
+    )
+    return done.returncode
 
 
 def _fail(message: str, status: int = 1) -> int:

@@ -1,9 +1,14 @@
 """The set-up script: what it shows of pip's output, when it works, and how it fails."""
 
 import io
+import shlex
+import socket
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -161,6 +166,7 @@ def test_llama_is_compiled_without_what_slows_or_breaks_it(
     monkeypatch.setenv("CXXFLAGS", "-march=x")
     monkeypatch.setenv("CFLAGS", "-O1")
     settings = make.compiler_settings()
+    assert "-DLLAVA_BUILD=OFF" in settings.pop("CMAKE_ARGS")
     if flags is None:
         assert settings == {}
     else:
@@ -172,9 +178,107 @@ def test_llama_is_compiled_without_what_slows_or_breaks_it(
 @pytest.mark.skipif(sys.platform == "win32", reason="the compiler is another there")
 def test_without_a_compiler_or_its_facts_nothing_is_set(monkeypatch, tmp_path):
     monkeypatch.setattr(make, "CPU_FACTS", tmp_path / "none")
-    assert make.compiler_settings() == {}
+    assert list(make.compiler_settings()) == ["CMAKE_ARGS"]
     (tmp_path / "facts").write_text("flags : avx512_fp16\n")
     monkeypatch.setattr(make, "CPU_FACTS", tmp_path / "facts")
     for variable in ("CC", "CXX"):
         monkeypatch.setenv(variable, str(tmp_path / "no compiler"))
-    assert make.compiler_settings() == {}
+    assert list(make.compiler_settings()) == ["CMAKE_ARGS"]
+
+
+def test_only_the_library_is_compiled_and_what_the_user_asks_for_goes_last(monkeypatch, tmp_path):
+    monkeypatch.setattr(make, "LIBRARY_ALONE", tmp_path / "a folder" / "alone.cmake")
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CUDA=ON")
+    given = shlex.split(make.compiler_settings()["CMAKE_ARGS"])
+    alone = (
+        f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={(tmp_path / 'a folder' / 'alone.cmake').as_posix()}"
+    )
+    assert given == ["-DLLAVA_BUILD=OFF", alone, "-DGGML_CUDA=ON"]
+
+
+def test_the_demo_installs_nothing_for_development(clone, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(make, "ensure_environment", lambda: None)
+    monkeypatch.setattr(make, "ensure_installed", wanted.append)
+    monkeypatch.setattr(make, "run_steps", lambda *_: 0)
+    assert make.main(["demo"]) == 0
+    assert not {"dev", "train"} & set(wanted[0].split(","))
+
+
+# --- prebuilt wheels ----------------------------------------------------------
+
+
+@pytest.fixture
+def index(clone, monkeypatch):
+    """An index on this machine, and a record of what pip and the probe are asked."""
+    handler = partial(QuietHandler, directory=str(clone / "index"))
+    (clone / "index" / "llama-cpp-python").mkdir(parents=True)
+    (clone / "pyproject.toml").write_text('[project]\ndependencies = ["llama-cpp-python>=9"]\n')
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv(make.WHEELS_VARIABLE, f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def asked(monkeypatch, *, llama: bool = False, install: int = 0, probe: int = 0) -> list[str]:
+    """The words of each command that ensure_prebuilt runs, except the look at the index."""
+    commands = []
+    quiet = make._quiet
+
+    def run(command, timeout_s=None):
+        words = " ".join(command)
+        if make.REACH in command:
+            return quiet(command, timeout_s)
+        commands.append(words)
+        if "import llama_cpp" in words:
+            return 0 if llama else 1
+        return probe if str(make.PROBE) in words else install
+
+    monkeypatch.setattr(make, "_quiet", run)
+    make.ensure_prebuilt()
+    return commands
+
+
+def test_a_prebuilt_wheel_that_runs_is_kept(index, monkeypatch, capsys):
+    commands = asked(monkeypatch)
+    assert "--only-binary llama-cpp-python llama-cpp-python>=9" in commands[1]
+    assert len(commands) == 3
+    assert "runs here" in capsys.readouterr().out
+
+
+def test_a_prebuilt_wheel_that_does_not_run_is_taken_out_again(index, monkeypatch, capsys):
+    commands = asked(monkeypatch, probe=132)
+    assert commands[-1].endswith("uninstall --yes llama-cpp-python")
+    assert "does not run" in capsys.readouterr().out
+
+
+def test_an_index_without_a_fitting_wheel_changes_nothing(index, monkeypatch):
+    assert len(asked(monkeypatch, install=1)) == 2
+
+
+def test_an_installed_library_is_left_alone(index, monkeypatch):
+    assert len(asked(monkeypatch, llama=True)) == 1
+
+
+@pytest.mark.parametrize("wheels", ["", "http://127.0.0.1:1", "http://nowhere.invalid/whl"])
+def test_without_an_index_it_compiles(clone, monkeypatch, wheels):
+    monkeypatch.setenv(make.WHEELS_VARIABLE, wheels)
+    assert len(asked(monkeypatch)) == (1 if wheels else 0)
+
+
+def test_an_index_that_never_answers_is_given_up(clone, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv(make.WHEELS_VARIABLE, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(make, "REACH_SECONDS", 0.5)
+        assert len(asked(monkeypatch)) == 1
+
+
+def test_the_requirement_is_the_one_of_pyproject():
+    assert make.llama_requirement().startswith("llama-cpp-python>=")
