@@ -42,6 +42,12 @@ class CardError(EdgeslmError):
 # --- the request --------------------------------------------------------------
 
 
+class ArgumentError(EdgeslmError, ValueError):
+    """An argument that has no meaning, such as a negative deadline; nothing was done."""
+
+    exit_code = 2
+
+
 class SchemaError(EdgeslmError):
     """A schema that cannot be enforced in full; nothing was inferred.
 

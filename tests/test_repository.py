@@ -51,7 +51,7 @@ ORDER = {
         engines
         formats
         schema
-        results children
+        results arguments children
         errors
     """,
     "converters": """

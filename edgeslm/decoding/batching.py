@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from edgeslm.decoding.prompt import Prompt
+from edgeslm import arguments
+from edgeslm.decoding.job import Job
 from edgeslm.decoding.sequences.leases import Lease
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch, Engine, Logits, Steps, merge
@@ -17,46 +18,15 @@ from edgeslm.errors import (
     CancelledError,
     DeadlineError,
     EdgeslmError,
-    InputError,
     ResourceError,
 )
 
-R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 #: answers that are in progress together, if the caller does not say
 DEFAULT_WIDTH = 8
 #: texts that may be taken beyond the one whose answer is next, for each one in progress
 _AHEAD = 4
-
-
-class Job(Protocol[R_co]):
-    """One text to answer."""
-
-    @property
-    def prompt(self) -> Prompt: ...
-
-    @property
-    def tokens(self) -> list[int]:
-        """The text's."""
-
-    @property
-    def reserve(self) -> int:
-        """Cells for the answer."""
-
-    @property
-    def sequences(self) -> int:
-        """Sequences that it takes."""
-
-    def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
-        """The work, for which room was made; ``company`` counts the others in progress."""
-
-    def finish(self, late: DeadlineError | None = None) -> R_co:
-        """The answer after the work, or after what was done of it before a deadline passed.
-
-        Raises:
-            EdgeslmError: there is none.
-        """
 
 
 @dataclass(slots=True)
@@ -91,12 +61,10 @@ def answer_all(
     while the engine is held. Other requests take turns with each answer.
 
     Raises:
-        InputError: ``texts`` is one text, or ``width`` is less than 1.
+        ArgumentError: ``texts`` is one text, or ``width`` or ``deadline_ms`` has no meaning.
     """
-    if isinstance(texts, str):
-        raise InputError("map takes many texts, such as a list of them; one is answered by a call")
-    if width < 1:
-        raise InputError(f"width must be at least 1: {width}")
+    arguments.many(texts)
+    width, deadline_ms = arguments.count("width", width), arguments.deadline(deadline_ms)
     return _answers(session, iter(texts), _Batcher(session, job_of, width, deadline_ms))
 
 

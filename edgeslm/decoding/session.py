@@ -9,19 +9,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
+from edgeslm import arguments
 from edgeslm.decoding.drafts.drafter import CopyDrafter, Marks
 from edgeslm.decoding.drafts.length import BatchCost
 from edgeslm.decoding.grammar import GrammarTokenizer
+from edgeslm.decoding.job import Job
 from edgeslm.decoding.prompt import Prompt
 from edgeslm.decoding.sequences.leases import Leases
 from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
 from edgeslm.decoding.sequences.prefix_slots import PrefixSlots
-from edgeslm.engines.engine import Engine, Logits, Steps, run_steps
+from edgeslm.engines.engine import Engine, Logits, Steps, drive, run_steps
 from edgeslm.errors import DeadlineError, EngineError
+
+R = TypeVar("R")
 
 #: sequence 0 is the request's, the next ones keep fixed prompts; those after are lent to
 #: labels and to answers in progress
@@ -31,8 +36,8 @@ FIRST_FREE = 1 + PREFIX_SLOTS
 
 
 def _wait_seconds(deadline_ms: float) -> float:
-    """A deadline as a time that a lock can wait: one in the past is 0, one without end is years."""
-    return min(max(0.0, deadline_ms / 1000), threading.TIMEOUT_MAX)
+    """A deadline as a time that a lock can wait."""
+    return min(deadline_ms / 1000, threading.TIMEOUT_MAX)
 
 
 @dataclass(slots=True)
@@ -161,7 +166,8 @@ class Session:
     @contextmanager
     def request(self, deadline_ms: float | None) -> Iterator[None]:
         """Hold the engine for one request; the deadline counts from now, queue included."""
-        seconds = None if deadline_ms is None else _wait_seconds(deadline_ms)
+        budget = arguments.deadline(deadline_ms)
+        seconds = None if budget is None else _wait_seconds(budget)
         deadline = None if seconds is None else time.monotonic() + seconds
         if not self._shared.lock.acquire(timeout=-1 if seconds is None else seconds):
             raise DeadlineError("the deadline passed while other requests were being answered")
@@ -179,6 +185,26 @@ class Session:
                 self.engine.arm(None)
         finally:
             self._shared.lock.release()
+
+    def answer(self, job: Job[R], deadline_ms: float | None) -> R:
+        """Do one job, in its turn.
+
+        Raises:
+            DeadlineError: the deadline passed and the job has no answer by then.
+            ArgumentError: ``deadline_ms`` has no meaning. Other errors of the work.
+        """
+        late = None
+        try:
+            with self.request(deadline_ms):
+                self.make_room(job.prompt, job.tokens, job.reserve)
+                lease = self.leases.claim(job.sequences - 1, 0)
+                try:
+                    drive(self.engine, job.steps((WORK, *lease.sequences), None))
+                finally:
+                    self.leases.give_back(lease)
+        except DeadlineError as error:
+            late = error
+        return job.finish(late)
 
     def fill_steps(self, prompt: Prompt, text: list[int], sequence: int) -> Steps[Prefilled]:
         """Evaluate a prompt into an empty sequence, for which room was made, step by step.

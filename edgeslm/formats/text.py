@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from edgeslm.errors import InputError
 
 #: ``"middle"`` keeps the beginning and the end and drops what is between
 Truncate = Literal["middle"] | None
+#: what it may be
+TRUNCATE: Final[tuple[Truncate, ...]] = (None, "middle")
 
 
 def check_text(text: object) -> str:

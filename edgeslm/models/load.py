@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeslm import arguments
 from edgeslm.formats.info import format_of
 from edgeslm.models.model import Model
 from edgeslm.store.store import Store
@@ -28,11 +29,15 @@ def load(
         threads: None chooses for this machine.
 
     Raises:
+        ArgumentError: an argument that has no meaning.
         ModelNotFoundError, ModelNotPulledError: nothing to load; the message has the command.
         ModelFileError, CardError: the file cannot be read, or its card is not kept.
         ResourceError: it does not fit into memory. MachineError: this processor cannot run it.
         EdgeslmError: EDGESLM_PREFIX_CACHE_MB is no number of megabytes.
     """
+    max_context = arguments.count_or_none("max_context", max_context)
+    gpu_layers = arguments.count_or_none("gpu_layers", gpu_layers, least=0)
+    threads = arguments.count_or_none("threads", threads)
     store = Store()
     path = store.resolve(name_or_path)
     # the two kinds share little, and importing what one needs takes the other a third of a second

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from edgeslm import arguments
 from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.label_scores import score_labels, tokenize_labels
 from edgeslm.decoding.label_search import LabelTrie, search_labels
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
-from edgeslm.decoding.session import WORK, Session
-from edgeslm.engines.engine import Engine, Steps, drive
+from edgeslm.decoding.session import Session
+from edgeslm.engines.engine import Engine, Steps
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
-from edgeslm.formats.text import Truncate, check_text
+from edgeslm.formats.text import TRUNCATE, Truncate, check_text
 from edgeslm.results import Classification, Timing
 from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
 from edgeslm.tasks.decision import Rule
@@ -57,16 +58,8 @@ class LanguageClassifier(Classifier):
         truncate: Truncate = None,
         all_labels: bool = False,
     ) -> Classification:
-        job = ClassificationJob(self._task, text, truncate, all_labels)
-        session = self._session
-        with session.request(deadline_ms):
-            session.make_room(job.prompt, job.tokens, job.reserve)
-            lease = session.leases.claim(job.sequences - 1, job.reserve)
-            try:
-                drive(session.engine, job.steps((WORK, *lease.sequences), None))
-            finally:
-                session.leases.give_back(lease)
-        return job.finish()
+        job = self._job_of(truncate, all_labels)(text)
+        return self._session.answer(job, deadline_ms)
 
     def map(
         self,
@@ -77,13 +70,14 @@ class LanguageClassifier(Classifier):
         truncate: Truncate = None,
         all_labels: bool = False,
     ) -> Generator[Classification | EdgeslmError, None, None]:
-        return answer_all(
-            self._session,
-            texts,
-            lambda text: ClassificationJob(self._task, text, truncate, all_labels),
-            width=width,
-            deadline_ms=deadline_ms,
-        )
+        job_of = self._job_of(truncate, all_labels)
+        return answer_all(self._session, texts, job_of, width=width, deadline_ms=deadline_ms)
+
+    def _job_of(self, truncate: Truncate, all_labels: bool) -> Callable[[str], ClassificationJob]:
+        """What makes the job of each text of a call."""
+        arguments.choice("truncate", truncate, TRUNCATE)
+        arguments.flag("all_labels", all_labels)
+        return lambda text: ClassificationJob(self._task, text, truncate, all_labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Classifier(ABC):
                 times faster. Other models always have the probability of every label.
 
         Raises:
+            ArgumentError: an argument has no meaning.
             InputError: empty or not text. InputTooLongError: it does not fit the context.
             DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
             EngineError: the model is closed.
@@ -74,6 +75,6 @@ class Classifier(ABC):
             truncate, all_labels: as in a call.
 
         Raises:
-            InputError: ``texts`` is one str, or ``width`` is less than 1.
+            ArgumentError: ``texts`` is one str, or an argument has no meaning.
             EngineError: the model is closed.
         """

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslm import arguments
 from edgeslm.engines.onnx.inputs import Reader
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.onnx.tokens import stack
 from edgeslm.errors import DeadlineError, EdgeslmError, EngineError, InputError
 from edgeslm.formats.card_facts import LabelSet
-from edgeslm.formats.text import Truncate, check_text
+from edgeslm.formats.text import TRUNCATE, Truncate, check_text
 from edgeslm.results import Classification, Labels, Tags, Timing
 from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
 from edgeslm.tasks.decision import Decision, Rule, picked, sigmoid
@@ -42,7 +43,8 @@ class TextAnswerer(ABC, Generic[R]):
         """The answer to one text, from its logits [labels]."""
 
     def _one(self, text: str, deadline_ms: float | None, truncate: Truncate) -> R:
-        job = EncoderJob(text, self._read, truncate, deadline_ms)
+        arguments.choice("truncate", truncate, TRUNCATE)
+        job = EncoderJob(text, self._read, truncate, arguments.deadline(deadline_ms))
         [answer] = self._run([job])
         if isinstance(answer, EdgeslmError):
             raise answer
@@ -51,12 +53,9 @@ class TextAnswerer(ABC, Generic[R]):
     def _many(
         self, texts: Iterable[str], width: int, deadline_ms: float | None, truncate: Truncate
     ) -> Generator[R | EdgeslmError, None, None]:
-        if isinstance(texts, str):
-            raise InputError(
-                "map takes many texts, such as a list of them; one is answered by a call"
-            )
-        if width < 1:
-            raise InputError(f"width must be at least 1: {width}")
+        arguments.many(texts)
+        width, deadline_ms = arguments.count("width", width), arguments.deadline(deadline_ms)
+        arguments.choice("truncate", truncate, TRUNCATE)
         return self._map(iter(texts), width, deadline_ms, truncate)
 
     def _map(
@@ -155,6 +154,7 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         truncate: Truncate = None,
         all_labels: bool = False,  # one run gives all of them
     ) -> Classification:
+        arguments.flag("all_labels", all_labels)
         return self._one(text, deadline_ms, truncate)
 
     def map(
@@ -166,6 +166,7 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         truncate: Truncate = None,
         all_labels: bool = False,
     ) -> Generator[Classification | EdgeslmError, None, None]:
+        arguments.flag("all_labels", all_labels)
         return self._many(texts, width, deadline_ms, truncate)
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Classification:

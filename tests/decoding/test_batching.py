@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from edgeslm.decoding.batching import DEFAULT_WIDTH
 from edgeslm.errors import (
+    ArgumentError,
     EdgeslmError,
-    InputError,
     SchemaError,
 )
 from edgeslm.results import Extraction
@@ -150,9 +150,9 @@ def test_no_texts_no_answers():
 def test_a_single_text_is_not_many(texts):
     model, _ = model_of()
     for tool in (model.extractor(SCHEMA), model.classifier(LABELS)):
-        with pytest.raises(InputError, match="many texts"):
+        with pytest.raises(ArgumentError, match="many texts"):
             tool.map(texts)
-        with pytest.raises(InputError, match="width"):
+        with pytest.raises(ArgumentError, match="width"):
             tool.map(["x"], width=0)
     with pytest.raises(SchemaError, match="no field 'nam'"):
         model.extractor(SCHEMA).map(["x"], grounded=["nam"])

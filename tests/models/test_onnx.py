@@ -195,13 +195,6 @@ def test_map_is_lazy(model: OnnxModel) -> None:
     answers.close()
 
 
-def test_map_wants_many_texts(model: OnnxModel) -> None:
-    with pytest.raises(InputError, match="many texts"):
-        model.classifier().map("refund")
-    with pytest.raises(InputError, match="at least 1"):
-        model.classifier().map(["refund"], width=0)
-
-
 # --- out of scope, several heads ---------------------------------------------------
 
 

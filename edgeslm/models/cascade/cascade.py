@@ -12,7 +12,14 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgeslm.errors import CalibrationError, CancelledError, CardError, EdgeslmError, InputError
+from edgeslm import arguments
+from edgeslm.errors import (
+    ArgumentError,
+    CalibrationError,
+    CancelledError,
+    CardError,
+    EdgeslmError,
+)
 from edgeslm.formats.files import publish, read_small
 from edgeslm.models.cascade.call import Call
 from edgeslm.models.cascade.members import Member, MemberLike, as_fallback, as_members, close_all
@@ -67,9 +74,12 @@ class Cascade:
         risk: float = 0.02,
         fallback: Fallback | None = None,
     ) -> None:
-        """Raises CalibrationError for no members, or a risk outside 0 to 1; errors of `load`."""
-        if not 0 < risk < 1:
-            raise CalibrationError(f"risk is {risk}; give a number between 0 and 1")
+        """Raises ArgumentError for a risk outside 0 to 1, CalibrationError for no members, and
+        what `load` does.
+        """
+        risk = arguments.share("risk", risk)
+        if fallback is not None and not callable(fallback):
+            raise ArgumentError(f"fallback must be callable, not {type(fallback).__name__}")
         self._members = as_members(members)
         self._fallback = None if fallback is None else as_fallback(fallback)
         self._thresholds: tuple[float | None, ...] = (1 - risk,) * len(self._members)
@@ -98,6 +108,7 @@ class Cascade:
         Raises:
             CalibrationError: the rows prove no threshold; has the number it takes.
         """
+        confidence = arguments.share("confidence", confidence)
         cascade = cls(members, risk=risk, fallback=fallback)
         try:
             pairs = _pairs(rows)
@@ -176,10 +187,11 @@ class Cascade:
                 ``deadline_ms`` is left behind on a thread of its own.
 
         Raises:
+            ArgumentError: ``deadline_ms`` is no time.
             DeadlineError: time was up before there was any answer. CancelledError: a member
                 was cancelled. The first member's error, where nobody could answer.
         """
-        call = Call(text, deadline_ms)
+        call = Call(text, arguments.deadline(deadline_ms))
         for member, threshold in zip(self._members, self._thresholds, strict=True):
             if call.late():
                 call.cut = True
@@ -202,10 +214,10 @@ class Cascade:
 
         Raises:
             CancelledError: a member was cancelled; that ends it.
-            InputError: ``texts`` is one str, or ``width`` is less than 1.
+            ArgumentError: ``texts`` is one str, or an argument has no meaning.
         """
-        if isinstance(texts, str) or width < 1:
-            raise InputError("map takes a list of texts, and a width of at least 1")
+        arguments.many(texts)
+        width, deadline_ms = arguments.count("width", width), arguments.deadline(deadline_ms)
         return self._map(iter(texts), width, deadline_ms)
 
     def close(self) -> None:

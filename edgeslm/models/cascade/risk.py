@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from edgeslm import arguments
 from edgeslm.errors import CalibrationError
 from edgeslm.formats.card import Share
 from edgeslm.tasks.calibration import risk_coverage
@@ -82,13 +83,12 @@ def fit_thresholds(
         risk, probability: each between 0 and 1.
 
     Raises:
-        CalibrationError: numbers out of range, shapes that do not fit, or rows that prove no
+        ArgumentError: a share that is none.
+        CalibrationError: confidences out of range, shapes that do not fit, or rows that prove no
             threshold; has the number it takes.
     """
     sure, right = _sample(confidence, correct)
-    for name, value in (("risk", risk), ("confidence", probability)):
-        if not 0 < value < 1:
-            raise CalibrationError(f"{name} is {value}; give a number between 0 and 1")
+    risk, probability = arguments.share("risk", risk), arguments.share("confidence", probability)
     order = np.random.default_rng(seed).permutation(len(sure))
     chosen, tested = np.split(order, [max(1, len(order) // _CHOOSING)])
     level = 1 - probability

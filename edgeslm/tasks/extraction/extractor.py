@@ -7,15 +7,15 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
 from edgeslm.decoding.closing import close_validly
 from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
 from edgeslm.decoding.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
-from edgeslm.decoding.session import WORK, Prefilled, Session
-from edgeslm.engines.engine import Steps, drive
+from edgeslm.decoding.session import Prefilled, Session
+from edgeslm.engines.engine import Steps
 from edgeslm.errors import (
     DeadlineError,
     EdgeslmError,
@@ -23,16 +23,15 @@ from edgeslm.errors import (
     OutputTruncatedError,
 )
 from edgeslm.formats.card import FieldCalibration, PromptSpec, Style
-from edgeslm.formats.text import Truncate, check_text
+from edgeslm.formats.text import check_text
 from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.evidence import calibrated, fields
 from edgeslm.tasks.extraction.grounding import Grounded, ground, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, weigh, with_weights
+from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
 
 T = TypeVar("T")
-OnBudget = Literal["close", "raise"]
-OnInvalid = Literal["retry", "raise"]
 
 #: tokens of an answer, if neither the card nor the caller says otherwise
 DEFAULT_MAX_TOKENS = 512
@@ -73,22 +72,15 @@ class Extractor(Generic[T]):
         self,
         text: str,
         *,
-        max_tokens: int | None = None,
         deadline_ms: float | None = None,
-        on_budget: OnBudget = "close",
-        on_invalid: OnInvalid = "retry",
-        truncate: Truncate = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        drafts: bool = True,
-        evidence: bool = True,
-        grounded: Grounded | None = None,
+        **arguments: Unpack[ExtractArguments],
     ) -> Extraction[T]:
         """Extract from one text.
 
         Args:
-            max_tokens: budget of the answer, in tokens of the model.
             deadline_ms: budget of the call, in milliseconds, time in the queue included.
+            max_tokens: budget of the answer, in tokens of the model, from 1 on. None: the
+                card's, else DEFAULT_MAX_TOKENS.
             on_budget: what happens when a budget ends: ``"close"`` completes the JSON
                 validly, flags it ``complete=False`` and gives the fields that were cut or
                 filled a confidence of 0 (the end of what the model wrote goes where nothing
@@ -109,6 +101,7 @@ class Extractor(Generic[T]):
                 those alone. None: as the extractor was made.
 
         Raises:
+            ArgumentError: an argument that has no meaning.
             InputError: empty or not text; or grounded, and the text has nothing for a field
                 that may not be null. InputTooLongError: it does not fit the context.
             SchemaError: grounded, and the schema has objects of any names, or no such field.
@@ -116,46 +109,16 @@ class Extractor(Generic[T]):
             OutputInvalidError: the value breaks a rule that no grammar can hold.
             CancelledError: ``model.cancel()`` was called meanwhile.
         """
-        options = _Options(
-            budget=self._max_tokens if max_tokens is None else max(1, max_tokens),
-            on_budget=on_budget,
-            on_invalid=on_invalid,
-            truncate=truncate,
-            temperature=temperature,
-            seed=seed,
-            drafts=drafts,
-            evidence=evidence,
-            grounded=self._names(grounded),
-            calibration=self._calibration_for(temperature, grounded),
-        )
-        job, session, late = ExtractionJob(self._task, text, options), self._session, None
-        try:
-            with session.request(deadline_ms):
-                session.make_room(job.prompt, job.tokens, job.reserve)
-                lease = session.leases.claim(job.sequences - 1, 0)
-                try:
-                    drive(session.engine, job.steps((WORK, *lease.sequences), None))
-                finally:
-                    session.leases.give_back(lease)
-        except DeadlineError as error:
-            late = error
-        return job.finish(late)
+        job_of = self._jobs(ExtractOptions(**arguments))
+        return self._session.answer(job_of(text), deadline_ms)
 
     def map(
         self,
         texts: Iterable[str],
         *,
         width: int = DEFAULT_WIDTH,
-        max_tokens: int | None = None,
         deadline_ms: float | None = None,
-        on_budget: OnBudget = "close",
-        on_invalid: OnInvalid = "retry",
-        truncate: Truncate = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        drafts: bool = True,
-        evidence: bool = True,
-        grounded: Grounded | None = None,
+        **arguments: Unpack[ExtractArguments],
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
         """Extract from many texts, decoding several answers in one evaluation of the model.
 
@@ -179,38 +142,24 @@ class Extractor(Generic[T]):
         The other arguments are those of a call.
 
         Raises:
-            InputError: ``texts`` is one str, or ``width`` is less than 1.
+            ArgumentError: ``texts`` is one str, or an argument has no meaning.
             SchemaError: grounded, and the schema has no such field.
             EngineError: the model is closed.
         """
-        options = _Options(
-            budget=self._max_tokens if max_tokens is None else max(1, max_tokens),
-            on_budget=on_budget,
-            on_invalid=on_invalid,
-            truncate=truncate,
-            temperature=temperature,
-            seed=seed,
-            drafts=drafts,
-            evidence=evidence,
-            grounded=self._names(grounded),
-            calibration=self._calibration_for(temperature, grounded),
-        )
-        return answer_all(
-            self._session,
-            texts,
-            lambda text: ExtractionJob(self._task, text, options),
-            width=width,
-            deadline_ms=deadline_ms,
-        )
+        job_of = self._jobs(ExtractOptions(**arguments))
+        return answer_all(self._session, texts, job_of, width=width, deadline_ms=deadline_ms)
 
-    def _names(self, grounded: Grounded | None) -> frozenset[str] | None:
-        return self._grounded if grounded is None else grounded_fields(self.schema, grounded)
-
-    def _calibration_for(
-        self, temperature: float, grounded: Grounded | None
-    ) -> Mapping[str, FieldCalibration]:
-        fitted = temperature == 0 and self._names(grounded) == self._grounded
-        return self._calibration if fitted else {}
+    def _jobs(self, options: ExtractOptions) -> Callable[[str], ExtractionJob[T]]:
+        """What makes the job of each text of a call."""
+        names = self._grounded
+        if options.grounded is not None:
+            names = grounded_fields(self.schema, options.grounded)
+        # a calibration is of answers that were decoded as those that it was fitted on
+        fitted = options.temperature == 0 and names == self._grounded
+        calibration = self._calibration if fitted else {}
+        budget = options.max_tokens or self._max_tokens
+        call = _Call(options, budget, names, calibration)
+        return lambda text: ExtractionJob(self._task, text, call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,20 +175,14 @@ class _Task(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
-    """The arguments of a call; ``grounded`` are names of fields, None for all.
+class _Call:
+    """The options of a call, and what the extractor makes of them.
 
-    ``calibration`` is empty where an answer is not decoded as those that it was fitted on.
+    ``budget`` is in tokens; ``grounded`` are names of fields, None for all.
     """
 
+    options: ExtractOptions
     budget: int
-    on_budget: OnBudget
-    on_invalid: OnInvalid
-    truncate: Truncate
-    temperature: float
-    seed: int
-    drafts: bool
-    evidence: bool
     grounded: frozenset[str] | None
     calibration: Mapping[str, FieldCalibration]
 
@@ -247,15 +190,15 @@ class _Options:
 class ExtractionJob(Generic[T]):
     """One text to extract from."""
 
-    def __init__(self, task: _Task[T], text: str, options: _Options) -> None:
+    def __init__(self, task: _Task[T], text: str, call: _Call) -> None:
         self._start = time.perf_counter()
         self._task = task
         self._session = task.session
         self._text = check_text(text)
-        self._options = options
+        self._call, options = call, call.options
         self._prefilled, self._decoded = Prefilled.nothing(), Decoded()
         self.prompt = task.prompt
-        self.reserve = options.budget
+        self.reserve = call.budget
         #: its own, and forks for the values of a list
         self.sequences = 1 + (task.listed.forks if options.evidence else 0)
         self._weighed: dict[str, Weighed] = {}
@@ -264,19 +207,19 @@ class ExtractionJob(Generic[T]):
     def tokens(self) -> list[int]:
         engine = self._session.engine
         tokens = engine.tokenize(self._text)
-        room, truncate = engine.max_context, self._options.truncate
+        room, truncate = engine.max_context, self._call.options.truncate
         return fit_text(tokens, self.prompt, room, self.reserve, truncate)
 
     @cached_property
     def _matcher(self) -> Matcher:
-        task, names = self._task, self._options.grounded
+        task, names = self._task, self._call.grounded
         if names is not None and not names:
             return task.grammar.matcher()
         grammar = ground(task.schema, self._text, task.style, names)
         return lark_matcher(grammar, self._session.grammar_tokenizer)
 
     def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
-        options, session, tokens = self._options, self._session, self.tokens
+        options, session, tokens = self._call.options, self._session, self.tokens
         matcher = self._matcher  # a text that has nothing to say is refused before inference
         self._prefilled = yield from session.fill_steps(self.prompt, tokens, sequences[0])
         sampling = options.temperature > 0
@@ -285,7 +228,7 @@ class ExtractionJob(Generic[T]):
             matcher,
             sequence=sequences[0],
             position=self._prefilled.length,
-            max_tokens=options.budget,
+            max_tokens=self.reserve,
             sampler=seeded_sampler(options.temperature, options.seed) if sampling else None,
             measure=options.evidence,
             drafter=session.drafter(tokens) if options.drafts else None,
@@ -336,13 +279,13 @@ class ExtractionJob(Generic[T]):
         return True
 
     def finish(self, late: DeadlineError | None = None) -> Extraction[T]:
-        if late is not None and self._options.on_budget == "raise":
+        if late is not None and self._call.options.on_budget == "raise":
             raise late
         decoded, prefilled = self._decoded, self._prefilled
         value, answer, cut = self._whole()
-        evidence = self._options.evidence
+        evidence = self._call.options.evidence
         found = fields(answer, decoded.choices, cut, self._text) if evidence else {}
-        found = calibrated(with_weights(found, self._weighed), self._options.calibration)
+        found = calibrated(with_weights(found, self._weighed), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,
             decode_ms=decoded.ms,
@@ -360,7 +303,7 @@ class ExtractionJob(Generic[T]):
         if self._decoded.stopped:
             answer = data.decode()
             return self._read(answer), answer, None
-        if self._options.on_budget == "raise":
+        if self._call.options.on_budget == "raise":
             raise OutputTruncatedError(
                 f"the budget ended after {len(self._decoded.tokens)} tokens of the answer; allow "
                 'more max_tokens or deadline_ms, or use on_budget="close"',

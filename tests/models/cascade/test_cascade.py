@@ -232,12 +232,6 @@ def test_what_is_no_member_is_refused(members):
         Cascade(members)
 
 
-@pytest.mark.parametrize("risk", [0, 1, -0.1, float("nan")])
-def test_a_risk_out_of_range_is_refused(risk):
-    with pytest.raises(CalibrationError, match="risk"):
-        Cascade([Member()], risk=risk)
-
-
 # --- many texts ---------------------------------------------------------------
 
 
@@ -290,12 +284,6 @@ def test_map_is_lazy():
     answers = Cascade([Mapper()]).map(endless(), width=3)
     next(answers)
     assert len(taken) == 3
-
-
-@pytest.mark.parametrize(("texts", "width"), [("one text", 4), (["a"], 0)])
-def test_map_refuses_what_is_no_list(texts, width):
-    with pytest.raises(InputError):
-        Cascade([Member()]).map(texts, width=width)
 
 
 def test_map_leaves_behind_who_is_late_and_asks_nobody_after_the_deadline():
