@@ -234,7 +234,7 @@ def llama_requirement() -> str:
     """What pyproject.toml asks of llama-cpp-python, such as ``llama-cpp-python>=0.3.36,<0.4``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     listed = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
-    return next(name for names in listed for name in names if name.startswith("llama-cpp-python"))
+    return str(next(name for names in listed for name in names if name.startswith("llama-cpp")))
 
 
 def _answers(url: str) -> bool:
