@@ -90,12 +90,16 @@ class Extraction(Generic[T]):
     fields: Mapping[str, Field]
     timing: Timing
 
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as one JSON line's object."""
+    def plain(self) -> Any:
+        """The value as JSON's types, to compare with another."""
         import json
 
+        return json.loads(self.json)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one JSON line's object."""
         return {
-            "value": json.loads(self.json),
+            "value": self.plain(),
             "complete": self.complete,
             "fields": {path: field.to_dict() for path, field in self.fields.items()},
             "timing": self.timing.to_dict(),
@@ -115,6 +119,10 @@ class Classification:
     probabilities: Mapping[str, float]
     timing: Timing
 
+    def plain(self) -> str:
+        """The label."""
+        return self.label
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as one JSON line's object, likeliest label first."""
         return {
@@ -132,6 +140,10 @@ class Labels:
     labels: tuple[str, ...]
     probabilities: Mapping[str, float]
 
+    def plain(self) -> list[str]:
+        """The labels in the order of the alphabet."""
+        return sorted(self.labels)
+
     def to_dict(self) -> dict[str, Any]:
         """The answer of one head as JSON values, likeliest label first."""
         return {"labels": list(self.labels), "probabilities": _ranked(self.probabilities)}
@@ -146,6 +158,10 @@ class Tags:
 
     heads: Mapping[str, Classification | Labels]
     timing: Timing
+
+    def plain(self) -> dict[str, str | list[str]]:
+        """A label of each head, or a sorted list of them where it is multi-label."""
+        return {name: answer.plain() for name, answer in self.heads.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as one JSON line's object."""

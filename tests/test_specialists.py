@@ -12,12 +12,13 @@ from converters.data.prepare import prepare
 from converters.data.rows import read_rows
 from converters.recipe.recipe import read_recipe
 from edgeslm.errors import EdgeslmError
-from edgeslm.evaluation.evaluate import answer_rows, answerer, score_answers, task_of
+from edgeslm.evaluation.evaluate import answer_rows, score_answers, task_of
 from edgeslm.evaluation.gold import GoldRow
 from edgeslm.evaluation.selftest import self_test
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
+from edgeslm.models.ask import asker
 from edgeslm.models.onnx import OnnxModel
 from edgeslm.store.registry import Entry, Registry
 from edgeslm.store.store import Store
@@ -91,7 +92,8 @@ def test_held_out_rows_are_read_as_well_as_the_card_says(entry, pulled, tmp_path
     rows = read_rows(tmp_path / "gold.jsonl")[: SAMPLE[task_of(pulled.card)]]
     if isinstance(pulled, OnnxModel):
         pulled._known = None  # these rows may be remembered by now; what was scored had learned
-    said, _ = answer_rows([GoldRow(r.input, r.answer, r.id) for r in rows], answerer(pulled))
+    gold = [GoldRow(r.input, r.answer, r.id) for r in rows]
+    said, _ = answer_rows(gold, asker(pulled, evidence=False))
     found = score_answers(pulled.card, [r.answer for r in rows], said)
     # so few rows find a broken file, not a point of accuracy
     assert found.main.value > pulled.card.scores[0].interval[0] - 0.15

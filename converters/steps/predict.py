@@ -7,12 +7,13 @@ from pathlib import Path
 
 from converters.data.rows import Row
 from converters.recipe.recipe import Recipe
-from edgeslm.evaluation.evaluate import answer_rows, answerer
+from edgeslm.evaluation.evaluate import answer_rows
 from edgeslm.evaluation.gold import GoldRow, read_baseline
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Card
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.info import format_of
+from edgeslm.models.ask import asker
 from edgeslm.models.gguf import GgufModel
 from edgeslm.models.model import Model
 
@@ -48,7 +49,7 @@ def predict(
     texts = {row.input: row for row in rows}
     with open_with_card(path, card) as model:
         gold = [GoldRow(row.input, row.answer, row.id) for row in texts.values()]
-        said, _ = answer_rows(gold, answerer(model), progress)
+        said, _ = answer_rows(gold, asker(model, evidence=False), progress)
     of_text = dict(zip(texts, said, strict=True))
     return [of_text[row.input] for row in rows]
 

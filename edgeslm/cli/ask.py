@@ -17,13 +17,11 @@ from edgeslm.cli.progress import bars
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
 from edgeslm.formats.files import Progress, read_small, silent
-from edgeslm.results import Classification, Extraction, Tags
+from edgeslm.models.ask import Ask, Result
 
 if TYPE_CHECKING:
     from edgeslm.models.model import Model
 
-Result = Extraction[Any] | Classification | Tags
-Answer = Callable[[str], Result]
 A = TypeVar("A")
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -212,9 +210,7 @@ def _label_names(labels: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _answer_all(
-    model: Model, answer: Answer, files: Sequence[str], jsonl: bool, as_json: bool
-) -> int:
+def _answer_all(model: Model, answer: Ask, files: Sequence[str], jsonl: bool, as_json: bool) -> int:
     """Answer every input and show it; the exit code."""
     inputs = read_lines(files) if jsonl else read_files(files)
     people = for_people(as_json)

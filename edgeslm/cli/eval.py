@@ -45,14 +45,15 @@ def evaluate(
     bar, else with 4 if a line is no row.
     """
     from edgeslm.cli.ask import answering_thread
-    from edgeslm.evaluation.evaluate import answerer, heads_of, task_of
     from edgeslm.evaluation.evaluate import evaluate as run
+    from edgeslm.evaluation.evaluate import heads_of, task_of
     from edgeslm.evaluation.gold import read_gold
+    from edgeslm.models.ask import asker
     from edgeslm.models.load import load
 
     with load(name) as model:
         rows = read_gold(gold, task_of(model.card), heads_of(model.card))
-        answer = answerer(model)
+        answer = asker(model, evidence=False)
         with answering_thread(model) as answered, bars(one=True) as progress:
             report = run(
                 model,

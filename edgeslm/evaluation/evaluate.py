@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -23,19 +22,17 @@ from edgeslm.evaluation.scoring import (
     score,
 )
 from edgeslm.evaluation.scoring_tags import TagScores, compare_tags, score_tags
-from edgeslm.evaluation.selftest import said
 from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.info import read_onnx
+from edgeslm.models.ask import Ask, Result, asker
 from edgeslm.models.load import load
 from edgeslm.models.model import Model
-from edgeslm.results import Classification, Extraction, Tags
+from edgeslm.results import Classification
 
 #: endings of files that are models; any other is a file of answers
 _MODEL_SUFFIXES = (".onnx", ".gguf")
 
-Answered = Extraction[Any] | Classification | Tags
-Answer = Callable[[str], Answered]
 Scores = Annotated[ExtractionScores | ClassificationScores | TagScores, Field(discriminator="task")]
 
 
@@ -120,7 +117,7 @@ def evaluate(
     *,
     baseline: Path | None = None,
     min_score: float | None = None,
-    answer: Answer | None = None,
+    answer: Ask | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Answer every row of ``gold`` under the model's card, and score the answers.
@@ -140,7 +137,7 @@ def evaluate(
     if not gold.rows:
         raise InputError(_no_rows(gold))
     others = None if baseline is None else _answers_of(baseline, gold.rows, card)
-    predictions, ms = answer_rows(gold.rows, answer or answerer(model), progress)
+    predictions, ms = answer_rows(gold.rows, answer or asker(model, evidence=False), progress)
     scores = score_answers(card, gold.answers, predictions)
     return Report(
         model=f"{card.name} {card.version}",
@@ -165,20 +162,9 @@ def _known_by_heart(model: Model, rows: Sequence[GoldRow]) -> int:
     return sum(model.knows(row.input) for row in rows)
 
 
-def answerer(model: Model) -> Answer:
-    """The model's own classifier, tagger or extractor, as its card says."""
-    match task_of(model.card):
-        case "classify":
-            return model.classifier()
-        case "tag":
-            return model.tagger()
-    extractor = model.extractor()
-    return lambda text: extractor(text, evidence=False)
-
-
 def answer_rows(
     rows: Sequence[GoldRow],
-    answer: Answer,
+    answer: Ask,
     progress: Progress = silent,
 ) -> tuple[list[Prediction], list[float]]:
     """A prediction for each row, and the milliseconds of those that were answered.
@@ -220,12 +206,9 @@ def score_answers(
     return score(task, gold, predictions)
 
 
-def _prediction(result: Answered) -> Prediction:
-    if isinstance(result, Classification):
-        return Prediction(result.label, confidence=result.confidence)
-    if isinstance(result, Tags):
-        return Prediction(said(result))
-    return Prediction(json.loads(result.json))
+def _prediction(result: Result) -> Prediction:
+    sure = result.confidence if isinstance(result, Classification) else None
+    return Prediction(result.plain(), confidence=sure)
 
 
 def _answers_of(baseline: Path, rows: Sequence[GoldRow], card: Card) -> list[Prediction]:
@@ -235,7 +218,7 @@ def _answers_of(baseline: Path, rows: Sequence[GoldRow], card: Card) -> list[Pre
     with load(baseline) as model:
         if task_of(model.card) != task_of(card):
             raise CardError(f"{baseline}: its card has another kind of task than the model's")
-        return answer_rows(rows, answerer(model))[0]
+        return answer_rows(rows, asker(model, evidence=False))[0]
 
 
 def _compare(

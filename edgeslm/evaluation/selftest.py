@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeslm.errors import CardError, InputError, OutputError
-from edgeslm.formats.card import Card, ClassifyTask, Example, TagTask
+from edgeslm.formats.card import Card, Example
 from edgeslm.formats.info import read_info
+from edgeslm.models.ask import Ask, asker
 from edgeslm.models.load import load
 from edgeslm.models.model import Model
-from edgeslm.results import Classification, Tags
 
 #: characters of a value that a message shows
 _SHOWN = 200
@@ -78,7 +77,7 @@ def self_test(model: Model) -> tuple[SelfTest, ...]:
     """
     if model.card is None or not model.card.examples:
         return ()
-    answer = _answerer(model)
+    answer = asker(model, evidence=False)
     return tuple(
         _try(answer, number, example) for number, example in enumerate(model.card.examples, start=1)
     )
@@ -118,33 +117,11 @@ def _card_of(path: Path) -> Card | None:
     return info.card
 
 
-def _answerer(model: Model) -> Callable[[str], Any]:
-    import json
-
-    assert model.card is not None
-    if isinstance(model.card.task, ClassifyTask):
-        classify = model.classifier()
-        return lambda text: classify(text).label
-    if isinstance(model.card.task, TagTask):
-        tag = model.tagger()
-        return lambda text: said(tag(text))
-    extract = model.extractor()
-    return lambda text: json.loads(extract(text, evidence=False).json)
-
-
-def said(tags: Tags) -> dict[str, str | list[str]]:
-    """What an example of a tagger expects: a label of each head, or a sorted list of them."""
-    return {
-        name: answer.label if isinstance(answer, Classification) else sorted(answer.labels)
-        for name, answer in tags.heads.items()
-    }
-
-
-def _try(answer: Callable[[str], Any], number: int, example: Example) -> SelfTest:
+def _try(answer: Ask, number: int, example: Example) -> SelfTest:
     start = time.perf_counter()
     answered, error = None, None
     try:
-        answered = answer(example.input)
+        answered = answer(example.input).plain()
     except (InputError, OutputError) as problem:
         error = str(problem)
     ms = (time.perf_counter() - start) * 1000

@@ -47,7 +47,7 @@ class CardFacts(NamedTuple):
     """What answering needs of a card. ``heads`` are empty where the task is no encoder's."""
 
     name: str
-    kind: str
+    kind: Literal["extract", "classify", "tag", "generate"]
     heads: tuple[LabelSet, ...]
     out_of_scope: str | None
     bounds: Bounds

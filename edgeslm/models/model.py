@@ -23,6 +23,9 @@ M = TypeVar("M", bound="BaseModel")
 #: what kinds of model there are: one that writes, one that reads, one that weighs words
 Kind = Literal["language", "encoder", "linear"]
 
+#: kinds of task that a card may promise
+Task = Literal["extract", "classify", "tag", "generate"]
+
 _A_KIND: Final = {
     "language": "a language model",
     "encoder": "an encoder specialist",
@@ -46,6 +49,11 @@ class Model(ABC):
     @abstractmethod
     def card(self) -> Card | None:
         """What the model promises; None for a model without a task of its own."""
+
+    @property
+    def task(self) -> Task | None:
+        """The kind of task that the card promises; None without a card."""
+        return None if self.card is None else self.card.task.kind
 
     @overload
     def extractor(self, schema: type[M], *, prompt: PromptSpec | None = None) -> Extractor[M]: ...

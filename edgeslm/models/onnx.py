@@ -12,7 +12,7 @@ from edgeslm.engines.onnx.session import OnnxSession, load_library
 from edgeslm.engines.onnx.tokens import Row, stack
 from edgeslm.errors import CardError, EngineError, LabelError, ModelFileError
 from edgeslm.formats.onnx.info import ONNXInfo, label_sets, read_onnx
-from edgeslm.models.model import Kind, Model
+from edgeslm.models.model import Kind, Model, Task
 from edgeslm.tasks.decision import Rule
 from edgeslm.tasks.onnx import EncoderClassifier, Tagger
 
@@ -47,6 +47,10 @@ class OnnxModel(Model):
     @property
     def kind(self) -> Kind:
         return self.info.kind
+
+    @property
+    def task(self) -> Task:
+        return self.info.facts.kind  # the card itself takes long to read
 
     @property
     def card(self) -> Card:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from random import Random
 from statistics import fmean
-from typing import Any
 
 from edgeslm.bench.report.schema import TaskRun
 from edgeslm.bench.report.statistics import median, percentiles
-from edgeslm.bench.workload.workload import Answer, Row
+from edgeslm.bench.workload.workload import Row
 from edgeslm.errors import CancelledError, EdgeslmError, InputError, OutputError
 from edgeslm.evaluation.matches import Prediction
-from edgeslm.evaluation.selftest import said
-from edgeslm.results import Classification, Extraction, Tags, Timing
+from edgeslm.models.ask import Ask, Result
+from edgeslm.results import Classification, Extraction, Timing
 
 #: called with the requests done and all
 Tick = Callable[[int, int], None]
@@ -45,7 +43,7 @@ def shuffled(rows: Sequence[Row], seed: int) -> Iterator[Row]:
 
 
 def ask_all(
-    answer: Answer, rows: Sequence[Row], *, requests: int, warmup: int, seed: int, tick: Tick
+    answer: Ask, rows: Sequence[Row], *, requests: int, warmup: int, seed: int, tick: Tick
 ) -> list[Answered]:
     """Send requests one after the other; those of the warm-up come first and are not kept.
 
@@ -66,7 +64,7 @@ def ask_all(
     return done
 
 
-def ask(answer: Answer, row: Row) -> Answered:
+def ask(answer: Ask, row: Row) -> Answered:
     """Send one request; what concerns its text alone is an answer with an error."""
     start = time.perf_counter()
     try:
@@ -91,12 +89,10 @@ def _keeps_form(error: EdgeslmError) -> bool:
     return not isinstance(error, OutputError)  # a text that is too long is no broken promise
 
 
-def _read(result: Extraction[Any] | Classification | Tags) -> tuple[Prediction, bool]:
-    if isinstance(result, Tags):
-        return Prediction(said(result)), True
-    if isinstance(result, Classification):
-        return Prediction(result.label, confidence=result.confidence), True
-    return Prediction(json.loads(result.json)), result.complete
+def _read(result: Result) -> tuple[Prediction, bool]:
+    sure = result.confidence if isinstance(result, Classification) else None
+    complete = result.complete if isinstance(result, Extraction) else True
+    return Prediction(result.plain(), confidence=sure), complete
 
 
 def summarize(answered: Sequence[Answered], *, prefix_cache: bool, threads: int) -> TaskRun:

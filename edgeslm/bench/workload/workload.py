@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,8 +11,8 @@ from edgeslm.bench.workload import invented
 from edgeslm.errors import InputError
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
 from edgeslm.formats.files import read_small
+from edgeslm.models.ask import Ask, asker
 from edgeslm.models.model import Model
-from edgeslm.results import Classification, Extraction, Tags
 
 #: a larger file of inputs is refused
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -22,7 +20,6 @@ _TEXT_KEYS = ("text", "input")
 _EXPECTED_KEYS = ("expected", "answer", "label")
 
 Kind = Literal["extract", "classify", "tag", "generate"]
-Answer = Callable[[str], Extraction[Any] | Classification | Tags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +51,21 @@ class Workload:
     max_tokens: int | None = None
     cut: bool = False
 
-    def answerer(self, model: Model) -> Answer:
+    def answerer(self, model: Model) -> Ask:
         """The function that a user of this model would call.
 
         Extractions are asked for without evidence, so that decoding is the last thing done
         and the first token can be told from the whole.
         """
-        if self.kind in ("classify", "tag"):
-            ask: Any = model.tagger() if self.kind == "tag" else model.classifier(self.labels)
-            return partial(ask, truncate="middle") if self.cut else ask
-        extractor = model.extractor(self.schema)
-        return lambda text: extractor(text, evidence=False, max_tokens=self.max_tokens)
+        options = {"truncate": "middle"} if self.cut and self.kind in ("classify", "tag") else {}
+        return asker(
+            model,
+            schema=self.schema,
+            labels=self.labels,
+            evidence=False,
+            max_tokens=self.max_tokens,
+            **options,
+        )
 
 
 def choose(

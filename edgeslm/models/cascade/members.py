@@ -16,7 +16,7 @@ from edgeslm.models.load import load
 from edgeslm.results import Classification
 
 #: what a member or a fallback is in the end: text in, answer out
-Answer = Callable[..., Any]
+Answers = Callable[..., Any]
 
 
 class Loaded(Protocol):
@@ -25,7 +25,7 @@ class Loaded(Protocol):
     @property
     def card(self) -> Card | None: ...
 
-    def classifier(self) -> Answer: ...
+    def classifier(self) -> Answers: ...
 
 
 #: what a cascade takes for a member
@@ -46,7 +46,7 @@ class Member:
     """Somebody who is asked. ``close`` frees what was loaded for it, or is None."""
 
     name: str
-    answer: Answer
+    answer: Answers
     takes_deadline: bool
     close: Callable[[], None] | None = None
 
@@ -123,7 +123,7 @@ def as_members(given: Sequence[MemberLike]) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def as_fallback(given: Answer) -> Member:
+def as_fallback(given: Answers) -> Member:
     """A fallback, which any callable can be."""
     return Member("fallback", given, _takes_deadline(given))
 
@@ -167,7 +167,7 @@ def _with_own_name(member: Member, others: Sequence[Member]) -> Member:
     return member
 
 
-def _takes_deadline(answer: Answer) -> bool:
+def _takes_deadline(answer: Answers) -> bool:
     try:
         return "deadline_ms" in inspect.signature(answer).parameters
     except (TypeError, ValueError):  # some callables of C have no signature
