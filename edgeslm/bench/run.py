@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from edgeslm.bench.machine import facts
 from edgeslm.bench.parts import correctness, energy, latency, load, start
@@ -15,7 +15,18 @@ from edgeslm.bench.parts import engine as raw
 from edgeslm.bench.parts.load import Request
 from edgeslm.bench.parts.memory import footprint
 from edgeslm.bench.report.compare import require_comparable
-from edgeslm.bench.report.schema import BenchReport, MachineFacts, RawTest
+from edgeslm.bench.report.schema import (
+    BenchReport,
+    Correctness,
+    Energy,
+    Footprint,
+    LoadPoint,
+    MachineFacts,
+    RawTest,
+    Start,
+    SustainedPoint,
+    TaskRun,
+)
 from edgeslm.bench.workload.workload import Workload, choose
 from edgeslm.engines.device import machine
 from edgeslm.errors import EdgeslmError
@@ -39,7 +50,7 @@ class Options:
 
     ``threads`` of more than one number are swept; one number holds for everything. ``busy``
     and ``concurrency`` are the most neighbours and callers, 0 for none; ``sustained`` is in
-    minutes. A ``baseline`` has to be comparable with the run, or nothing is measured.
+    minutes. A ``baseline`` must be comparable with the run, or nothing is measured.
     """
 
     quick: bool = False
@@ -100,34 +111,48 @@ def run(
         KeyboardInterrupt: it came before there was anything to report.
     """
     progress("machine", 0, 1)
-    found = facts.machine_facts()
+    measured_on = facts.machine_facts()
     for target in targets:
-        report = _Run(target, options, found, progress).report(tuple(command))
+        report = _Run(target, options, measured_on, progress).report(tuple(command))
         yield report
         if report.partial:
             return
 
 
+@dataclass(slots=True)
+class _Parts:
+    """What a run measured so far: the parts of a BenchReport by their names there."""
+
+    tasks: list[TaskRun] = field(default_factory=list)
+    correctness: Correctness | None = None
+    raw: tuple[RawTest, ...] = ()
+    start: Start | None = None
+    footprint: Footprint | None = None
+    load: list[LoadPoint] = field(default_factory=list)
+    sustained: list[SustainedPoint] = field(default_factory=list)
+    energy: Energy | None = None
+    notes: list[str] = field(default_factory=list)
+
+
 class _Run:
-    """The parts of one model's run, and what they found so far."""
+    """The parts of one model's run, measured one after the other."""
 
     def __init__(
-        self, target: Target, options: Options, found: MachineFacts, progress: Progress
+        self, target: Target, options: Options, machine_facts: MachineFacts, progress: Progress
     ) -> None:
         self._target = target
         self._options = options
-        self._machine = found
+        self._machine = machine_facts
         self._progress = progress
         self._threads = options.threads[0] if len(options.threads) == 1 else None
         effort = _QUICK if options.quick else _FULL
         self._effort = replace(effort, requests=options.requests or effort.requests)
         self._workload = self._choose()
         self._require_comparable()
-        self._parts: dict[str, Any] = {}
-        self._notes: list[str] = []
+        self._parts = _Parts()
 
     def report(self, command: tuple[str, ...]) -> BenchReport:
-        target, options = self._target, self._options
+        target, options, parts = self._target, self._options, self._parts
         model = facts.model_facts(target.path, name=target.name, synthetic=target.synthetic)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         partial = False
@@ -136,9 +161,9 @@ class _Run:
         except KeyboardInterrupt:
             partial = True
         if target.synthetic:
-            self._notes.append(_SYNTHETIC_NOTE)
+            parts.notes.append(_SYNTHETIC_NOTE)
         if self._workload.kind in ("extract", "generate"):
-            self._notes.append(_NO_EVIDENCE_NOTE)
+            parts.notes.append(_NO_EVIDENCE_NOTE)
         return BenchReport(
             created=created,
             command=command,
@@ -148,8 +173,15 @@ class _Run:
             machine=self._machine,
             model=model,
             inputs=self._workload.source,
-            notes=tuple(self._notes),
-            **self._parts,
+            tasks=tuple(parts.tasks),
+            correctness=parts.correctness,
+            raw=parts.raw,
+            start=parts.start,
+            footprint=parts.footprint,
+            load=tuple(parts.load),
+            sustained=tuple(parts.sustained),
+            energy=parts.energy,
+            notes=tuple(parts.notes),
         )
 
     def _measure(self) -> None:
@@ -168,20 +200,22 @@ class _Run:
             except EdgeslmError as error:  # what was measured before it is worth keeping
                 # a run is shared: the folders of whoever made it stay with them
                 said = str(error).replace(str(self._target.path), self._target.path.name)
-                self._notes.append(f"{what}: not measured: {said}")
+                self._parts.notes.append(f"{what}: not measured: {said}")
 
     # --- the task ---------------------------------------------------------------
 
     def _choose(self) -> Workload:
         options = self._options
-        found = choose(
+        workload = choose(
             _card_of(self._target.path),
             self._effort.requests,
             file=options.inputs,
             task=options.task,
             min_score=options.min_score,
         )
-        return replace(found, max_tokens=_SYNTHETIC_TOKENS) if self._target.synthetic else found
+        return (
+            replace(workload, max_tokens=_SYNTHETIC_TOKENS) if self._target.synthetic else workload
+        )
 
     def _require_comparable(self) -> None:
         if self._options.baseline is not None:
@@ -209,14 +243,14 @@ class _Run:
                 )
                 threads = self._threads or self._machine.threads
                 measured = latency.summarize(done, prefix_cache=cached, threads=threads)
-                self._parts["tasks"] = (*self._parts.get("tasks", ()), measured)
+                self._parts.tasks.append(measured)
                 answered += done
-                self._notes += latency.unanswered(done)
+                self._parts.notes += latency.unanswered(done)
                 if not self._target.synthetic:
-                    self._parts["correctness"] = correctness.judge(answered, self._workload)
+                    self._parts.correctness = correctness.judge(answered, self._workload)
 
     def _measure_start(self) -> None:
-        self._parts["start"] = start.measure(
+        self._parts.start = start.measure(
             self._target.path,
             self._workload,
             runs=self._effort.starts,
@@ -226,7 +260,7 @@ class _Run:
 
     def _measure_footprint(self) -> None:
         self._progress("memory", 0, 1)
-        self._parts["footprint"] = footprint(
+        self._parts.footprint = footprint(
             self._target.path,
             self._workload,
             threads=self._threads,
@@ -244,7 +278,7 @@ class _Run:
         layers = self._options.gpu_layers
         engine = LlamaEngine(self._target.path, gpu_layers=layers, threads=threads)
         try:
-            self._parts["raw"] = raw.measure(
+            self._parts.raw = raw.measure(
                 engine,
                 raw.shapes(engine.max_context, depth=self._effort.depth),
                 threads=threads,
@@ -255,8 +289,10 @@ class _Run:
         finally:
             engine.close()
         if self._options.llama_bench:
-            agreed = raw.agreement(self._parts["raw"], self._options.llama_bench)
-            self._notes += map(str, agreed or ["the llama-bench file has none of these tests"])
+            agreed = raw.agreement(self._parts.raw, self._options.llama_bench)
+            self._parts.notes += map(
+                str, agreed or ["the llama-bench file has none of these tests"]
+            )
 
     # --- under load -------------------------------------------------------------
 
@@ -272,10 +308,10 @@ class _Run:
         if len(options.threads) > 1:
             self._add_load(load.with_threads(self._open_request, options.threads, seconds))
 
-    def _add_load(self, points: Iterator[Any]) -> None:
+    def _add_load(self, points: Iterator[LoadPoint]) -> None:
         self._progress("load", 0, 0)
         for point in points:
-            self._parts["load"] = (*self._parts.get("load", ()), point)
+            self._parts.load.append(point)
             self._progress(f"load, {point.label} done", 0, 0)
 
     def _measure_energy(self) -> None:
@@ -283,13 +319,14 @@ class _Run:
         on_gpu = bool(self._machine.gpus) and self._options.gpu_layers != 0
         with energy.open_meter(gpu=on_gpu) as meter:
             if isinstance(meter, str):
-                self._notes.append(f"energy is not available: {meter}")
+                self._parts.notes.append(f"energy is not available: {meter}")
                 return
             with self._open_request(self._threads) as request:
-                found = energy.measure(request, meter, self._effort.seconds)
-        self._parts["energy"] = found
-        if found is None:
-            self._notes.append("energy is not available: too short for this machine's counter")
+                self._parts.energy = energy.measure(request, meter, self._effort.seconds)
+        if self._parts.energy is None:
+            self._parts.notes.append(
+                "energy is not available: too short for this machine's counter"
+            )
 
     def _measure_sustained(self) -> None:
         minutes = self._options.sustained
@@ -298,7 +335,7 @@ class _Run:
         self._progress("sustained", 0, round(60 * minutes))
         with self._open_request(self._threads) as request:
             for point in load.sustained(request, minutes):
-                self._parts["sustained"] = (*self._parts.get("sustained", ()), point)
+                self._parts.sustained.append(point)
                 self._progress("sustained", round(point.seconds), round(60 * minutes))
 
     # --- what the parts share ---------------------------------------------------

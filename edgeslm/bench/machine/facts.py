@@ -47,17 +47,17 @@ def machine_facts(*, measure: bool = True) -> MachineFacts:
         MachineError: the llama library is missing or does not run here.
     """
     load = psutil.cpu_percent(interval=_LOAD_SECONDS) / 100
-    found = machine.describe()
+    here = machine.describe()
     build = machine.probe_build()
     gpus = _gpus(build)
-    cores = cores_by_kind(found)
+    cores = cores_by_kind(here)
     return MachineFacts(
-        system=found.os,
-        processor=found.cpu_model or "unknown",
-        instructions=found.instruction_sets,
+        system=here.os,
+        processor=here.cpu_model or "unknown",
+        instructions=here.instruction_sets,
         cores=cores,
         threads=machine.default_threads(),
-        memory=found.memory_total,
+        memory=here.memory_total,
         bandwidth=limits.read_bandwidth() if measure else None,
         peak=limits.matrix_peak() if measure else None,
         gpus=gpus,
@@ -67,22 +67,22 @@ def machine_facts(*, measure: bool = True) -> MachineFacts:
         governor=sensors.governor(),
         power=sensors.power_source(),
         load=load,
-        virtual=_hypervisor() if found.virtual else None,
+        virtual=_hypervisor() if here.virtual else None,
         temperature=sensors.temperature(),
-        warnings=tuple(warnings(found, build, load)),
-        fingerprint=fingerprint(found, cores, gpus, build),
+        warnings=tuple(warnings(here, build, load)),
+        fingerprint=fingerprint(here, cores, gpus, build),
     )
 
 
-def cores_by_kind(found: Machine) -> dict[str, int]:
+def cores_by_kind(here: Machine) -> dict[str, int]:
     """Physical cores, told apart where some are fast; logical ones where no others are known."""
-    physical, fast = found.physical_cores, found.performance_cores
+    physical, fast = here.physical_cores, here.performance_cores
     if physical is None:
-        return {"logical": found.logical_cores}
+        return {"logical": here.logical_cores}
     if fast is None:
         return {"physical": physical}
     # slow cores run one thread each, so that what is logical but not fast are cores
-    slow = found.logical_cores - fast
+    slow = here.logical_cores - fast
     return {"performance": physical - slow, "efficiency": slow}
 
 
@@ -92,7 +92,7 @@ def backends(build: Build) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["CPU", *kinds]))
 
 
-def warnings(found: Machine, build: Build, load: float) -> Iterator[str]:
+def warnings(here: Machine, build: Build, load: float) -> Iterator[str]:
     """What makes the numbers of a run worse or less steady than this machine's best.
 
     Args:
@@ -103,24 +103,24 @@ def warnings(found: Machine, build: Build, load: float) -> Iterator[str]:
     governor = sensors.governor() or ""
     if "powersave" in governor and sensors.clock_driver() not in ("intel_pstate", "amd-pstate-epp"):
         yield f"the governor is {governor}, which holds the clock low; choose performance"
-    if found.virtual:
+    if here.virtual:
         yield "a virtual machine: its host may give the processors to others at any time"
     # the load was measured, which says more than its average over the last minute
-    judged = doctor.judge_machine(replace(found, load_average=None), os.environ)
-    for finding in (*judged, *doctor.judge_build(build, found, doctor.nvidia_driver())):
+    judged = doctor.judge_machine(replace(here, load_average=None), os.environ)
+    for finding in (*judged, *doctor.judge_build(build, here, doctor.nvidia_driver())):
         if finding.level != "ok":
             yield finding.message
 
 
 def fingerprint(
-    found: Machine, cores: dict[str, int], gpus: tuple[Device, ...], build: Build
+    here: Machine, cores: dict[str, int], gpus: tuple[Device, ...], build: Build
 ) -> str:
     """32 hexadecimal digits that stay while processor, memory, GPUs and library do.
 
     Memory counts in whole GiB: what a kernel keeps of it for itself changes with its version.
     """
     kept = [
-        found.cpu_model, found.instruction_sets, cores, round(found.memory_total / _GIB),
+        here.cpu_model, here.instruction_sets, cores, round(here.memory_total / _GIB),
         [[gpu.name, gpu.driver] for gpu in gpus], build.version, build.system_info,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]

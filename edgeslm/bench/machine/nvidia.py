@@ -38,23 +38,25 @@ class Nvml:
 
     def temperature(self) -> float | None:
         """Of the hottest GPU, in degrees Celsius."""
-        found = self._numbers(
+        temperatures = self._numbers(
             self._library.nvmlDeviceGetTemperature, _TEMPERATURE_OF_CHIP, ctypes.c_uint()
         )
-        return max(found, default=None)
+        return max(temperatures, default=None)
 
     def clock_mhz(self) -> float | None:
         """Of the fastest GPU now."""
-        found = self._numbers(
+        clocks = self._numbers(
             self._library.nvmlDeviceGetClockInfo, _CLOCK_OF_MULTIPROCESSORS, ctypes.c_uint()
         )
-        return max(found, default=None)
+        return max(clocks, default=None)
 
     def joules(self) -> float | None:
         """What all GPUs used since the driver was loaded; None for those before Volta."""
         count = ctypes.c_ulonglong()
-        found = self._numbers(self._library.nvmlDeviceGetTotalEnergyConsumption, None, count)
-        return sum(found) / 1000 if found and len(found) == len(self._gpus) else None
+        millijoules = self._numbers(self._library.nvmlDeviceGetTotalEnergyConsumption, None, count)
+        return (
+            sum(millijoules) / 1000 if millijoules and len(millijoules) == len(self._gpus) else None
+        )
 
     def _gpu(self, index: int) -> ctypes.c_void_p:
         handle = ctypes.c_void_p()

@@ -20,8 +20,8 @@ _BELIEVABLE = (1.0, 150.0)
 def temperature() -> float | None:
     """Degrees Celsius of the hottest processor or NVIDIA GPU."""
     gpus = nvml()
-    found = [_processor_temperature(), None if gpus is None else gpus.temperature()]
-    return max((degrees for degrees in found if degrees is not None), default=None)
+    temperatures = [_processor_temperature(), None if gpus is None else gpus.temperature()]
+    return max((degrees for degrees in temperatures if degrees is not None), default=None)
 
 
 def clock_mhz() -> float | None:

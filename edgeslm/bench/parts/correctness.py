@@ -42,15 +42,15 @@ def _by_text(
     answered: Sequence[Answered], workload: Workload
 ) -> tuple[list[object], list[Prediction]]:
     """The expected answers of the texts that have one, and the worst answer to each."""
-    found: dict[str, tuple[object, Prediction]] = {}
+    by_text: dict[str, tuple[object, Prediction]] = {}
     for each in answered:
         expected, prediction = each.row.expected, each.prediction
         if expected is None:
             continue
         pair = (expected, prediction)
-        if each.row.text not in found or not _is_right(workload, *pair):
-            found[each.row.text] = pair
-    return [gold for gold, _ in found.values()], [said for _, said in found.values()]
+        if each.row.text not in by_text or not _is_right(workload, *pair):
+            by_text[each.row.text] = pair
+    return [gold for gold, _ in by_text.values()], [said for _, said in by_text.values()]
 
 
 def _is_right(workload: Workload, expected: object, prediction: Prediction) -> bool:
@@ -64,5 +64,5 @@ def _task(workload: Workload) -> TaskKind:
 def _below(scores: Scores, bar: float) -> str | None:
     if scores.main.high >= bar:
         return None
-    found = f"{scores.metric} {scores.main.value:.3f} (at most {scores.main.high:.3f})"
-    return f"{found} of {scores.n} inputs is below the bar of {bar:.3f}"
+    score = f"{scores.metric} {scores.main.value:.3f} (at most {scores.main.high:.3f})"
+    return f"{score} of {scores.n} inputs is below the bar of {bar:.3f}"

@@ -71,7 +71,7 @@ def measure(
     random = Random(seed)
     engine.arm(None)
     engine.resize(max((test.tokens for test in tests), default=0))
-    done, found = 0, []
+    done, measured = 0, []
     for test in tests:
         rates = []
         engine.truncate(_SEQUENCE, 0)
@@ -82,8 +82,8 @@ def measure(
                 rates.append((test.n_prompt + test.n_gen) / seconds)
             done += 1
             tick(done, len(tests) * (1 + repetitions))
-        found.append(_summarize(test, rates, engine, threads))
-    return tuple(found)
+        measured.append(_summarize(test, rates, engine, threads))
+    return tuple(measured)
 
 
 def _run(engine: Engine, test: Shape, random: Random) -> float:
@@ -170,7 +170,7 @@ def read_llama_bench(path: Path) -> tuple[RawTest, ...]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        found = [_Theirs.model_validate(value) for value in _values(data.decode("utf-8-sig"))]
+        theirs = [_Theirs.model_validate(value) for value in _values(data.decode("utf-8-sig"))]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "a result"
@@ -178,7 +178,7 @@ def read_llama_bench(path: Path) -> tuple[RawTest, ...]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON of `llama-bench -o json`: {error}") from error
     # a test of prompt and answer in one has no name here
-    return tuple(_as_test(their) for their in found if not (their.n_prompt and their.n_gen))
+    return tuple(_as_test(their) for their in theirs if not (their.n_prompt and their.n_gen))
 
 
 def _values(text: str) -> list[Any]:
@@ -194,12 +194,12 @@ def _as_test(their: _Theirs) -> RawTest:
 
 def agreement(ours: Sequence[RawTest], theirs: Sequence[RawTest]) -> tuple[Agreement, ...]:
     """The tests that both have, in our order; of several of one kind, that with our threads."""
-    found = []
+    agreements = []
     for test in ours:
         same = [their for their in theirs if their.test == test.test]
         if not same:
             continue
         their = next((each for each in same if each.n_threads == test.n_threads), same[0])
         threads = their.n_threads == test.n_threads
-        found.append(Agreement(test.test, test.avg_ts, their.avg_ts, threads))
-    return tuple(found)
+        agreements.append(Agreement(test.test, test.avg_ts, their.avg_ts, threads))
+    return tuple(agreements)

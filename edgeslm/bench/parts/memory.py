@@ -115,10 +115,10 @@ def _measure(question: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """The child: print what was measured, or what went wrong."""
     try:
-        found = _measure(json.load(sys.stdin))
+        answer = _measure(json.load(sys.stdin))
     except EdgeslmError as error:
-        found = {"error": str(error)}
-    sys.stdout.write(json.dumps(found) + "\n")
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":

@@ -37,15 +37,15 @@ class Chart:
 
 def charts(report: BenchReport) -> list[Chart]:
     """What can be drawn of one run."""
-    found = []
+    charts = []
     if report.tasks:
-        found += [_distribution(report.tasks), _lengths(report.tasks)]
+        charts += [_distribution(report.tasks), _lengths(report.tasks)]
     if report.load:
-        found.append(_load(report))
+        charts.append(_load(report))
     if report.sustained:
-        found.append(_sustained(report.sustained))
-        found += _sensors(report.sustained)
-    return found
+        charts.append(_sustained(report.sustained))
+        charts += _sensors(report.sustained)
+    return charts
 
 
 def comparison(reports: Sequence[BenchReport]) -> Chart | None:
@@ -211,16 +211,16 @@ def _sensors(points: Sequence[SustainedPoint]) -> list[Chart]:
     """Heat and clock over time, where the machine tells."""
     heat = [(p.seconds, p.temperature) for p in points if p.temperature is not None]
     clock = [(p.seconds, p.clock_mhz) for p in points if p.clock_mhz is not None]
-    found = []
+    curves = []
     if heat:
         highest = max(value for _, value in heat)
         said = f"Temperature over time, {highest:.0f} °C at most."
-        found.append(_curve("Temperature", said, heat, lambda value: f"{value:g} °C", said))
+        curves.append(_curve("Temperature", said, heat, lambda value: f"{value:g} °C", said))
     if clock:
         lowest = min(value for _, value in clock)
         said = f"Clock over time, {lowest:,.0f} MHz at least."
-        found.append(_curve("Clock", said, clock, lambda value: f"{value:,.0f} MHz", said))
-    return found
+        curves.append(_curve("Clock", said, clock, lambda value: f"{value:,.0f} MHz", said))
+    return curves
 
 
 def _curve(

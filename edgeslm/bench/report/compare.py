@@ -89,12 +89,12 @@ class Verdict:
 
 def compare(reports: Sequence[BenchReport]) -> Comparison:
     """Runs side by side, figure by figure, against the first one."""
-    found = [figures(report) for report in reports]
-    names = dict.fromkeys(name for each in found for name in each)
+    by_report = [figures(report) for report in reports]
+    names = dict.fromkeys(name for each in by_report for name in each)
     return Comparison(
         tuple(_names(reports)),
         {
-            name: tuple(_cell(each.get(name), found[0].get(name)) for each in found)
+            name: tuple(_cell(each.get(name), by_report[0].get(name)) for each in by_report)
             for name in names
         },
         tuple(_differences(reports)),
@@ -122,23 +122,23 @@ def require_comparable(
     Raises:
         InputError: it is of another machine, model, inputs or threads, or its answers were wrong.
     """
-    found = []
+    differences = []
     if machine.fingerprint != baseline.machine.fingerprint:
-        found.append(
+        differences.append(
             f"it is of another machine ({plain(baseline.machine.processor, 60)}, fingerprint "
             f"{plain(baseline.machine.fingerprint, 20)}, here {machine.fingerprint[:20]})"
         )
     if model != baseline.model.name:
-        found.append(f"it is of another model, {plain(baseline.model.name, 60)}")
+        differences.append(f"it is of another model, {plain(baseline.model.name, 60)}")
     if inputs != baseline.inputs:
-        found.append(f"it had other inputs, {plain(baseline.inputs, 60)}")
+        differences.append(f"it had other inputs, {plain(baseline.inputs, 60)}")
     if {threads} != _threads(baseline):
-        found.append(f"it ran on {', '.join(map(str, sorted(_threads(baseline))))} threads")
+        differences.append(f"it ran on {', '.join(map(str, sorted(_threads(baseline))))} threads")
     if baseline.correctness is not None and not baseline.correctness.valid:
-        found.append("it is INVALID, its answers were not right")
-    if found:
+        differences.append("it is INVALID, its answers were not right")
+    if differences:
         raise InputError(
-            f"the baseline says nothing about this run: {'; '.join(found)}. "
+            f"the baseline says nothing about this run: {'; '.join(differences)}. "
             "Measure a new baseline, or compare all the same with --force"
         )
 
@@ -201,19 +201,19 @@ def _names(reports: Sequence[BenchReport]) -> list[str]:
 
 def _differences(reports: Sequence[BenchReport]) -> list[str]:
     """What a reader has to know before the numbers are laid side by side."""
-    found = []
+    doubts = []
     if len({report.machine.fingerprint for report in reports}) > 1:
-        found.append("the runs are of different machines")
+        doubts.append("the runs are of different machines")
     if len({report.inputs for report in reports}) > 1:
-        found.append("the runs had different inputs, so whole requests are not the same work")
+        doubts.append("the runs had different inputs, so whole requests are not the same work")
     for name, report in zip(_names(reports), reports, strict=True):
         if report.correctness is not None and not report.correctness.valid:
-            found.append(f"{name} is INVALID: its answers were not right")
+            doubts.append(f"{name} is INVALID: its answers were not right")
         if report.model.synthetic:
-            found.append(f"{name} has random weights: for latency only")
+            doubts.append(f"{name} has random weights: for latency only")
         if report.partial:
-            found.append(f"{name} is partial: it was interrupted")
-    return found
+            doubts.append(f"{name} is partial: it was interrupted")
+    return doubts
 
 
 def _cell(figure: Figure | None, first: Figure | None) -> Cell | None:

@@ -61,22 +61,22 @@ class Figure:
 
 def figures(report: BenchReport) -> dict[str, Figure]:
     """Every figure of a run that two runs can be compared by, in the order they are shown."""
-    found = [figure for task in report.tasks for figure in _of_task(task)]
-    found += [_median(f"engine {t.test}", "tokens/s", t.samples_ts) for t in report.raw]
+    shown = [figure for task in report.tasks for figure in _of_task(task)]
+    shown += [_median(f"engine {t.test}", "tokens/s", t.samples_ts) for t in report.raw]
     if report.start is not None:
-        found += _of_start(report.start)
+        shown += _of_start(report.start)
     for point in report.load:
         if "p50" in point.latency:
-            found.append(_measured(f"{point.label}: p50", "ms", point.latency["p50"]))
-        found.append(Figure(f"{point.label}: rate", "requests/s", point.requests_per_second))
+            shown.append(_measured(f"{point.label}: p50", "ms", point.latency["p50"]))
+        shown.append(Figure(f"{point.label}: rate", "requests/s", point.requests_per_second))
     if report.footprint is not None:
-        found.append(Figure("peak memory", "bytes", report.footprint.rss))
+        shown.append(Figure("peak memory", "bytes", report.footprint.rss))
         if report.footprint.vram is not None:
-            found.append(Figure("peak GPU memory", "bytes", report.footprint.vram))
-    found.append(Figure("file", "bytes", report.model.size))
+            shown.append(Figure("peak GPU memory", "bytes", report.footprint.vram))
+    shown.append(Figure("file", "bytes", report.model.size))
     if report.energy is not None:
-        found.append(_measured("energy per request", "J", report.energy.joules))
-    return {figure.name: figure for figure in found if figure.n}
+        shown.append(_measured("energy per request", "J", report.energy.joules))
+    return {figure.name: figure for figure in shown if figure.n}
 
 
 def condition(task: TaskRun) -> str:
@@ -119,8 +119,10 @@ def _median(name: str, unit: Unit, samples: Sequence[float]) -> Figure:
         return Figure(name, unit, 0, n=0)
     if len(samples) == 1:
         return Figure(name, unit, samples[0], samples=tuple(samples))
-    found = median_of(samples)
-    return Figure(name, unit, found.value, found.low, found.high, found.n, tuple(samples))
+    estimate = median_of(samples)
+    return Figure(
+        name, unit, estimate.value, estimate.low, estimate.high, estimate.n, tuple(samples)
+    )
 
 
 # --- two runs ---------------------------------------------------------------------

@@ -70,15 +70,15 @@ def _run(report: BenchReport) -> dict[str, object]:
 
 def _tiles(report: BenchReport) -> list[tuple[str, str, str]]:
     """The few numbers to remember, as (name, value, detail)."""
-    found = []
+    latencies = []
     task = main_task(report)
     if task is not None:
         cache_state = "prefix cached" if task.prefix_cache else "no cache"
         for name, stated in sorted(task.latency.items()):
             if name != "p90":
                 low, high = amount(stated.low, "ms"), amount(stated.high, "ms")
-                found.append((f"request {name}, {cache_state}", stated, f"{low} to {high}"))
-    tiles = [(name, amount(stated.value, "ms"), detail) for name, stated, detail in found]
+                latencies.append((f"request {name}, {cache_state}", stated, f"{low} to {high}"))
+    tiles = [(name, amount(stated.value, "ms"), detail) for name, stated, detail in latencies]
     known = figures(report)
     tiles += [(n, str(known[n]), "") for n in ("cold start", "peak memory") if n in known]
     if report.correctness is not None and not report.model.synthetic:

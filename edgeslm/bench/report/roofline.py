@@ -42,16 +42,16 @@ def roofline(report: BenchReport) -> tuple[Limit, ...]:
     machine, model = report.machine, report.model
     if machine.gpus:
         return ()
-    found = []
+    limits = []
     decode = _fastest(report, lambda test: test.n_gen > 0 and test.n_prompt == 0)
     if decode and machine.bandwidth and model.decode_bytes:
         limit = machine.bandwidth / model.decode_bytes
-        found.append(Limit(decode.test, decode.avg_ts, limit, DECODE_FORMULA))
+        limits.append(Limit(decode.test, decode.avg_ts, limit, DECODE_FORMULA))
     prefill = _fastest(report, lambda test: test.n_prompt > 0 and test.n_gen == 0)
     if prefill and machine.peak and model.prefill_weights:
         limit = machine.peak / (2 * model.prefill_weights)
-        found.append(Limit(prefill.test, prefill.avg_ts, limit, PREFILL_FORMULA))
-    return tuple(found)
+        limits.append(Limit(prefill.test, prefill.avg_ts, limit, PREFILL_FORMULA))
+    return tuple(limits)
 
 
 def _fastest(report: BenchReport, is_kind: Callable[[RawTest], bool]) -> RawTest | None:

@@ -116,7 +116,7 @@ class TaskRun(_Closed):
     @model_validator(mode="after")
     def _same_requests(self) -> Self:
         if not self.milliseconds or len(self.milliseconds) != len(self.input_tokens):
-            raise ValueError("milliseconds and input_tokens have to speak of the same requests")
+            raise ValueError("milliseconds and input_tokens must speak of the same requests")
         return self
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
-from edgeslm.bench.report.schema import Measured
+from edgeslm.bench.report.schema import Measured, Percentile
 from edgeslm.evaluation.intervals import bootstrap
 
-Percentile = Literal["p50", "p90", "p95", "p99"]
 _PERCENTILES: Final[dict[Percentile, int]] = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
 
 
@@ -26,5 +25,5 @@ def percentiles(values: Sequence[float]) -> dict[Percentile, Measured]:
 
 def _percentile(values: Sequence[float], percent: float) -> Measured:
     array = np.asarray(values, np.float64)
-    found = bootstrap(len(array), lambda rows: np.percentile(array[rows], percent, axis=1))
-    return Measured.model_validate(found.model_dump())
+    estimate = bootstrap(len(array), lambda rows: np.percentile(array[rows], percent, axis=1))
+    return Measured.model_validate(estimate.model_dump())

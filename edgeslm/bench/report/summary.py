@@ -16,26 +16,26 @@ SYNTHETIC = "SYNTHETIC: random weights, for latency only; the answers mean nothi
 
 def lines(report: BenchReport) -> list[tuple[str, str]]:
     """What was found beside the latencies, as (name, words); only what was measured."""
-    found = [("answers", answers(report))]
+    lines = [("answers", answers(report))]
     task = main_task(report)
     if task is not None:
-        found.append(("speed", _speed(task)))
+        lines.append(("speed", _speed(task)))
     if report.raw:
         tests = [f"{t.test} {t.avg_ts:,.0f} ± {t.stddev_ts:,.0f}" for t in report.raw]
-        found.append(("engine alone", f"{', '.join(tests)} tokens/s"))
-    found += [("of the limit", limit_line(limit)) for limit in roofline(report)]
+        lines.append(("engine alone", f"{', '.join(tests)} tokens/s"))
+    lines += [("of the limit", limit_line(limit)) for limit in roofline(report)]
     if report.start is not None:
-        found.append(("start", _start(report.start)))
-    found += [("memory", _memory(report)), ("energy", _energy(report))]
-    return found
+        lines.append(("start", _start(report.start)))
+    lines += [("memory", _memory(report)), ("energy", _energy(report))]
+    return lines
 
 
 def card_text(report: BenchReport) -> str:
     """Five lines that stand for a run in a README or an issue."""
     machine = report.machine
-    found = figures(report)
+    by_name = figures(report)
     task = main_task(report)
-    parts = [f"{name} {found[name]}" for name in ("cold start", "peak memory") if name in found]
+    parts = [f"{name} {by_name[name]}" for name in ("cold start", "peak memory") if name in by_name]
     return "\n".join(
         [
             f"{model_line(report)}: {machine_line(machine)}",
@@ -91,15 +91,14 @@ def answers(report: BenchReport) -> str:
     """Whether the answers were right, in words."""
     if report.model.synthetic:
         return "not judged, the weights are random"
-    found = report.correctness
-    if found is None:
+    judged = report.correctness
+    if judged is None:
         return "not judged, the inputs have no expected answers"
-    bar = "no bar" if found.bar is None else f"bar {found.bar:.1%}"
-    reason = "" if found.reason is None else f" ({plain(found.reason)})"
-    verdict = "INVALID" if not found.valid else "not judged" if found.bar is None else "VALID"
-    return (
-        f"{found.right} of {found.checked} right, {found.invalid} invalid, {bar}: {verdict}{reason}"
-    )
+    bar = "no bar" if judged.bar is None else f"bar {judged.bar:.1%}"
+    reason = "" if judged.reason is None else f" ({plain(judged.reason)})"
+    verdict = "INVALID" if not judged.valid else "not judged" if judged.bar is None else "VALID"
+    counts = f"{judged.right} of {judged.checked} right, {judged.invalid} invalid"
+    return f"{counts}, {bar}: {verdict}{reason}"
 
 
 def limit_line(limit: Limit) -> str:
@@ -112,16 +111,16 @@ def limit_line(limit: Limit) -> str:
 
 def marks(report: BenchReport) -> list[str]:
     """What a reader has to know before any number: invalid, synthetic, partial, quick."""
-    found = []
+    marks = []
     if report.correctness is not None and not report.correctness.valid:
-        found.append("INVALID: the answers were not right, so the times do not count")
+        marks.append("INVALID: the answers were not right, so the times do not count")
     if report.model.synthetic:
-        found.append(SYNTHETIC)
+        marks.append(SYNTHETIC)
     if report.partial:
-        found.append("PARTIAL: interrupted, some parts were not measured")
+        marks.append("PARTIAL: interrupted, some parts were not measured")
     if report.quick:
-        found.append("QUICK: few repetitions, wide intervals")
-    return found
+        marks.append("QUICK: few repetitions, wide intervals")
+    return marks
 
 
 def remarks(report: BenchReport) -> list[str]:

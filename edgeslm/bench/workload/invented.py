@@ -90,7 +90,7 @@ _ASIDES = (
 
 
 def receipt(number: int) -> tuple[str, dict[str, Any]]:
-    """The receipt of this number, always the same one, and the value that is to be read."""
+    """The receipt of this number, always the same one, and the value to read."""
     random = Random(number)
     company = f"{random.choice(_OWNERS)} & {random.choice(_OWNERS)} {random.choice(_TRADES)} Ltd"
     street = f"{random.randint(1, 180)} {random.choice(_STREETS)}"
