@@ -6,7 +6,10 @@ belongs to no class here is a bug in edgeslm.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class EdgeslmError(Exception):
@@ -207,3 +210,18 @@ EXIT_CODES: dict[int, str] = {
     13: "a pull failed; what was there before is untouched",
     130: "interrupted with Ctrl-C",
 }
+
+#: a place in a message is cut behind so many characters: keys come from files, too
+_MAX_PLACE = 200
+
+
+def first_fault(error: ValidationError, *, whole: str) -> str:
+    """What pydantic found first, as "PLACE: what is wrong (and 2 more)".
+
+    ``whole`` names the place where it is the value itself, and no part of it, that is wrong.
+    """
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))[:_MAX_PLACE] or whole
+    more = error.error_count() - 1
+    tail = f" (and {more} more)" if more else ""
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}{tail}"

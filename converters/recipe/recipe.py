@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from converters.errors import RecipeError
 from converters.recipe.data import Closed, Data
 from edgeslm.engines.onnx.features import MAX_FEATURES
+from edgeslm.errors import first_fault
 from edgeslm.formats.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
 from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
@@ -279,11 +280,7 @@ def read_recipe(path: Path | str) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        more = error.error_count() - 1
-        tail = f" (and {more} more)" if more else ""
-        raise RecipeError(f"{path}, at {place}: {first['msg']}{tail}") from error
+        raise RecipeError(f"{path}, at {first_fault(error, whole='the recipe')}") from error
 
 
 def _parsed(path: Path, parse: Any) -> Any:

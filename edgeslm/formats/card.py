@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edgeslm.errors import CardError
+from edgeslm.errors import CardError, first_fault
 from edgeslm.formats.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
 
 #: steps that the calibration of one field may have
@@ -315,12 +315,9 @@ class Card(_Closed):
 
 def _explain(error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the card"
-    if place == "format":
+    if first["loc"] == ("format",):
         return (
             f"{where}: the card has format {first['input']!r}, "
             f"this edgeslm reads format {CARD_FORMAT}; update edgeslm"
         )
-    more = error.error_count() - 1
-    tail = f" (and {more} more)" if more else ""
-    return f"{where}: card, at {place}: {first['msg']}{tail}"
+    return f"{where}: card, at {first_fault(error, whole='the card')}"

@@ -16,7 +16,7 @@ from edgeslm.decoding.sequences.prefix_files import (
 )
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Engine
-from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError
+from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError, first_fault
 from edgeslm.formats.card import (
     Card,
     ClassifyTask,
@@ -199,5 +199,4 @@ def _label_specs(labels: Sequence[str] | Mapping[str, str]) -> tuple[LabelSpec, 
             labels=tuple(LabelSpec(name=name, description=words) for name, words in named)
         ).labels
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise LabelError(f"labels: {first['msg']}") from error
+        raise LabelError(f"labels, at {first_fault(error, whole='the whole set')}") from error

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 
-from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
+from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError, first_fault
 from edgeslm.schema.compiler import Compiler
 from edgeslm.schema.document import Document, distinct, where
 from edgeslm.schema.from_pydantic import has_decimals, json_schema
@@ -92,10 +92,9 @@ class Schema(Generic[T]):
         try:
             value = self.model.model_validate_json(json_text)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(step) for step in first["loc"]) or "the value"
             raise OutputInvalidError(
-                f"the answer breaks {self.model.__name__} at {place}: {first['msg']}",
+                f"the answer breaks {self.model.__name__} at "
+                f"{first_fault(error, whole='the value')}",
                 json=json_text,
             ) from error
         return value  # type: ignore[no-any-return]

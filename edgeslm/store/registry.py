@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edgeslm.errors import ModelNotFoundError, RegistryError
+from edgeslm.errors import ModelNotFoundError, RegistryError, first_fault
 from edgeslm.formats.files import SUFFIXES, Suffix, read_small
 
 #: further models.toml files, separated as in PATH; the last one that has a name wins
@@ -303,9 +303,9 @@ def _entry(table: Any, number: int, path: Path) -> Entry:
     try:
         entry = Entry.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else "the entry"
-        raise RegistryError(f"{path}: model {name!r}, {key}: {first['msg']}") from error
+        raise RegistryError(
+            f"{path}: model {name!r}, {first_fault(error, whole='the entry')}"
+        ) from error
     source = parse_source(entry.source, folder=path.resolve().parent)
     if isinstance(source, FileSource):
         return entry.model_copy(update={"source": f"file:{source.path}"})

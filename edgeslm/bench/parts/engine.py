@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeslm.bench.report.schema import RawTest
 from edgeslm.engines.engine import Batch, Engine
-from edgeslm.errors import InputError
+from edgeslm.errors import InputError, first_fault
 from edgeslm.formats.files import read_small
 
 #: a larger file is no result of llama-bench
@@ -172,9 +172,9 @@ def read_llama_bench(path: Path) -> tuple[RawTest, ...]:
     try:
         theirs = [_Theirs.model_validate(value) for value in _values(data.decode("utf-8-sig"))]
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "a result"
-        raise InputError(f"{path}: no llama-bench result, at {place}: {first['msg']}") from error
+        raise InputError(
+            f"{path}: no llama-bench result, at {first_fault(error, whole='a result')}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON of `llama-bench -o json`: {error}") from error
     # a test of prompt and answer in one has no name here

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from edgeslm.bench.report.schema import BENCH_FORMAT, BenchReport
-from edgeslm.errors import EdgeslmError, InputError
+from edgeslm.errors import EdgeslmError, InputError, first_fault
 from edgeslm.formats.files import publish, read_small
 
 #: a hundred thousand requests take less
@@ -61,9 +61,7 @@ def _explain(error: ValidationError) -> str:
             f"the run has format {foreign[0]}, this edgeslm reads format {BENCH_FORMAT}; "
             "update edgeslm"
         )
-    place = ".".join(str(part) for part in errors[0]["loc"]) or "the whole file"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return (
-        f"no bench run, at {place}: {errors[0]['msg']}{more}; "
+        f"no bench run, at {first_fault(error, whole='the whole file')}; "
         "write one with `edgeslm bench NAME --json FILE`"
     )

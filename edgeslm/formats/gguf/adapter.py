@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgeslm.errors import CardError, ModelFileError
+from edgeslm.errors import CardError, ModelFileError, first_fault
 from edgeslm.formats.card import Card, Sha256, ShortText
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.files import publish
@@ -256,10 +256,9 @@ def _assembly(path: Path, metadata: Mapping[str, Any]) -> Assembly | None:
     try:
         return Assembly.model_validate_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "its root"
         raise CardError(
-            f"{path}: {ASSEMBLY_KEY}, at {place}: {first['msg']}; update edgeslm, or pull again"
+            f"{path}: {ASSEMBLY_KEY}, at {first_fault(error, whole='the root')}; update edgeslm, "
+            "or pull again"
         ) from error
 
 

@@ -19,6 +19,7 @@ from edgeslm.errors import (
     CancelledError,
     CardError,
     EdgeslmError,
+    first_fault,
 )
 from edgeslm.formats.files import publish, read_small
 from edgeslm.models.cascade.call import Call
@@ -302,8 +303,6 @@ def _read(path: Path) -> _File:
     try:
         return _File.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise CardError(
-            f"{path}, at {place}: {first['msg']}; write it again with Cascade.save"
+            f"{path}, at {first_fault(error, whole='the file')}; write it again with Cascade.save"
         ) from error
