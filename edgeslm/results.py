@@ -55,12 +55,18 @@ class Field:
     never calibrated. A value is named by its JSON text, a string by itself. The answer's own
     is the one that was decoded token by token; in a near tie another can be a little likelier.
     None for other leaves, and in an answer that a budget ended.
+
+    ``reading`` (0 to 1) is how likely the text means this number or date: less than 1 where its
+    spelling can mean another (03/04/2026, 1,234), or where the text has a spelling of the kind
+    that cannot be read. ``confidence`` is multiplied by it, but for calibrated fields, whose
+    share of right answers was measured on such spellings.
     """
 
     confidence: float
     span: tuple[int, int] | None
     disagreement: float = 0.0
     probabilities: Mapping[str, float] | None = None
+    reading: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -68,6 +74,8 @@ class Field:
             "span": None if self.span is None else list(self.span),
             "disagreement": round(self.disagreement, 6),
         }
+        if self.reading < 1:
+            found["reading"] = round(self.reading, 6)
         if self.probabilities is not None:
             found["probabilities"] = _ranked(self.probabilities)
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.imports import Import, circles, imports, upward
+from tests.helpers.imports import circles, imports, upward
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("edgeslm", "converters", "benchmarks", "examples", "scripts", "tests", "docs")
@@ -67,11 +67,6 @@ ORDER = {
     """,
 }
 
-#: imports that break the order today, as "file -> file"; the list may only get shorter
-KNOWN = {
-    "edgeslm/formats/onnx/known_inputs.py -> edgeslm/evaluation/normalize.py",
-}
-
 #: the files that may import each of these
 ONLY = {
     "llama_cpp": {"edgeslm/engines/llama/library.py", "edgeslm/engines/llama/probe.py"},
@@ -97,26 +92,16 @@ def imported(path: str) -> set[str]:
     return names
 
 
-def known(item: Import) -> bool:
-    return f"{item.source} -> {item.target}" in KNOWN
-
-
 @pytest.mark.parametrize("package", ORDER)
 def test_imports_go_down(package):
-    wrong = [str(item) for item in upward(imports(ROOT, package), ORDER[package])
-             if not known(item)]  # fmt: skip
+    wrong = [str(item) for item in upward(imports(ROOT, package), ORDER[package])]
     assert not wrong, "imports that go up:\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize("package", ["edgeslm", "converters", "benchmarks", "scripts"])
 def test_no_circles_between_files_or_folders(package):
-    wrong = circles(item for item in imports(ROOT, package) if not known(item))
+    wrong = circles(imports(ROOT, package))
     assert not wrong, "\n".join(wrong)
-
-
-def test_what_is_known_to_break_the_order_still_does():
-    there = {f"{item.source} -> {item.target}" for name in ORDER for item in imports(ROOT, name)}
-    assert not KNOWN - there, f"mended: take these lines out of KNOWN: {sorted(KNOWN - there)}"
 
 
 def test_a_folder_that_is_not_in_the_order_is_named(tmp_path):

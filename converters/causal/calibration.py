@@ -18,7 +18,7 @@ from edgeslm.formats.card import Calibration
 from edgeslm.results import Classification, Extraction
 from edgeslm.tasks.calibration import fit_field, fit_temperature, risk_coverage
 from edgeslm.tasks.decision import softmax
-from edgeslm.tasks.extraction.evidence import field_of, leaves
+from edgeslm.tasks.extraction.leaves import field_of, leaves
 
 #: a probability below this one is taken for it: the logarithm stays finite
 _LEAST = 1e-300

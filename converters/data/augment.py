@@ -14,7 +14,8 @@ from typing import Any
 
 from converters.data.rows import Row
 from converters.recipe.data import Augment, Data
-from edgeslm.tasks.extraction.evidence import SpanFinder, dates, is_date
+from edgeslm.tasks.extraction.evidence import SpanFinder
+from edgeslm.tasks.extraction.readings.dates import dates, is_date
 
 _AMOUNT = re.compile(r"-?\d{1,7}\.\d{2}\Z", re.ASCII)
 _MONTHS = [name.upper() for name in calendar.month_abbr]
@@ -218,12 +219,12 @@ def _vary_date(text: str, day: date, rng: random.Random) -> tuple[str, str]:
     fresh = day + shift
     form = None if rng.random() < _KEEP_FORM else rng.choice(_DATE_FORMS)
     changed = text
-    for (start, end), readings in reversed(list(dates(text))):
-        if day in readings:
-            kept = form or _form_of(text[start:end], day)
+    for spelled in reversed(list(dates(text))):
+        if day in spelled.readings:
+            kept = form or _form_of(text[slice(*spelled.span)], day)
             if kept is None:
                 return text, day.isoformat()
-            changed = changed[:start] + _write(kept, fresh) + changed[end:]
+            changed = changed[: spelled.start] + _write(kept, fresh) + changed[spelled.end :]
     return (text, day.isoformat()) if changed == text else (changed, fresh.isoformat())
 
 

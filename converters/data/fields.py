@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,26 +11,10 @@ from typing import Any
 
 from converters.errors import RecipeError
 from converters.recipe.data import AnswerField
+from edgeslm.tasks.extraction.readings.dates import read_date
+from edgeslm.tasks.extraction.readings.numbers import read_number
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-
-_YEAR_FIRST = ("%Y %m %d", "%Y%m%d", "%Y %b %d", "%Y %B %d")
-_DAY_FIRST = ("%d %m %Y", "%d %m %y", "%d%m%Y")
-_MONTH_FIRST = ("%m %d %Y", "%m %d %y", "%m%d%Y")
-_NAMED_MONTH = tuple(
-    f"{order} {year}" for order in ("%d %b", "%d %B", "%b %d", "%B %d") for year in ("%Y", "%y")
-)
-_TIME = re.compile(
-    r"[T ]\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AP]M)?( ?Z|[+-]\d\d:?\d\d)?$", re.IGNORECASE
-)
-
-# a sign and a currency in either order, digits, then perhaps a currency or a sign
-_AMOUNT = re.compile(
-    r"(?P<before>[-+]?)\s*(?:[^\W\d_]{1,3}|\w{0,2}\$|[€£¥₹])?\s*(?P<after>[-+]?)\s*"
-    r"(?P<digits>\d[\d.,]*|\.\d+)\s*(?:[^\W\d_]{1,3}|[$€£¥₹])?\s*(?P<last>-?)"
-)
-_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?|\d+(\.\d*)?|\.\d+")
-_DECIMAL_COMMA = re.compile(r"\d{1,3}(\.\d{3})+,\d{1,2}|\d+,\d{1,2}")
 
 
 def lookup(values: Mapping[str, Any], path: str) -> Any:
@@ -123,57 +106,33 @@ def normalise(value: Any, field: AnswerField) -> Any:
 
 @lru_cache(maxsize=4096)
 def normal_date(text: str, *, day_first: bool) -> str:
-    """A whole date as YYYY-MM-DD; a time of day after it is dropped.
+    """A whole date as YYYY-MM-DD; a time of day and a day of the week beside it are dropped.
 
     03/04/2018 is read by ``day_first``. A date that this order cannot mean, such as
-    12/25/2018, is read in the other. Spelled formats are tried in turn: dateutil would fill in
-    what is missing from today's date and reads 2018-03-04 as April where days come first.
+    12/25/2018, is read in the other.
 
     Raises:
         ValueError: it is no date with day, month and year.
     """
-    words = re.sub(r"[-/.,()']", " ", _TIME.sub("", text.strip("() ")))
-    words = re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", words, flags=re.IGNORECASE)
-    words = re.sub(r"\bsept\b", "sep", words, flags=re.IGNORECASE)
-    words = " ".join(words.split())
-    numeric = _DAY_FIRST + _MONTH_FIRST if day_first else _MONTH_FIRST + _DAY_FIRST
-    for spelled in (*_YEAR_FIRST, *numeric, *_NAMED_MONTH):
-        try:
-            return dt.datetime.strptime(words, spelled).date().isoformat()
-        except ValueError:
-            continue
-    raise ValueError(f"{text!r} is no date with day, month and year")
+    day = read_date(text, day_first=day_first)
+    if day is None:
+        raise ValueError(f"{text!r} is no date with day, month and year")
+    return day.isoformat()
 
 
 def normal_amount(text: str) -> str:
-    """An amount without currency and thousands separators, with two decimals.
-
-    A comma before one or two last digits is a decimal comma.
+    """An amount without currency and grouping, with two decimals.
 
     Raises:
         ValueError: it is no amount, or has more than two decimals.
     """
-    negative = text.startswith("(") and text.endswith(")")
-    match = _AMOUNT.fullmatch(text[1:-1] if negative else text)
-    if match is None:
+    exact = read_number(text)
+    if exact is None:
         raise ValueError(f"{text!r} is no amount")
-    digits = match["digits"].rstrip(".")
-    if _THOUSANDS.fullmatch(digits):
-        digits = digits.replace(",", "")
-    elif _DECIMAL_COMMA.fullmatch(digits):
-        digits = digits.replace(".", "").replace(",", ".")
-    else:
-        raise ValueError(f"{text!r} is no amount")
-    signs = match["before"] + match["after"] + match["last"]
-    return _two_places(text, digits, negative=negative or "-" in signs)
-
-
-def _two_places(text: str, digits: str, *, negative: bool) -> str:
     try:
-        exact = Decimal(digits)
         amount = exact.quantize(Decimal("0.01"))
     except InvalidOperation as error:
         raise ValueError(f"{text!r} is no amount") from error
     if amount != exact:
         raise ValueError(f"{text!r} has more than two decimals")
-    return f"{-amount if negative and amount else amount}"
+    return f"{amount or abs(amount)}"

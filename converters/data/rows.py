@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from converters.errors import DataError
 from converters.recipe.data import Part
-from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import publish
+from edgeslm.formats.text import fold
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from converters.data.filter import Example, Reviewed
 from converters.data.near_duplicates import near_duplicates
 from converters.data.rows import Row, by_input, drawn, is_drawn, part_of
 from converters.recipe.data import Data, Part, Split
-from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import Progress
+from edgeslm.formats.text import fold
 
 #: from the most precious: where a text is in two parts, the later one loses it
 _PRECIOUS: tuple[Part, ...] = ("gold", "development", "train")

@@ -11,8 +11,8 @@ from converters.errors import DataError, require
 from converters.gates import receipt_rules
 from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.matches import Prediction
-from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
+from edgeslm.formats.text import fold
 
 #: the name of the baseline that could be a specialist of its own (`converters.linear_train`)
 LINEAR = "TF-IDF + logistic regression"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from converters.data.rows import Row
 from converters.onnx.logits import Logits
-from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.known_inputs import KnownInputs, known_inputs
+from edgeslm.formats.text import fold
 from edgeslm.tasks.calibration import fit_temperature
 from edgeslm.tasks.decision import softmax
 
@@ -41,7 +41,9 @@ def remember(
 
 def remember_also(task: ClassifyTask, known: KnownInputs, rows: Sequence[Row]) -> KnownInputs:
     """What was known and the labels of more rows, under the same prior."""
-    more = known_inputs(_counted(task, rows), prior_rows=known.prior_rows)
+    more = known_inputs(
+        _counted(task, rows), prior_rows=known.prior_rows, known_format=known.format
+    )
     texts = {key: [*pairs] for key, pairs in known.texts.items()}
     for key, pairs in more.texts.items():
         counts = Counter(dict(_pairs(texts.get(key, ()))))

@@ -56,7 +56,7 @@ def _heading(item: Input) -> Text:
 
 
 def _fields(answer: Extraction[object], text: str) -> Table:
-    from edgeslm.tasks.extraction.evidence import leaves
+    from edgeslm.tasks.extraction.leaves import leaves
 
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("  field", overflow="fold")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeslm.evaluation.intervals import Statistic
 from edgeslm.evaluation.normalize import Kind, kind_of, normal
+from edgeslm.tasks.extraction.leaves import field_values, segment
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -101,10 +102,10 @@ class Fields:
         _check(gold, predictions)
         columns: dict[str, list[Any]] = {}
         for answer in (*gold, *(p.answer for p in predictions)):
-            for path, _ in _leaves(answer):
+            for path, _ in field_values(answer):
                 columns.setdefault(path, [])
         for answer in gold:
-            for path, value in _leaves(answer):
+            for path, value in field_values(answer):
                 columns[path].append(value)
         kinds = {path: kind_of(values) for path, values in columns.items()}
         counts = np.zeros((len(gold), len(kinds), 3), np.intp)
@@ -148,33 +149,21 @@ def _count(gold: Any, found: Any, kinds: Mapping[str, Kind]) -> list[tuple[int, 
 
 
 def _bag(answer: Any, kinds: Mapping[str, Kind]) -> Counter[Leaf]:
-    normalised = ((path, normal(value, kinds[path])) for path, value in _leaves(answer))
+    normalised = ((path, normal(value, kinds[path])) for path, value in field_values(answer))
     return Counter((path, value) for path, value in normalised if value is not None)
 
 
-def _leaves(answer: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of every leaf; items of an array share the path ``name[]``."""
-    if isinstance(answer, Mapping):
-        for name, value in answer.items():
-            yield from _leaves(value, f"{path}.{name}" if path else str(name))
-    elif isinstance(answer, list | tuple):
-        for value in answer:
-            yield from _leaves(value, f"{path}[]")
-    elif answer is not None or path:
-        yield path or "value", answer
-
-
-def _canonical(answer: Any, kinds: Mapping[str, Kind], path: str = "") -> Any:
+def _canonical(answer: Any, kinds: Mapping[str, Kind], field: str = "$") -> Any:
     """The record as it is compared as a whole: normalised, without what is null or empty."""
     if isinstance(answer, Mapping):
         parts = {
-            name: _canonical(value, kinds, f"{path}.{name}" if path else str(name))
+            name: _canonical(value, kinds, field + segment(str(name)))
             for name, value in answer.items()
         }
         return {name: part for name, part in parts.items() if part is not None} or None
     if isinstance(answer, list | tuple):
-        return [_canonical(value, kinds, f"{path}[]") for value in answer] or None
-    return normal(answer, kinds.get(path or "value", "text"))
+        return [_canonical(value, kinds, field + "[*]") for value in answer] or None
+    return normal(answer, kinds.get(field, "text"))
 
 
 def ratio(part: Ints, whole: Ints, empty: Floats | float = 0.0) -> Floats:

@@ -6,28 +6,17 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
+
+from edgeslm.formats.text import fold
+from edgeslm.tasks.extraction.readings.dates import read_date
+from edgeslm.tasks.extraction.readings.numbers import read_number
 
 Kind = Literal["date", "amount", "number", "text"]
 
-_DATE_FORMATS = (
-    "%d %m %Y",
-    "%d %m %y",
-    "%Y %m %d",
-    "%Y%m%d",
-    "%d %b %Y",
-    "%d %b %y",
-    "%d %B %Y",
-    "%b %d %Y",
-    "%B %d %Y",
-    "%m %d %Y",  # only reached by dates that day first cannot mean
-    "%m %d %y",
-)
-#: "30 September 2018" and a little; month names of other languages may be longer
-_LONGEST_DATE = 30
-#: money as it is written: an optional sign and currency, and exactly two decimals
-_AMOUNT = re.compile(r"[^\d\s]{0,4}\s?-?\d{1,3}(?:,?\d{3})*\.\d{2}\s?[^\d\s]{0,4}")
+#: money as it is written: perhaps a sign and currency, and exactly two decimals
+_TWO_DECIMALS = re.compile(r"[.,]\d{2}(?!\d)")
 #: numbers of a larger magnitude keep the spelling they have
 _MAX_DIGITS = 24
 _CENT = Decimal("0.01")
@@ -35,29 +24,14 @@ _CENT = Decimal("0.01")
 
 def normal_date(text: str) -> str | None:
     """A date as YYYY-MM-DD, read day first where both are possible; None if it is no date."""
-    words = " ".join(re.sub(r"[-/.,()]", " ", text).split())
-    if len(words) > _LONGEST_DATE or not any(c.isdigit() for c in words):
-        return None  # most texts, which need not be tried in every format
-    for spelled in _DATE_FORMATS:
-        try:
-            return dt.datetime.strptime(words, spelled).date().isoformat()
-        except ValueError:
-            continue
-    return None
+    day = read_date(text)
+    return None if day is None else day.isoformat()
 
 
 def normal_amount(text: str) -> str | None:
     """An amount with two decimals and no currency; None if it is no amount."""
-    digits = re.sub(r"[^0-9.\-]", "", text).strip(".")
-    try:
-        return str(Decimal(digits).quantize(_CENT))
-    except InvalidOperation:
-        return None
-
-
-def fold(text: str) -> str:
-    """Text without case, each run of white space as one space."""
-    return " ".join(text.casefold().split())
+    amount = read_number(text)
+    return None if amount is None else _number(amount, "amount")
 
 
 def kind_of(values: Iterable[Any]) -> Kind:
@@ -74,7 +48,8 @@ def kind_of(values: Iterable[Any]) -> Kind:
 def normal(value: Any, kind: Kind) -> str | None:
     """A leaf of an answer in the spelling that is compared; None if there is no value.
 
-    What cannot be read as its kind stays folded text, and so equals only its like.
+    What cannot be read as its kind stays folded text, and so equals only its like. What can
+    mean several numbers or dates is taken for the likeliest.
     """
     if value is None:
         return None
@@ -90,26 +65,24 @@ def normal(value: Any, kind: Kind) -> str | None:
 
 
 def _read_number(text: str) -> str | None:
-    try:
-        return _number(Decimal(text.replace(",", "")), "number")
-    except InvalidOperation:
-        return None
+    number = read_number(text)
+    return None if number is None else _number(number, "number")
 
 
 def _number(value: float | Decimal, kind: Kind) -> str:
     number = Decimal(str(value))
     if not number.is_finite() or abs(number.adjusted()) > _MAX_DIGITS:
-        return str(value)
-    if kind == "amount":
-        return str(number.quantize(_CENT))
-    return f"{number.normalize() + 0:f}"  # adding 0 makes a zero of -0
+        return str(value).lower()
+    if kind == "amount" and number == number.quantize(_CENT):
+        return str(number.quantize(_CENT) + 0)  # adding 0 makes a zero of -0
+    return f"{number.normalize() + 0:f}"
 
 
 def _kind(value: Any) -> Kind:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number"
     text = value.strip() if isinstance(value, str) else ""
-    if _AMOUNT.fullmatch(text):
+    if len(_TWO_DECIMALS.findall(text)) == 1 and read_number(text) is not None:
         return "amount"
     is_date = not text.isdigit() and normal_date(text) is not None
     return "date" if is_date else "text"

@@ -1,7 +1,8 @@
-"""What a text must be to be answered, and what may be done with one that is too long."""
+"""A text: what it must be to be answered, what is done where it is too long, how it is compared."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final, Literal
 
 from edgeslm.errors import InputError
@@ -10,6 +11,12 @@ from edgeslm.errors import InputError
 Truncate = Literal["middle"] | None
 #: what it may be
 TRUNCATE: Final[tuple[Truncate, ...]] = (None, "middle")
+
+#: combining grapheme joiner, Hangul fillers, and variation selectors: invisible as format
+#: characters are
+_ALSO_INVISIBLE: Final = frozenset(
+    [*map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))]
+).union("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u180b\u180c\u180d\u180f")
 
 
 def check_text(text: object) -> str:
@@ -25,3 +32,23 @@ def check_text(text: object) -> str:
             f"the input is not text: it has a lone surrogate at code point {e.start}"
         ) from e
     return text
+
+
+def fold(text: str) -> str:
+    """A text as it is compared: without case, invisible characters and forms of a character.
+
+    Case folding under NFKC (the Unicode Standard, section 3.13, ``toNFKC_Casefold``), with each
+    run of white space as one space.
+    """
+    if not text.isascii():
+        kept = "".join(c for c in text if not is_invisible(c))
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", kept).casefold())
+    return " ".join(text.casefold().split())
+
+
+def is_invisible(character: str) -> bool:
+    """Whether a character only says how others are to be shown: soft hyphens, joiners, marks of
+    direction, variation selectors."""
+    return not character.isascii() and (
+        unicodedata.category(character) == "Cf" or character in _ALSO_INVISIBLE
+    )

@@ -61,26 +61,26 @@ def test_fields_by_hand():
     assert scores.recall.value == pytest.approx(3 / 5)
     assert scores.f1.value == pytest.approx(2 * 3 / (5 + 5))
     assert scores.exact.value == 0
-    assert scores.fields["day"].f1.value == 1
-    assert scores.fields["day"].kind == "date"
-    assert scores.fields["shop"].recall == 0.5
-    assert scores.fields["shop"].precision == 1
-    assert scores.fields["total"].right.value == 0
-    assert scores.fields["total"].present == 1
+    assert scores.fields["$.day"].f1.value == 1
+    assert scores.fields["$.day"].kind == "date"
+    assert scores.fields["$.shop"].recall == 0.5
+    assert scores.fields["$.shop"].precision == 1
+    assert scores.fields["$.total"].right.value == 0
+    assert scores.fields["$.total"].present == 1
 
 
 def test_a_failed_row_is_wrong_even_if_there_was_nothing_to_find():
     scores = score("extract", [{"a": None}, {"a": "x"}], [FAILED, Prediction({"a": "x"})])
     assert scores.failed == 1
     assert scores.exact.value == 0.5
-    assert scores.fields["a"].right.value == 0.5
+    assert scores.fields["$.a"].right.value == 0.5
 
 
 def test_items_of_arrays_are_a_bag_but_a_record_keeps_their_order():
     gold = [{"items": [{"name": "tea", "n": 1}, {"name": "jam", "n": 2}]}]
     turned = [Prediction({"items": [{"name": "JAM", "n": 2}, {"name": "tea", "n": 1.0}]})]
     scores = score("extract", gold, turned)
-    assert set(scores.fields) == {"items[].name", "items[].n"}
+    assert set(scores.fields) == {"$.items[*].name", "$.items[*].n"}
     assert scores.f1.value == 1
     assert scores.exact.value == 0
     assert score("extract", gold, [Prediction(gold[0])]).exact.value == 1
@@ -97,7 +97,7 @@ def test_null_absent_and_empty_are_the_same(nothing):
 def test_a_value_that_is_no_object():
     scores = score("extract", ["Yes", "no"], said(["yes", "yes"]))
     assert scores.exact.value == 0.5
-    assert set(scores.fields) == {"value"}
+    assert set(scores.fields) == {"$"}
 
 
 @settings(deadline=None, max_examples=25)

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.errors import CardError
-from edgeslm.evaluation.normalize import fold
+from edgeslm.formats.text import fold
 
-#: the version of this format; a loader refuses another
-KNOWN_FORMAT: Final = 1
+#: the version of this format that is written: how texts are folded before they are hashed
+KNOWN_FORMAT: Final = 2
+#: those that are read. In format 1 only case and white space are folded
+_FORMATS: Final = (1, KNOWN_FORMAT)
 MAX_KNOWN: Final = 1_000_000
 _MAX_COUNT: Final = 1_000_000_000
 _HASH_BYTES: Final = 8
@@ -32,6 +34,7 @@ class KnownInputs(NamedTuple):
 
     prior_rows: float
     texts: Mapping[str, list[int]]
+    format: int = KNOWN_FORMAT
 
     def posterior(self, text: str, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Probabilities of a known text, [labels], from a model's ``shares``; None if unknown.
@@ -39,7 +42,7 @@ class KnownInputs(NamedTuple):
         The mean of the labels' shares under a Dirichlet prior around the model's answer (MacKay
         and Peto, "A hierarchical Dirichlet language model", 1995).
         """
-        pairs = self.texts.get(text_hash(text))
+        pairs = self.texts.get(text_hash(text, self.format))
         if pairs is None:
             return None
         counts = self.prior_rows * shares
@@ -49,25 +52,28 @@ class KnownInputs(NamedTuple):
 
     def knows(self, text: str) -> bool:
         """Whether rows of this text decide its answer."""
-        return text_hash(text) in self.texts
+        return text_hash(text, self.format) in self.texts
 
     def to_json(self) -> str:
         """As `read_known` reads it."""
-        whole = {"format": KNOWN_FORMAT, "prior_rows": self.prior_rows, "texts": dict(self.texts)}
+        whole = {"format": self.format, "prior_rows": self.prior_rows, "texts": dict(self.texts)}
         return json.dumps(whole, separators=(",", ":"))
 
 
-def text_hash(text: str) -> str:
-    """A text's hash: 64 bits, the same whatever its case and white space."""
-    digest = blake2b(fold(text).encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES)
+def text_hash(text: str, known_format: int = KNOWN_FORMAT) -> str:
+    """A text's hash: 64 bits, the same for texts that are equal when folded."""
+    folded = " ".join(text.casefold().split()) if known_format == 1 else fold(text)
+    digest = blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES)
     return b64encode(digest.digest()).decode("ascii").rstrip("=")
 
 
-def known_inputs(counted: Iterable[tuple[str, int, int]], *, prior_rows: float) -> KnownInputs:
+def known_inputs(
+    counted: Iterable[tuple[str, int, int]], *, prior_rows: float, known_format: int = KNOWN_FORMAT
+) -> KnownInputs:
     """From texts, each with the index of a label and how many rows have both."""
     counts: dict[str, dict[int, int]] = {}
     for text, label, count in counted:
-        own = counts.setdefault(text_hash(text), {})
+        own = counts.setdefault(text_hash(text, known_format), {})
         own[label] = own.get(label, 0) + count
     return KnownInputs(
         prior_rows,
@@ -75,6 +81,7 @@ def known_inputs(counted: Iterable[tuple[str, int, int]], *, prior_rows: float) 
             key: [number for pair in sorted(own.items()) for number in pair]
             for key, own in sorted(counts.items())
         },
+        known_format,
     )
 
 
@@ -96,8 +103,8 @@ def read_known(text: str, labels: int, *, where: str) -> KnownInputs:
 def _checked(found: Any, labels: int) -> KnownInputs:
     if not isinstance(found, dict) or found.keys() != _KEYS:
         raise ValueError(f"its keys are to be {', '.join(sorted(_KEYS))}")
-    if found["format"] != KNOWN_FORMAT:
-        raise ValueError(f"format is to be {KNOWN_FORMAT}")
+    if type(found["format"]) is not int or found["format"] not in _FORMATS:
+        raise ValueError(f"format must be one of {', '.join(map(str, _FORMATS))}")
     prior, texts = found["prior_rows"], found["texts"]
     if type(prior) not in (int, float) or not 0 < prior <= _MAX_COUNT:
         raise ValueError(f"prior_rows is to be above 0, and at most {_MAX_COUNT}")
@@ -109,7 +116,7 @@ def _checked(found: Any, labels: int) -> KnownInputs:
             f"at {key[:20]!r}: pairs of a label, 0 to {labels - 1} and each once, and a count "
             "are wanted"
         )
-    return KnownInputs(float(prior), texts)
+    return KnownInputs(float(prior), texts, found["format"])
 
 
 def _all_are_counts(lists: Collection[Any], labels: int) -> bool:

@@ -16,7 +16,8 @@ from edgeslm.errors import InputError, SchemaError
 from edgeslm.formats.card import Style
 from edgeslm.schema.parts import for_mask
 from edgeslm.schema.schema import Schema
-from edgeslm.tasks.extraction.evidence import dates, numbers
+from edgeslm.tasks.extraction.readings.dates import dates
+from edgeslm.tasks.extraction.readings.numbers import numbers
 
 #: all of an answer, none of it, or these properties of its top level
 Grounded = bool | Collection[str]
@@ -95,15 +96,15 @@ class _Text:
 
     @cached_property
     def dates(self) -> list[str]:
-        found = (day.isoformat() for _, readings in dates(self._text) for day in readings)
+        found = (day.isoformat() for spelled in dates(self._text) for day in spelled.readings)
         return list(dict.fromkeys(found))
 
     @cached_property
     def numbers(self) -> list[tuple[Decimal, str]]:
         """Each number with its spellings: the digits of the text, and without needless zeros."""
         found: dict[str, Decimal] = {}
-        for _, readings in numbers(self._text):
-            for reading in readings:
+        for spelled in numbers(self._text):
+            for reading in spelled.readings:
                 value = abs(reading) if reading == 0 else reading
                 found[f"{value:f}"] = value
                 found[_shortest(value)] = value

@@ -16,7 +16,7 @@ from edgeslm.decoding.label_scores import LabelTokens, score_labels
 from edgeslm.engines.engine import Engine, Steps
 from edgeslm.results import Field
 from edgeslm.tasks.decision import softmax
-from edgeslm.tasks.extraction.evidence import Leaf, byte_places, leaves
+from edgeslm.tasks.extraction.leaves import Leaf, byte_places, leaves
 
 #: sequences that the values of one leaf are evaluated in; more values take more batches
 MOST_FORKS = 4

@@ -12,7 +12,7 @@ from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
 from edgeslm.errors import InputError, OutputInvalidError
 from edgeslm.results import Classification, Extraction, Field, Timing
-from edgeslm.tasks.extraction.evidence import leaves
+from edgeslm.tasks.extraction.leaves import leaves
 
 NONE = Timing(0, 0, 0, 0, 0, 0, 0)
 

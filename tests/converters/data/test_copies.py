@@ -17,8 +17,8 @@ from converters.data.split import divide, leaks
 from converters.recipe.data import Data
 from converters.recipe.recipe import Recipe
 from converters.steps.linear import LinearWork
-from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent
+from edgeslm.formats.text import fold
 from tests.helpers.recipes import classify, extract, write_jsonl
 
 FILES = [{"path": "a.jsonl", "url": "u", "licence": "l"}]

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import converters.data.prepare as data_step
 from converters.data.filter import Example
 from converters.data.label_noise import label_suspects, unread_answers
 from converters.data.near_duplicates import near_duplicates
 from converters.data.prepare import prepare
-from converters.data.prepare import prepare as data_step
 from converters.data.rows import Row, read_rows, rows_sha256
 from converters.data.split import divide, leaks
 from converters.data.summary import DataSummary
 from converters.errors import DataError, RecipeError
 from converters.recipe.data import PARTS, Data
 from converters.recipe.recipe import read_recipe
-from edgeslm.evaluation.normalize import fold
 from edgeslm.formats.files import silent
+from edgeslm.formats.text import fold
 from tests.helpers.recipes import classify, extract, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[3]

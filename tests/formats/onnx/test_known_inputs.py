@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ GOOD = {"format": 1, "prior_rows": 2, "texts": {"a": [0, 1, 2, 9]}}
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "format is to be 1"),
+        ({"format": 3}, "format must be one of 1, 2"),
+        ({"format": True}, "format must be one of 1, 2"),
         ({"more": 1}, "its keys"),
         ({"prior_rows": 0}, "prior_rows"),
         ({"prior_rows": True}, "prior_rows"),
@@ -91,3 +93,18 @@ def test_what_says_nonsense_is_one_clear_error(change, words):
 def test_what_is_no_json_is_one_clear_error(text):
     with pytest.raises(CardError, match=r"x\.onnx: edgeslm\.known"):
         read_known(text, 3, where="x.onnx")
+
+
+def test_a_file_of_the_first_format_keeps_what_it_knows():
+    text = "Ｃａｆｅ\u0301 Ni\u00adce"
+    old = json.dumps({"format": 1, "prior_rows": 2.0, "texts": {text_hash(text, 1): [0, 3]}})
+    known = read_known(old, 2, where="old.onnx")
+    assert known.knows(text) and known.knows(text.upper())
+    assert not known.knows("Café Nice")  # its hashes do not say what else the text was
+    assert read_known(known.to_json(), 2, where="again").format == 1
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_what_is_known_is_known_in_all_forms_of_its_characters(form):
+    known = known_inputs([("Ｃａｆé 서울 nice", 0, 1)], prior_rows=1.0)
+    assert known.knows(unicodedata.normalize(form, "cafe\u0301 서울 ni\u00adce"))

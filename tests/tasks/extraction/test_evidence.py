@@ -1,8 +1,8 @@
-"""Leaves, spans and confidence of an answer."""
+"""Spans and confidence of an answer's fields."""
 
 from __future__ import annotations
 
-import json
+import unicodedata
 from decimal import Decimal
 
 import numpy as np
@@ -11,56 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeslm.decoding.decoder import Choice, Decoder, seeded_sampler
-from edgeslm.tasks.extraction.evidence import SpanFinder, dates, fields, leaves, numbers
+from edgeslm.evaluation.normalize import normal
+from edgeslm.formats.card import FieldCalibration
+from edgeslm.formats.text import fold
+from edgeslm.tasks.extraction.evidence import INSIDE, UNREAD, SpanFinder, calibrated, fields
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import matcher_for, prefilled
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=12,
-)
-
-
-def flatten(value, path="$"):
-    if isinstance(value, dict) and value:
-        return [leaf for item in value.values() for leaf in flatten(item)]
-    if isinstance(value, list) and value:
-        return [leaf for item in value for leaf in flatten(item)]
-    return [value]
-
-
-@given(value=JSON, spaced=st.booleans(), ascii_only=st.booleans())
-def test_leaves_are_all_values_in_their_places(value, spaced, ascii_only):
-    separators = (", ", ": ") if spaced else (",", ":")
-    text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
-    found = leaves(text)
-    assert [leaf.value for leaf in found] == flatten(value)
-    assert all(json.loads(text[leaf.start : leaf.end]) == leaf.value for leaf in found)
-    assert len({leaf.path for leaf in found}) == len(found)
-
-
-@pytest.mark.parametrize(
-    ("text", "paths"),
-    [
-        ('{"total":1}', ["$.total"]),
-        ('{"items":[{"a":1},{"a":2}]}', ["$.items[0].a", "$.items[1].a"]),
-        (
-            '{"total due":1,"ünits":2,"_x1":3,"1x":4}',
-            ["$['total due']", "$.ünits", "$._x1", "$['1x']"],
-        ),
-        (
-            '{"it\'s":1,"a\\"b":2,"c\\\\d":3,"n\\n":4}',
-            ["$['it\\'s']", "$['a\"b']", "$['c\\\\d']", "$['n\\n']"],
-        ),
-        ('{"":0,"a-b":{}}', ["$['']", "$['a-b']"]),
-        ("[[],3]", ["$[0]", "$[1]"]),
-        ('"x"', ["$"]),
-    ],
-)
-def test_paths_are_rfc_9535(text, paths):
-    assert [leaf.path for leaf in leaves(text)] == paths
-
 
 TEXT = """HARBOUR  LANE bakery
 14/03/2026 10:20   Ref 2026
@@ -101,44 +57,6 @@ def test_spans(value, expected):
     assert (None if span is None else TEXT[slice(*span)]) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1,284.50", {"1284.50"}),
-        ("1.284,50", {"1284.50"}),
-        ("1,284", {"1284", "1.284"}),
-        ("1.284.567", {"1284567"}),
-        ("1.284.50", {"1284.50"}),
-        ("12.50", {"12.50"}),
-        ("0.123", {"0.123"}),
-        (".5", {"0.5"}),
-        ("-12", {"-12"}),
-        ("10-20", {"10", "20"}),
-        ("INV-7", {"7"}),
-        ("RM 2 125.00", {"2125.00", "2", "125.00"}),
-        ("8 081118", {"8", "81118"}),
-        ("1'000’000", {"1000", "0"}),
-        ("1'000'000", {"1000000"}),
-        ("none", set()),
-    ],
-)
-def test_what_a_spelling_of_numbers_can_mean(text, expected):
-    found = {reading for _, readings in numbers(text) for reading in readings}
-    assert found == {Decimal(number) for number in expected}
-
-
-def test_what_a_spelling_of_dates_can_mean():
-    found = [(text[slice(*span)], days) for text in ["on 03/04/26"] for span, days in dates(text)]
-    assert [(part, [day.isoformat() for day in days]) for part, days in found] == [
-        ("03/04/26", ["2026-04-03", "2026-03-04", "2003-04-26"])
-    ]
-
-
-def test_a_date_without_marks_is_one_by_itself_alone():
-    found = [days for _, days in dates("no 20180304, ref 920180304 and 20181304")]
-    assert [[day.isoformat() for day in days] for days in found] == [["2018-03-04"]]
-
-
 def test_a_whole_word_is_preferred_to_a_part():
     text = "item 1250, total 125"
     assert SpanFinder(text).find("125") == (17, 20)
@@ -154,7 +72,62 @@ def test_what_was_copied_is_found(value, before, after):
     else:
         assert span is not None
         found = text[slice(*span)]
-        assert found == value or found.casefold().split() == value.casefold().split()
+        alike = fold(found).split() == fold(value).split()
+        assert alike or normal(found, "number") == normal(value, "number")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "span", "reading"),
+    [
+        ("03/04/2026", "2026-04-03", "03/04/2026", 2 / 3),
+        ("03/04/2026", "2026-03-04", "03/04/2026", 1 / 3),
+        ("03/04/2026 to 25/04/2026", "2026-04-03", "03/04/2026", 0.95),
+        ("03/04/2026 to 25/04/2026", "2026-03-04", None, 1.0),
+        ("03/04/2026, that is 2026-03-04", "2026-03-04", "2026-03-04", 1.0),
+        ("14 March 2026", "2026-03-14", "14 March 2026", 1.0),
+        ("due 31/02/2026, issued 1 March 2026", "2026-03-01", "1 March 2026", UNREAD),
+        ("due 12 ธันวาคม 2566, issued 1 March 2026", "2026-03-01", "1 March 2026", UNREAD),
+        ("1,234", 1234, "1,234", 0.8),
+        ("1,234 or 0.5", 1234, "1,234", 0.95),
+        ("1,234 = 1234", 1234, "1234", 1.0),
+        ("Total 12.5O, tax 1.20", 1.2, "1.20", UNREAD),
+        ("1\u202f298,00", "298.00", None, 1.0),
+        ("1,298.00", "298.00", "298.00", INSIDE),
+        ("1,298.00", "1298.00", "1,298.00", 1.0),
+        ("no 0123", "0123", "0123", 1.0),
+    ],
+)
+def test_how_sure_a_spelling_is(text, value, span, reading):
+    place = SpanFinder(text).place(value)
+    assert (None if place.span is None else text[slice(*place.span)]) == span
+    assert place.reading == pytest.approx(reading)
+
+
+def test_an_open_spelling_lowers_the_confidence_but_where_it_is_calibrated():
+    answer = '{"day":"2026-04-03"}'
+    found = fields(answer, [Choice(8, 18, 0.9)], None, "on 03/04/2026")
+    assert found["$.day"].confidence == pytest.approx(0.9)
+    assert calibrated(found, {})["$.day"].confidence == pytest.approx(0.9 * 2 / 3)
+    fitted = FieldCalibration(
+        starts=(0.0,), values=(0.75,), n=50,
+        ece_before=0.1, ece_after=0.05, brier_before=0.2, brier_after=0.1,
+    )  # fmt: skip
+    sure = calibrated(found, {"$.day": fitted})["$.day"].confidence
+    assert sure == 0.75
+    assert found["$.day"].to_dict()["reading"] == pytest.approx(0.666667)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_forms_of_a_character_are_found(form):
+    text = unicodedata.normalize(form, "à Café Ｔｏｋｙｏ 서울 क्षेत्र")
+    for value in ("Café", "tokyo", "서울", "क्षेत्र"):
+        assert SpanFinder(text).find(value) is not None
+    assert SpanFinder("co\u00adop\u00ader\u00adate").find("cooperate") == (0, 12)
+
+
+def test_a_letter_without_its_mark_is_no_whole_word():
+    text = "Cafe\u0301 Cafe"
+    assert SpanFinder(text).find("Cafe") == (6, 10)
 
 
 def test_confidence_is_the_product_over_a_leafs_choices():

@@ -15,8 +15,9 @@ from edgeslm.errors import InputError, OutputInvalidError, SchemaError
 from edgeslm.formats.card import Card, Style
 from edgeslm.models.gguf import GgufModel
 from edgeslm.schema.schema import compile_schema
-from edgeslm.tasks.extraction.evidence import SpanFinder, leaves
+from edgeslm.tasks.extraction.evidence import SpanFinder
 from edgeslm.tasks.extraction.grounding import MAX_PATTERN_PARTS, ground
+from edgeslm.tasks.extraction.leaves import leaves
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.grammars import tokenizer
 from tests.helpers.grounding import INVENTED, TEXT, Shop

@@ -1,0 +1,1 @@
+"""What a written number, date or time of day can mean."""

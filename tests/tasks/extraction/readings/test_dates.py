@@ -1,0 +1,177 @@
+"""Dates and times: every usual spelling comes back as the day it was written from."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeslm.tasks.extraction.readings.dates import dates, read_date
+from edgeslm.tasks.extraction.readings.names import MONTHS
+from edgeslm.tasks.extraction.readings.times import times
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("12. Dezember 2023", "2023-12-12"),
+        ("12 décembre 2023", "2023-12-12"),
+        ("12 de\u0301cembre 2023", "2023-12-12"),
+        ("1er janvier 2024", "2024-01-01"),
+        ("12 de diciembre de 2023", "2023-12-12"),
+        ("12 de diciembre del 2023", "2023-12-12"),
+        ("1º de março de 2023", "2023-03-01"),
+        ("12 d'octobre 2023", "2023-10-12"),
+        ("12 grudnia 2023 r.", "2023-12-12"),
+        ("12.XII.2023", "2023-12-12"),
+        ("12 декабря 2023 г.", "2023-12-12"),
+        ("12 Δεκεμβρίου 2023", "2023-12-12"),
+        ("12 Aralık 2023", "2023-12-12"),
+        ("12 ARALIK 2023", "2023-12-12"),
+        ("12. joulukuuta 2023", "2023-12-12"),
+        ("2023. december 12.", "2023-12-12"),
+        ("2023年12月12日", "2023-12-12"),
+        ("2023 年 12 月 12 日", "2023-12-12"),
+        ("二〇二三年十二月二十一日", "2023-12-21"),
+        ("令和5年12月12日", "2023-12-12"),
+        ("令和元年5月1日", "2019-05-01"),
+        ("民國112年12月12日", "2023-12-12"),
+        ("2023년 12월 12일", "2023-12-12"),
+        ("12. 12. 2023", "2023-12-12"),
+        ("12 / 12 / 2023", "2023-12-12"),
+        ("12.\u00a012.\u00a02023", "2023-12-12"),
+        ("12\u00a0December\u00a02023", "2023-12-12"),
+        ("١٢/١٢/٢٠٢٣", "2023-12-12"),
+        ("２０２３／１２／１２", "2023-12-12"),
+        ("12‑12‑2023", "2023-12-12"),
+        ("Tuesday, 12 December 2023", "2023-12-12"),
+        ("den 12. Dez. 2023, 10:20 Uhr", "2023-12-12"),
+        ("OCT 3, 2016", "2016-10-03"),
+        ("Mar 6, '27", "2027-03-06"),
+        ("3rd Sept 2016", "2016-09-03"),
+        ("12th of March 2023", "2023-03-12"),
+        ("14MAR2026", "2026-03-14"),
+        ("12 Dec 69", "2069-12-12"),
+        ("12 Dec 70", "1970-12-12"),
+    ],
+)
+def test_a_whole_text_is_a_date_and_so_is_its_place_in_another(text, iso):
+    assert str(read_date(text)) == iso
+    found = [written for written in dates(f"Issued: {text}; page 7") if written.readings]
+    assert dt.date.fromisoformat(iso) in found[0].readings
+
+
+@pytest.mark.parametrize(
+    "text", ["12 x 25", "2 out 10", "12 March 10:30", "12 March", "12/2023", "1.2", "10:20:30"]
+)
+def test_what_is_no_date_is_none(text):
+    assert read_date(text) is None
+    assert not any(written.readings for written in dates(text))
+
+
+def test_what_a_spelling_can_mean():
+    text = "on 03/04/26"
+    found = [(text[slice(*written.span)], written.readings) for written in dates(text)]
+    assert [(part, [day.isoformat() for day in days]) for part, days in found] == [
+        ("03/04/26", ["2026-04-03", "2026-03-04", "2003-04-26"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("03/04/2026", ["2026-04-03", "2026-03-04"]),
+        ("03/04/2026 and 25/04/2026", ["2026-04-03"]),
+        ("03/04/2026 and 04/25/2026", ["2026-03-04"]),
+        ("03/04/2026, 25/04/2026 and 04/25/2026", ["2026-04-03", "2026-03-04"]),
+        ("03/04/2026 and 2026-04-25", ["2026-04-03", "2026-03-04"]),
+        ("03/03/2026", ["2026-03-03"]),
+    ],
+)
+def test_an_open_order_is_that_of_the_documents_other_dates(text, first):
+    assert [day.isoformat() for day in next(dates(text)).readings] == first
+
+
+def test_a_date_without_marks_is_one_by_itself_alone():
+    found = [w.readings for w in dates("no 20180304, ref 920180304 and 20181304")]
+    assert [[day.isoformat() for day in days] for days in found] == [["2018-03-04"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "31/02/2018",
+        "27/13/2018",
+        "O5/O6/2O18",
+        "12 December, noon",
+        "December 12",
+        "12月12日",
+        "12 ธันวาคม 2566",
+        "12 Desemba 2023",
+    ],
+)
+def test_what_looks_like_a_date_and_cannot_be_read_is_said(text):
+    assert next(written.readings for written in dates(f"on {text}")) == {}
+    found = [w.readings for w in dates(f"on {text} or 1 March 2026")]
+    assert {dt.date(2026, 3, 1): 1.0} in found
+
+
+DAYS = st.dates(dt.date(1970, 1, 1), dt.date(2069, 12, 31))
+NUMERIC = ["{d}.{m}.{y}", "{d:02}/{m:02}/{y}", "{d}. {m}. {y}", "{d}-{m}-{s:02}",
+           "{y}-{m:02}-{d:02}", "{y}/{m}/{d}", "{y}年{m}月{d}日", "{y}년 {m}월 {d}일",
+           "{d}\u00a0{m}\u00a0{y}"]  # fmt: skip
+NAMED = ["{d} {n} {y}", "{d}. {n} {y}", "{d}-{n}-{y}", "{n} {d}, {y}", "{d} de {n} de {y}",
+         "{d}\u00a0{n}\u00a0{y}", "{y} {n} {d}"]  # fmt: skip
+NAMES = {
+    month: [n for n, m in MONTHS.items() if m == month and len(n) > 2] for month in range(1, 13)
+}
+
+
+@given(day=DAYS, form=st.sampled_from(NUMERIC))
+def test_every_numeric_spelling_is_read_back(day, form):
+    written = form.format(d=day.day, m=day.month, y=day.year, s=day.year % 100)
+    assert any(day in found.readings for found in dates(f"on {written}."))
+    assert read_date(written) == day
+
+
+@given(day=DAYS, form=st.sampled_from(NAMED), data=st.data())
+def test_every_month_by_name_is_read_back(day, form, data):
+    name = data.draw(st.sampled_from(NAMES[day.month]))
+    name = data.draw(st.sampled_from([name, name.upper(), name.title()]))
+    if set(name) <= set("ivxIVX") and "-" not in form:
+        return  # months in Roman numerals have marks around them
+    written = form.format(d=day.day, n=name, y=day.year)
+    assert read_date(written) == day
+    assert any(day in found.readings for found in dates(f"on {written}."))
+
+
+@given(st.text("0123456789./- '年月日十May,Ol\u00a0", max_size=40))
+def test_whatever_is_written_is_read_in_its_place(text):
+    for found in dates(text):
+        assert 0 <= found.start < found.end <= len(text)
+    assert read_date(text) is None or isinstance(read_date(text), dt.date)
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("10:20", "10:20:00"),
+        ("10:20:59 PM", "22:20:59"),
+        ("12 am", "00:00:00"),
+        ("2 p.m.", "14:00:00"),
+        ("10.20 Uhr", "10:20:00"),
+        ("10h20", "10:20:00"),
+        ("18h", "18:00:00"),
+        ("10時20分", "10:20:00"),
+        ("１０：２０", "10:20:00"),
+    ],
+)
+def test_times_of_day(text, iso):
+    assert [str(time) for found in times(f"at {text} sharp") for time in found.readings] == [iso]
+
+
+@pytest.mark.parametrize("text", ["25:10", "10:20:30:40", "13 pm", "1.20", "10h2"])
+def test_what_is_no_time_of_day(text):
+    assert not list(times(text))
