@@ -104,6 +104,26 @@ def test_no_circles_between_files_or_folders(package):
     assert not wrong, "\n".join(wrong)
 
 
+def test_contributing_has_the_order():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    lines = [line.split() for line in ORDER["edgeslm"].strip().splitlines()[1:]]
+    assert "\n".join("   ".join(names) for names in lines) in text
+    lines = [
+        line.split() for line in ORDER["converters"].replace("__init__", "").strip().splitlines()
+    ]
+    names = " > ".join(", ".join(f"`{name}`" for name in names) for names in lines)
+    assert names in " ".join(text.split())
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_contributing_has_every_entry_of_a_package(package):
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    tree = text.partition(f"\n{package}/\n")[2].partition("\n\n")[0]
+    entries = [path.name for path in (ROOT / package).iterdir() if path.suffix == ".py"]
+    entries += [f"{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")]
+    assert [name for name in entries if f" {name}" not in tree] == []
+
+
 def test_a_folder_that_is_not_in_the_order_is_named(tmp_path):
     package = tmp_path / "edgeslm"
     (package / "new").mkdir(parents=True)
