@@ -25,7 +25,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "edgeslm-installed"
 LOG = ROOT / ".cache" / "setup.log"
 MODEL = "smollm2-135m"
-#: those that lie in edgeslm/specialists/
+#: those that lie in specialists/
 SPECIALISTS = (
     "receipt-fields",
     "support-intents",
@@ -49,16 +49,18 @@ COMMANDS: dict[str, list[list[str]]] = {
     "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks"]],
     "train": [["-m", "edgeslm", "pull", MODEL], ["-m", "converters", "build"]],
 }
-#: the extras of pyproject.toml that a command needs; RUNTIME where none is listed
-RUNTIME = ""
+#: the extras that a command needs; RUNTIME where none is listed
+RUNTIME = "llama,onnx"
 EXTRAS = {
-    "setup": "dev",
-    "test": "dev,train",
-    "soak": "dev,train",
-    "lint": "dev,train",
-    "bench": "dev",
-    "train": "dev,train",
+    "setup": f"{RUNTIME},dev",
+    "test": f"{RUNTIME},dev,train",
+    "soak": f"{RUNTIME},dev,train",
+    "lint": f"{RUNTIME},dev,train",
+    "bench": f"{RUNTIME},dev",
+    "train": f"{RUNTIME},dev,train",
 }
+#: extras that are a distribution of this repository, which no index need have
+OWN = {"train": ROOT / "packages" / "edgeslm-train"}
 #: what a command finds in its environment beside what is there
 SETTINGS = {"soak": {"EDGESLM_SOAK": "1"}}
 
@@ -196,17 +198,27 @@ def ensure_environment() -> None:
 
 
 def ensure_installed(extras: str) -> None:
-    """Install edgeslm with these extras, unless that was done for this very pyproject.toml."""
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    """Install edgeslm with these extras, unless that was done for these very pyproject.tomls."""
+    projects = [ROOT, *OWN.values()]
+    asked = b"".join((folder / "pyproject.toml").read_bytes() for folder in projects)
+    wanted = hashlib.sha256(asked).hexdigest()
     done, _, has = STAMP.read_text().partition(" ") if STAMP.exists() else ("", "", "")
     if done == wanted and set(extras.split(",")) - {""} <= set(has.split(",")):
         return
     print(f"installing edgeslm and what it needs (log: {LOG.relative_to(ROOT)})", flush=True)
     started = time.monotonic()
     ensure_prebuilt()
-    _install([*_pip("install"), "--verbose", "--editable", f".[{extras}]" if extras else "."])
+    _install([*_pip("install"), "--verbose", *_editable(extras)])
     STAMP.write_text(f"{wanted} {extras}")
     print(f"installed in {time.monotonic() - started:.0f} seconds", flush=True)
+
+
+def _editable(extras: str) -> list[str]:
+    """What pip installs in editable mode: the core with its extras, and distributions of ours."""
+    names = extras.split(",")
+    core = ",".join(name for name in names if name not in OWN)
+    own = [str(OWN[name]) for name in names if name in OWN]
+    return [part for project in (f".[{core}]", *own) for part in ("--editable", project)]
 
 
 def ensure_prebuilt() -> None:

@@ -1,4 +1,4 @@
-"""Writes docs/specialists.md from adapters' cards and kept bench runs; `python -m` runs it"""
+"""Writes docs/specialists.md, and each specialist's README, from cards and kept bench runs"""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgeslm.cli.output import fail
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.intervals import rows_to_claim
 from edgeslm.evaluation.scoring import ENOUGH_ROWS, NOT_ENOUGH
-from edgeslm.formats.card import Card, CategoryScore, ClassifyTask, Score, TagTask
+from edgeslm.formats.card import Card, CategoryScore, ClassifyTask, ExtractTask, Score, TagTask
 from edgeslm.formats.files import publish
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
-ADAPTERS = ROOT / "edgeslm" / "specialists"
+SHIPPED = ROOT / "specialists"
 RUNS = ROOT / "benchmarks" / "results" / "bench"
 PAGE = ROOT / "docs" / "specialists.md"
 
@@ -41,6 +41,17 @@ takes so many rows: {_PROVE}.
 A request's time is that of one machine; `edgeslm bench NAME` measures yours, [bench.md](bench.md)
 says how.
 """
+_README = """# edgeslm-{name}
+
+```sh
+pip install edgeslm-{name}
+edgeslm {command} {name} text.txt
+```
+
+`edgeslm.load("{name}")` loads it in Python; no pull is needed. What follows is written from the
+card in the model file by `python -m scripts.specialists_page`; do not edit.
+
+"""
 _NONE = "\nNone is shipped yet.\n"
 
 
@@ -53,7 +64,7 @@ class Specialist:
     run: BenchReport | None = None
 
 
-def specialists(folder: Path = ADAPTERS, runs: Path = RUNS) -> list[Specialist]:
+def specialists(folder: Path = SHIPPED, runs: Path = RUNS) -> list[Specialist]:
     """The adapters and .onnx specialists of a folder, by name; none where there is no folder.
 
     ``runs`` holds a NAME.json of `edgeslm bench` for those that were measured.
@@ -63,7 +74,8 @@ def specialists(folder: Path = ADAPTERS, runs: Path = RUNS) -> list[Specialist]:
         InputError: a bench run that is none.
     """
     found = []
-    for path in sorted(path for path in folder.glob("*") if path.suffix in (".gguf", ".onnx")):
+    files = (path for path in folder.rglob("*") if path.suffix in (".gguf", ".onnx"))
+    for path in sorted(files, key=lambda path: path.name):
         info = read_onnx(path) if path.suffix == ".onnx" else read_adapter(path)
         if info.card is None:
             raise CardError(f"{path}: the adapter has no card; pack it again")
@@ -84,13 +96,29 @@ def page(shipped: Iterable[Specialist]) -> str:
     return _HEAD + ("".join(parts) or _NONE)
 
 
-def write_page(target: Path = PAGE, folder: Path = ADAPTERS) -> None:
+def readme(one: Specialist) -> str:
+    """The README of one specialist's distribution."""
+    command = "extract" if isinstance(one.card.task, ExtractTask) else "classify"
+    return _README.format(name=one.card.name, command=command) + _part(one).lstrip("\n")
+
+
+def write_readmes(folder: Path = SHIPPED) -> None:
+    """Write the README of each specialist that has a folder."""
+    for one in specialists(folder):
+        if (folder / one.card.name).is_dir():
+            _write(folder / one.card.name / "README.md", readme(one))
+
+
+def write_page(target: Path = PAGE, folder: Path = SHIPPED) -> None:
     """Write the page, aside first.
 
     Raises:
         EdgeslmError: a bad adapter, or the page cannot be written.
     """
-    text = page(specialists(folder))
+    _write(target, page(specialists(folder)))
+
+
+def _write(target: Path, text: str) -> None:
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         aside.write_text(text, encoding="utf-8", newline="\n")
@@ -222,5 +250,6 @@ def _plain(text: str) -> str:
 if __name__ == "__main__":
     try:
         write_page()
+        write_readmes()
     except EdgeslmError as problem:
         fail(problem)

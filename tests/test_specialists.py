@@ -20,12 +20,14 @@ from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.models.ask import asker
 from edgeslm.models.onnx import OnnxModel
-from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.entry import Entry
+from edgeslm.store.packages import find_all
+from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EDGESLM_DATA", ROOT.parent / "shared" / "data"))
-SHIPPED = [entry for entry in Registry.load() if entry.source.startswith("shipped:")]
+SHIPPED = [found.entry for found in find_all() if found.path.is_relative_to(ROOT / "specialists")]
 MAX_BYTES = {".gguf": 12 * 1024 * 1024, ".onnx": 24_000_000}
 #: gold rows that are read here; the card's score is of all of them
 SAMPLE = {"extract": 12, "classify": 100}
@@ -34,7 +36,7 @@ by_name = pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name
 
 
 def file_of(entry: Entry) -> Path:
-    return ROOT / "edgeslm" / "specialists" / entry.source.removeprefix("shipped:")
+    return Path(entry.source.removeprefix("file:"))
 
 
 def card_of(entry: Entry) -> Card:

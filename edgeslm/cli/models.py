@@ -16,33 +16,45 @@ from edgeslm.cli.output import fail, for_people, print_line, say
 from edgeslm.cli.progress import bars
 from edgeslm.errors import EdgeslmError, PullError
 from edgeslm.formats.files import megabytes
+from edgeslm.store.entry import Entry
 from edgeslm.store.install import install
-from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.packages import Packaged, find_all
+from edgeslm.store.registry import Registry
 from edgeslm.store.store import Installed, Store
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 def models(as_json: bool) -> None:
-    """List the models that can be pulled, and those that are.
+    """List the models that can be pulled, those that are, and those that packages bring.
 
     Your own entries go into models.toml in the platform's configuration folder,
     or into files that EDGESLM_MODELS names.
     """
     installed = {model.name: model for model in Store().installed()}
-    entries = Registry.load().entries
-    names = [*entries, *(name for name in installed if name not in entries)]
-    rows = [_row(name, entries, installed.get(name)) for name in names]
+    entries = dict(Registry.load().entries)
+    packaged = {one.entry.name: one for one in find_all() if one.entry.name not in entries}
+    entries.update({name: one.entry for name, one in packaged.items()})
+    names = dict.fromkeys([*entries, *installed])
+    rows = [_row(name, entries, installed.get(name), packaged.get(name)) for name in names]
     if not for_people(as_json):
         for row in rows:
             print_line(row)
         return
-    columns = ("name", "made of", "size", "licence", "min. memory", "pulled")
+    columns = ("name", "made of", "size", "licence", "min. memory", "from", "pulled")
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         size, memory = (_bytes_for_people(row[key]) for key in ("size", "min_memory"))
         licence = row["licence"] or "not in the registry"
-        cells = (row["name"], row["made_of"], size, licence, memory, row["pulled"])
+        cells = (
+            row["name"],
+            row["made_of"],
+            size,
+            licence,
+            memory,
+            row["from"].split()[0],
+            row["pulled"],
+        )
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 
@@ -112,9 +124,13 @@ def _report_failure(name: str, error: EdgeslmError) -> None:
         print_line({"name": name, "error": error.to_dict()})
 
 
-def _row(name: str, entries: Mapping[str, Entry], model: Installed | None) -> dict[str, Any]:
+def _row(
+    name: str, entries: Mapping[str, Entry], model: Installed | None, packaged: Packaged | None
+) -> dict[str, Any]:
     """One model; ``size`` and ``sha256`` are of the model file, None before it is assembled."""
     entry = entries.get(name)
+    if packaged is not None and packaged.entry.base is None and Store().is_from_package(name):
+        model = None  # what is loaded is the package's file, whatever was pulled before
     known = None if entry is None or entry.base else entry
     assembled = bool(entry.base if entry else model and model.current.parts)
     current = "yes" if entry is None or model is None else _pulled(entry, entries, model)
@@ -125,12 +141,22 @@ def _row(name: str, entries: Mapping[str, Entry], model: Installed | None) -> di
         "size": model.current.size if model else known.size if known else None,
         "licence": entry.licence if entry else None,
         "min_memory": entry.min_memory if entry else None,
-        "pulled": current if model else "no",
-        "path": str(model.path) if model else None,
+        "from": _origin(entry, packaged),
+        "pulled": current if model else "in the package" if packaged and known else "no",
+        "path": str(model.path) if model else str(packaged.path) if packaged and known else None,
         "sha256": model.current.sha256 if model else known.sha256 if known else None,
         "source": entry.source if entry else model.current.source if model else None,
         "description": entry.description if entry else "",
     }
+
+
+def _origin(entry: Entry | None, packaged: Packaged | None) -> str:
+    """Where a model comes from: a Python package that is here, or a kind of source."""
+    if packaged is not None:
+        return f"{packaged.package} {packaged.version}"
+    if entry is None:
+        return "unknown"
+    return entry.source.partition(":")[0]
 
 
 def _pulled(entry: Entry, entries: Mapping[str, Entry], model: Installed) -> str:

@@ -14,7 +14,8 @@ from edgeslm.decoding.sequences.prefix_files import prefix_folder, prefix_limit,
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.errors import EdgeslmError
-from edgeslm.store.registry import Registry, registry_files, user_registry
+from edgeslm.store.places import registry_files, user_registry
+from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
 
 Level = Literal["ok", "warning", "problem"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeslm import arguments
+from edgeslm.errors import ModelNotPulledError
 from edgeslm.formats.info import format_of
 from edgeslm.models.model import Model
 from edgeslm.store.store import Store
@@ -17,9 +18,10 @@ def load(
     gpu_layers: int | None = None,
     threads: int | None = None,
 ) -> Model:
-    """Load a model by its name in models.toml (pulled before), or from a .gguf or .onnx file.
+    """Load a model by its name (pulled, or of a Python package), or a .gguf or .onnx file.
 
-    Never downloads, and opens no socket.
+    Never downloads, and opens no socket. The file of a name is hashed once and remembered; an
+    adapter of a package is assembled with its base at the first load, which takes seconds.
 
     Args:
         max_context: the most tokens that a call may take, of the text with its prompt and of
@@ -31,6 +33,7 @@ def load(
     Raises:
         ArgumentError: an argument that has no meaning.
         ModelNotFoundError, ModelNotPulledError: nothing to load; the message has the command.
+        RegistryError: a models.toml or a package is damaged. PullError: no room to assemble it.
         ModelFileError, CardError: the file cannot be read, or its card is not kept.
         ResourceError: it does not fit into memory. MachineError: this processor cannot run it.
         EdgeslmError: EDGESLM_PREFIX_CACHE_MB is no number of megabytes.
@@ -39,7 +42,12 @@ def load(
     gpu_layers = arguments.count_or_none("gpu_layers", gpu_layers, least=0)
     threads = arguments.count_or_none("threads", threads)
     store = Store()
-    path = store.resolve(name_or_path)
+    try:
+        path = store.resolve(name_or_path)
+    except ModelNotPulledError:
+        from edgeslm.store.install import locate  # it loads the registry, which takes a while
+
+        path = locate(name_or_path, store=store)
     # the two kinds share little, and importing what one needs takes the other a third of a second
     if format_of(path) == "onnx":
         from edgeslm.models.onnx import open_onnx

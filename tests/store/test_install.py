@@ -24,10 +24,10 @@ from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_a
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.formats.gguf.pack import write_card
 from edgeslm.models.load import load
-from edgeslm.store import fetch
 from edgeslm.store.assemble import seal
+from edgeslm.store.entry import Entry
 from edgeslm.store.install import install
-from edgeslm.store.registry import Entry, Registry
+from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
@@ -96,7 +96,7 @@ class Place:
 
     def left_over(self) -> list[Path]:
         """Whatever lies in the store beside versions, records and locks."""
-        known = {"state.json", "lock"}
+        known = {"state.json", "lock", "verified.json"}
         files = (path for path in self.store.root.rglob("*") if path.is_file())
         return [path for path in files if path.name not in known and len(path.stem) != 64]
 
@@ -357,20 +357,3 @@ def test_a_device_that_cannot_try_it_keeps_what_arrived(place, monkeypatch):
     with pytest.raises(PullError, match=r"sorter: .*this device: 12 MB needed"):
         place.install()
     assert [path.name for path in place.left_over()] == ["part.gguf"]
-
-
-def test_a_file_that_this_installation_lacks_is_said(place):
-    entry = Entry(name="gone", source="shipped:gone.gguf", sha256="0" * 64, licence="MIT")
-    place.registry.entries["gone"] = entry
-    with pytest.raises(PullError, match=r"gone\.gguf is missing.*reinstall"):
-        place.install("gone")
-
-
-def test_a_shipped_file_is_taken_from_the_package(tmp_path, monkeypatch):
-    source = fetch.ShippedSource("x.gguf")
-    assert source.path.parent.name == "specialists"
-    assert source.path.parent.parent == Path(fetch.__file__).parents[1]
-    monkeypatch.setattr(fetch.ShippedSource, "path", tmp_path / "x.gguf")
-    (tmp_path / "x.gguf").write_bytes(b"shipped")
-    fetch.fetch(source, tmp_path / "y.gguf", size=None, progress=lambda *_: None)
-    assert (tmp_path / "y.gguf").read_bytes() == b"shipped"

@@ -12,7 +12,7 @@ import pytest
 
 from edgeslm.errors import HashMismatchError, PullError
 from edgeslm.store import fetch
-from edgeslm.store.registry import UNVERIFIED, Entry
+from edgeslm.store.entry import UNVERIFIED, Entry
 from edgeslm.store.store import Store
 from tests.helpers.hub_server import COMMIT, HubServer
 
@@ -183,7 +183,7 @@ def test_no_server_there_is_one_clear_error(store, hub, monkeypatch, endpoint):
 _PULL = """
 import sys
 from pathlib import Path
-from edgeslm.store.registry import Entry
+from edgeslm.store.entry import Entry
 from edgeslm.store.store import Store
 Store(Path(sys.argv[1])).pull(Entry.model_validate_json(sys.argv[2]))
 """

@@ -11,7 +11,7 @@ import pytest
 from edgeslm.errors import PullError
 from edgeslm.formats.files import silent
 from edgeslm.store import fetch
-from edgeslm.store.registry import UNVERIFIED, Entry, UrlSource
+from edgeslm.store.entry import UNVERIFIED, Entry, UrlSource
 from edgeslm.store.store import Store
 from tests.helpers.hub_server import HubServer
 

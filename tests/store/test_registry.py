@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tomllib
 from pathlib import Path
@@ -10,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from edgeslm.errors import ModelNotFoundError, RegistryError
-from edgeslm.store import registry
-from edgeslm.store.registry import (
+from edgeslm.store import entry as entries_of
+from edgeslm.store import places
+from edgeslm.store.entry import (
     Entry,
     FileSource,
     HubSource,
     PypiSource,
-    Registry,
-    ShippedSource,
     UrlSource,
     parse_source,
     read_registry,
 )
+from edgeslm.store.registry import Registry
 
 ENTRY = """[[model]]
 name = "a"
@@ -35,7 +34,7 @@ licence = "MIT"
 def user_file(tmp_path, monkeypatch):
     path = tmp_path / "config" / "models.toml"
     path.parent.mkdir()
-    monkeypatch.setattr(registry, "user_registry", lambda: path)
+    monkeypatch.setattr(places, "user_registry", lambda: path)
     monkeypatch.delenv("EDGESLM_MODELS", raising=False)
     return path
 
@@ -55,7 +54,6 @@ def write(path: Path, text: str) -> Path:
         ("pypi:a-b==1.2.post1/a/b.gguf", PypiSource("a-b", "1.2.post1", "a/b.gguf")),
         ("https://h.example/p/f.gguf?x=1", UrlSource("https://h.example/p/f.gguf?x=1")),
         ("http://localhost:8000/f.gguf", UrlSource("http://localhost:8000/f.gguf")),
-        ("shipped:f-1.gguf", ShippedSource("f-1.gguf")),
         ("file:/m/f.gguf", FileSource(Path("/m/f.gguf"))),
         ("m/f.gguf", FileSource(Path("m/f.gguf"))),
         ("C:/m/f.gguf", FileSource(Path("C:/m/f.gguf"))),
@@ -73,7 +71,7 @@ def test_every_form_of_a_source_is_read(text, source):
         *("pypi:a/b.gguf", "pypi:a==1", "pypi:a==1 --index-url x/b.gguf", "pypi:-r==1/b.gguf"),
         *("http://h.example/f.gguf", "http://localhost.evil.example/f.gguf"),
         *("https:///f.gguf", "https://h.example/f.zip", "https://h.example", "HTTPS:x.gguf"),
-        *("shipped:a/b.gguf", "shipped:../b.gguf", "shipped:b.zip", "shipped:.gguf"),
+        "shipped:a.gguf",
         *("ftp://h.example/f.gguf", "s3:b/f.gguf", "f.zip", "file:f.bin", "a\x1b[2J.gguf"),
     ],
 )
@@ -83,23 +81,13 @@ def test_other_sources_are_refused(text):
 
 
 def test_shipped_entries_are_whole_and_the_demo_model_is_verified():
-    entries = {entry.name: entry for entry in read_registry(registry._shipped_registry())}
+    entries = {entry.name: entry for entry in read_registry(places.own_registry())}
     assert entries["smollm2-135m"].sha256.startswith("b179c9523d0e6a0f")
     assert entries["smollm2-135m"].size == 98_362_432
     assert len(entries) >= 15
     assert all(entry.min_memory and entry.description for entry in entries.values())
     unpinned = [entry for entry in entries.values() if not entry.verified]
     assert all(isinstance(parse_source(entry.source), HubSource) for entry in unpinned)
-
-
-def test_what_the_registry_says_is_shipped_is_there_and_on_a_known_base():
-    loaded = Registry({e.name: e for e in read_registry(registry._shipped_registry())})
-    for entry in loaded:
-        source = parse_source(entry.source)
-        assert loaded.base_of(entry) is not None or entry.base is None
-        if isinstance(source, ShippedSource):
-            data = source.path.read_bytes()
-            assert (hashlib.sha256(data).hexdigest(), len(data)) == (entry.sha256, entry.size)
 
 
 ADAPTER = {"name": "a", "base": "b", "source": "a.gguf", "sha256": "0" * 64, "licence": "MIT"}
@@ -129,7 +117,7 @@ def test_an_adapter_is_a_gguf_known_by_its_hash(changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "c"}, "no registry has"),
+        ({"name": "c"}, "no registry and no package has"),
         ({"base": "c"}, "adapter itself"),
         ({"sha256": "unverified"}, "sha256"),
         ({"source": "b.onnx"}, "no .gguf"),
@@ -188,7 +176,7 @@ def test_a_hash_is_whole_or_said_to_be_unverified(sha256):
         (b"[model]\nname = 'a'\n", "[[model]]"),
         (b"model = [1]\n", "model 1"),
         ((ENTRY + ENTRY).encode(), "given twice: a"),
-        (b"#" * (registry.MAX_REGISTRY_BYTES + 1), "larger than the"),
+        (b"#" * (entries_of.MAX_REGISTRY_BYTES + 1), "larger than the"),
     ],
 )
 def test_a_broken_file_is_one_clear_error(tmp_path, content, words):

@@ -20,8 +20,10 @@ from edgeslm.errors import (
     PullError,
 )
 from edgeslm.store import fetch
-from edgeslm.store.registry import UNVERIFIED, Entry, Registry
-from edgeslm.store.store import Store, default_home
+from edgeslm.store.entry import UNVERIFIED, Entry
+from edgeslm.store.places import default_home
+from edgeslm.store.registry import Registry
+from edgeslm.store.store import Store
 
 OLD = b"old" * 100_000
 NEW = b"newer" * 300_000
@@ -61,6 +63,10 @@ def new(tmp_path):
     path = tmp_path / "new.gguf"
     path.write_bytes(NEW)
     return path
+
+
+#: what lies beside the versions of a model
+RECORDS = ("state.json", "verified.json", "lock")
 
 
 def folder_names(store: Store) -> set[str]:
@@ -200,9 +206,9 @@ def test_exactly_the_version_before_is_kept(store, old, new, tmp_path):
     third.write_bytes(b"third")
     store.pull(entry_for(old))
     store.pull(entry_for(new))
-    assert folder_names(store) == {"state.json", "lock", version_name(OLD), version_name(NEW)}
+    assert folder_names(store) == {*RECORDS, version_name(OLD), version_name(NEW)}
     store.pull(entry_for(third))
-    assert folder_names(store) == {"state.json", "lock", version_name(NEW), version_name(b"third")}
+    assert folder_names(store) == {*RECORDS, version_name(NEW), version_name(b"third")}
     (installed,) = store.installed()
     assert (installed.name, installed.previous.sha256) == ("m", sha256(NEW))
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from edgeslm.store.entry import UNVERIFIED, Entry
 from edgeslm.store.incoming import Assembler
-from edgeslm.store.registry import UNVERIFIED, Entry
 from edgeslm.store.store import Store
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
@@ -27,6 +27,10 @@ def write_entry(folder: Path, data: bytes, *, pinned: bool = False) -> Entry:
     path.write_bytes(data)
     sha256 = UNVERIFIED if pinned else hashlib.sha256(data).hexdigest()
     return Entry(name="m", source=f"file:{path}", sha256=sha256, licence="MIT")
+
+
+#: what lies beside the versions of a model
+RECORDS = ("state.json", "verified.json", "lock")
 
 
 def folder_names(store: Store) -> set[str]:
@@ -78,7 +82,7 @@ def test_killed_before_any_change_of_a_file_the_store_is_old_or_new(tmp_path):
         contents.add(store.resolve("m").read_bytes())
         assert store.resolve("m").read_bytes() in (OLD, NEW)
         assert store.pull(new).read_bytes() == NEW
-        assert folder_names(store) == {"state.json", "lock", version_name(OLD), version_name(NEW)}
+        assert folder_names(store) == {*RECORDS, version_name(OLD), version_name(NEW)}
         assert store.rollback("m").read_bytes() == OLD
         shutil.rmtree(store.root)
     assert step > 20, "fewer calls than a pull makes: the hook does not see them"
@@ -106,7 +110,7 @@ def test_killed_while_base_and_adapter_become_one_the_store_is_old_or_new(tmp_pa
         contents.add(store.resolve("m").read_bytes())
         assert store.pull(second, assembler=assembler).read_bytes() == OLD + b"a22"
         names = {version_name(OLD + b"a1"), version_name(OLD + b"a22")}
-        assert folder_names(store) == {"state.json", "lock", *names}
+        assert folder_names(store) == {*RECORDS, *names}
         assert store.rollback("m").read_bytes() == OLD + b"a1"
         shutil.rmtree(store.root)
     assert step > 20, "fewer calls than a pull makes: the hook does not see them"
@@ -116,7 +120,7 @@ def test_killed_while_base_and_adapter_become_one_the_store_is_old_or_new(tmp_pa
 _TWO = """
 import sys
 from pathlib import Path
-from edgeslm.store.registry import Entry
+from edgeslm.store.entry import Entry
 from edgeslm.store.store import Store
 entry = Entry.model_validate_json(sys.argv[2])
 for _ in range(5):
@@ -136,14 +140,15 @@ def test_two_pulls_at_once_do_not_harm_each_other(tmp_path):
         assert process.returncode == 0, err.decode()
         assert out.split() == [str(store.resolve("m")).encode()] * 5
     assert store.resolve("m").read_bytes() == OLD
-    assert folder_names(store) == {"state.json", "lock", version_name(OLD)}
+    assert folder_names(store) == {*RECORDS, version_name(OLD)}
 
 
 _TWO_INSTALLS = """
 import sys, time
 from pathlib import Path
 from edgeslm.store.install import install
-from edgeslm.store.registry import Registry, read_registry
+from edgeslm.store.entry import read_registry
+from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
 
 def assemble(base, adapter, target, *, progress):

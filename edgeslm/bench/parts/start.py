@@ -19,7 +19,7 @@ from edgeslm.bench.workload.workload import Workload
 from edgeslm.children import run_child
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.errors import EngineError, MachineError
-from edgeslm.store.store import HOME_VARIABLE
+from edgeslm.store.places import HOME_VARIABLE
 
 _TIMEOUT_S: Final = 900
 #: megabytes that saved prefixes of a run may take: more than any single one
