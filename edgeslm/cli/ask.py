@@ -126,7 +126,7 @@ def extract(
     schema = None if schema_file is None else read_schema(schema_file)
     with load(name, threads=threads, gpu_layers=gpu_layers) as base:
         model = base if adapter is None else base.adapter(Path(adapter))
-        extractor = model.extractor(schema)
+        extractor = model.extractor(schema, grounded=grounded)
 
         def answer(text: str) -> Result:
             return extractor(
@@ -135,7 +135,6 @@ def extract(
                 deadline_ms=deadline_ms,
                 on_budget=on_budget,
                 truncate=truncate,
-                grounded=grounded,
             )
 
         return _answer_all(model, answer, files, jsonl, as_json)

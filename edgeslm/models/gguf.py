@@ -16,26 +16,22 @@ from edgeslm.decoding.sequences.prefix_files import (
 )
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Engine
-from edgeslm.errors import CardError, LabelError, ModelFileError, SchemaError, first_fault
+from edgeslm.errors import CardError, LabelError, ModelFileError, first_fault
 from edgeslm.formats.card import (
     Card,
     ClassifyTask,
-    ExtractTask,
-    GenerateTask,
     LabelSpec,
     PromptSpec,
-    Style,
 )
 from edgeslm.formats.gguf.adapter import AdapterInfo, read_adapter
 from edgeslm.formats.gguf.pack import check_card, check_template
 from edgeslm.models.model import Kind, Model
-from edgeslm.schema.schema import compile_schema
 from edgeslm.store.store import Store
 from edgeslm.tasks.classification import LanguageClassifier, default_prompt
 from edgeslm.tasks.decision import Rule
-from edgeslm.tasks.extraction.extractor import DEFAULT_MAX_TOKENS, Extractor
+from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.tasks.extraction.grounding import Grounded
-from edgeslm.tasks.extraction.prompt import default_prompt as schema_prompt
+from edgeslm.tasks.extraction.plan import ExtractionPlan
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -123,44 +119,13 @@ class GgufModel(Model):
             )
 
     def _extractor(
-        self, schema: type[BaseModel] | dict[str, Any] | None, prompt: PromptSpec | None
+        self,
+        schema: type[BaseModel] | dict[str, Any] | None,
+        prompt: PromptSpec | None,
+        grounded: Grounded | None,
     ) -> Extractor[Any]:
-        task = None if self.card is None else self.card.task
-        fitted = None
-        if not isinstance(task, ExtractTask | GenerateTask):
-            if schema is None:
-                raise CardError(
-                    "this model has no card with a schema; give one: extractor(schema), or "
-                    "--schema FILE on the command line"
-                )
-            style, max_tokens = Style(), DEFAULT_MAX_TOKENS
-            grounded: Grounded = False
-            spec = prompt
-        else:
-            assert self.card is not None
-            style, max_tokens = task.style, task.max_tokens
-            grounded = task.grounded if isinstance(task, ExtractTask) else False
-            if schema is not None and grounded is not True:
-                grounded = False  # the names are those of the card's own schema
-            if schema is None and prompt is None and self.card.calibration is not None:
-                fitted = self.card.calibration.fields  # of the card's own schema and prompt
-            spec = prompt or self.card.prompt
-            schema = task.json_schema if schema is None else schema
-        if not isinstance(schema, dict | type):
-            raise SchemaError(
-                f"a schema is a pydantic class or a dict, not {type(schema).__name__}"
-            )
-        compiled = compile_schema(schema)
-        spec = spec or schema_prompt(compiled.source)
-        return Extractor(
-            self._session,
-            compiled,
-            spec,
-            style=style,
-            max_tokens=max_tokens,
-            grounded=grounded,
-            calibration=fitted,
-        )
+        plan = ExtractionPlan.of(self.card, schema, prompt, grounded)
+        return Extractor(self._session, plan)
 
     def _classifier(
         self, labels: Sequence[str] | Mapping[str, str] | None, prompt: PromptSpec | None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeslm.formats.card import Card, PromptSpec
     from edgeslm.tasks.classifier import Classifier
     from edgeslm.tasks.extraction.extractor import Extractor
+    from edgeslm.tasks.extraction.grounding import Grounded
     from edgeslm.tasks.onnx import Tagger
 
 M = TypeVar("M", bound="BaseModel")
@@ -56,25 +57,41 @@ class Model(ABC):
         return None if self.card is None else self.card.task.kind
 
     @overload
-    def extractor(self, schema: type[M], *, prompt: PromptSpec | None = None) -> Extractor[M]: ...
+    def extractor(
+        self,
+        schema: type[M],
+        *,
+        prompt: PromptSpec | None = None,
+        grounded: Grounded | None = None,
+    ) -> Extractor[M]: ...
     @overload
     def extractor(
-        self, schema: dict[str, Any] | None = None, *, prompt: PromptSpec | None = None
+        self,
+        schema: dict[str, Any] | None = None,
+        *,
+        prompt: PromptSpec | None = None,
+        grounded: Grounded | None = None,
     ) -> Extractor[Any]: ...
     def extractor(
         self,
         schema: type[BaseModel] | dict[str, Any] | None = None,
         *,
         prompt: PromptSpec | None = None,
+        grounded: Grounded | None = None,
     ) -> Extractor[Any]:
         """An Extractor for a pydantic class or a JSON Schema; default is the card's.
 
+        Args:
+            grounded: whether values must stand in the text: of all fields, of none, or of the
+                named ones at the top level. Default is what the card says, else none.
+
         Raises:
-            SchemaError: the schema cannot be enforced in full.
+            SchemaError: the schema cannot be enforced in full; or the card grounds fields that
+                this schema does not have, and ``grounded`` does not say what holds instead.
             CardError: no schema was given and the model has no card with one; or this kind of
                 model writes no values.
         """
-        return self._extractor(schema, prompt)
+        return self._extractor(schema, prompt, grounded)
 
     def classifier(
         self,
@@ -159,7 +176,10 @@ class Model(ABC):
         return _A_KIND[self.kind]
 
     def _extractor(
-        self, schema: type[BaseModel] | dict[str, Any] | None, prompt: PromptSpec | None
+        self,
+        schema: type[BaseModel] | dict[str, Any] | None,
+        prompt: PromptSpec | None,
+        grounded: Grounded | None,
     ) -> Extractor[Any]:
         raise CardError(
             f"this is {self._name}: it classifies, it cannot extract; use a language model such "

@@ -12,6 +12,7 @@ from edgeslm.engines.engine import Batch
 from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.testing import ScriptedEngine
 
 #: tokens that cross JSON's borders, as real vocabularies have them
@@ -40,7 +41,7 @@ def extractor_for(
 ) -> tuple[Extractor[Any], ScriptedEngine]:
     scripted = ScriptedEngine(script, pieces=PIECES, **engine)
     spec = PromptSpec(user="Read:\n{{ text }}")
-    return Extractor(Session(scripted), compile_schema(schema), spec, style=Style()), scripted
+    return Extractor(Session(scripted), ExtractionPlan(compile_schema(schema), spec)), scripted
 
 
 def prefilled(engine: ScriptedEngine, text: str = "x", sequence: int = 0) -> tuple[np.ndarray, int]:

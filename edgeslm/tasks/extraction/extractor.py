@@ -22,19 +22,18 @@ from edgeslm.errors import (
     OutputInvalidError,
     OutputTruncatedError,
 )
-from edgeslm.formats.card import FieldCalibration, PromptSpec, Style
+from edgeslm.formats.card import FieldCalibration, Style
 from edgeslm.formats.text import check_text
 from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.evidence import calibrated, fields
-from edgeslm.tasks.extraction.grounding import Grounded, ground, grounded_fields
+from edgeslm.tasks.extraction.grounding import ground, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, weigh, with_weights
 from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
+from edgeslm.tasks.extraction.plan import ExtractionPlan
 
 T = TypeVar("T")
 
-#: tokens of an answer, if neither the card nor the caller says otherwise
-DEFAULT_MAX_TOKENS = 512
 #: how often an answer that breaks a rule outside the grammar is taken back in part
 MAX_RETRIES = 8
 
@@ -46,27 +45,15 @@ class Extractor(Generic[T]):
     the first call and reused by later ones.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        schema: Schema[T],
-        prompt: PromptSpec,
-        *,
-        style: Style,
-        max_tokens: int = DEFAULT_MAX_TOKENS,
-        grounded: Grounded = False,
-        calibration: Mapping[str, FieldCalibration] | None = None,
-    ) -> None:
-        self.schema = schema
-        self._calibration = calibration or {}
-        self._grounded = grounded_fields(schema, grounded)
+    def __init__(self, session: Session, plan: ExtractionPlan[T]) -> None:
+        self.schema = plan.schema
+        self._plan = plan
         self._session = session
-        self._max_tokens = max_tokens
         with session.request(None):
-            compiled = compile_prompt(prompt, session.engine)
-            grammar = Grammar(schema, session.grammar_tokenizer, style)
-        listed = ListedValues(schema.closed)
-        self._task = _Task(session, schema, compiled, grammar, style, listed)
+            compiled = compile_prompt(plan.prompt, session.engine)
+            grammar = Grammar(plan.schema, session.grammar_tokenizer, plan.style)
+        listed = ListedValues(plan.schema.closed)
+        self._task = _Task(session, plan.schema, compiled, grammar, plan.style, listed)
 
     def __call__(
         self,
@@ -80,7 +67,7 @@ class Extractor(Generic[T]):
         Args:
             deadline_ms: budget of the call, in milliseconds, time in the queue included.
             max_tokens: budget of the answer, in tokens of the model, from 1 on. None: the
-                card's, else DEFAULT_MAX_TOKENS.
+                card's, else 512.
             on_budget: what happens when a budget ends: ``"close"`` completes the JSON
                 validly, flags it ``complete=False`` and gives the fields that were cut or
                 filled a confidence of 0 (the end of what the model wrote goes where nothing
@@ -151,13 +138,13 @@ class Extractor(Generic[T]):
 
     def _jobs(self, options: ExtractOptions) -> Callable[[str], ExtractionJob[T]]:
         """What makes the job of each text of a call."""
-        names = self._grounded
+        names = self._plan.grounded
         if options.grounded is not None:
             names = grounded_fields(self.schema, options.grounded)
         # a calibration is of answers that were decoded as those that it was fitted on
-        fitted = options.temperature == 0 and names == self._grounded
-        calibration = self._calibration if fitted else {}
-        budget = options.max_tokens or self._max_tokens
+        fitted = options.temperature == 0 and names == self._plan.grounded
+        calibration = self._plan.calibration if fitted else {}
+        budget = options.max_tokens or self._plan.max_tokens
         call = _Call(options, budget, names, calibration)
         return lambda text: ExtractionJob(self._task, text, call)
 

@@ -11,10 +11,11 @@ from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
 from edgeslm.errors import DeadlineError
-from edgeslm.formats.card import PromptSpec, Style
+from edgeslm.formats.card import PromptSpec
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.tasks.extraction.listed_values import ListedValues
+from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import PIECES, extractor_for
 
@@ -34,7 +35,7 @@ SPEC = PromptSpec(user="Read:\n{{ text }}")
 
 
 def extractor(engine: ScriptedEngine, schema=SCHEMA) -> Extractor:
-    return Extractor(Session(engine), compile_schema(schema), SPEC, style=Style())
+    return Extractor(Session(engine), ExtractionPlan(compile_schema(schema), SPEC))
 
 
 def log_probability(engine: ScriptedEngine, prompt: list[int], before: bytes, text: bytes) -> float:

@@ -1,0 +1,106 @@
+"""ExtractionPlan: what of a card, a schema and a prompt holds for an extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from edgeslm.errors import CardError, SchemaError
+from edgeslm.formats.card import (
+    Card,
+    ExtractTask,
+    FieldCalibration,
+    GenerateTask,
+    PromptSpec,
+    Style,
+)
+from edgeslm.schema.schema import Schema, compile_schema
+from edgeslm.tasks.extraction.grounding import Grounded, grounded_fields
+from edgeslm.tasks.extraction.prompt import default_prompt
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+T = TypeVar("T")
+
+#: tokens of an answer, if neither the card nor the caller says otherwise
+DEFAULT_MAX_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionPlan(Generic[T]):
+    """What an extractor is made of.
+
+    ``grounded`` are the names of the fields that take their values from the text, None for all.
+    ``calibration`` is that of the card where answers are decoded as those it was fitted on.
+    """
+
+    schema: Schema[T]
+    prompt: PromptSpec
+    style: Style = field(default_factory=Style)
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    grounded: frozenset[str] | None = frozenset()
+    calibration: Mapping[str, FieldCalibration] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        card: Card | None,
+        schema: type[BaseModel] | dict[str, Any] | None = None,
+        prompt: PromptSpec | None = None,
+        grounded: Grounded | None = None,
+    ) -> ExtractionPlan[Any]:
+        """The plan for these; None is for what the card says, or for the default without one.
+
+        Raises:
+            CardError: no schema was given, and the card has none.
+            SchemaError: the schema cannot be enforced; or the card grounds fields that a given
+                schema does not have, and ``grounded`` does not say what holds instead.
+        """
+        task = None if card is None else card.task
+        if card is None or not isinstance(task, ExtractTask | GenerateTask):
+            if schema is None:
+                raise CardError(
+                    "this model has no card with a schema; give one: extractor(schema), or "
+                    "--schema FILE on the command line"
+                )
+            compiled = _compiled(schema)
+            return cls(
+                compiled,
+                prompt or default_prompt(compiled.source),
+                grounded=grounded_fields(compiled, False if grounded is None else grounded),
+            )
+        compiled = _compiled(task.json_schema if schema is None else schema)
+        own = task.grounded if isinstance(task, ExtractTask) else False
+        if schema is not None and grounded is None:
+            _check_names(compiled, own)
+        fields = grounded_fields(compiled, own if grounded is None else grounded)
+        is_own = schema is None and prompt is None
+        fitted = {} if card.calibration is None else card.calibration.fields
+        return cls(
+            compiled,
+            prompt or card.prompt,
+            task.style,
+            task.max_tokens,
+            fields,
+            fitted if is_own and fields == grounded_fields(compiled, own) else {},
+        )
+
+
+def _compiled(schema: object) -> Schema[Any]:
+    if not isinstance(schema, dict | type):
+        raise SchemaError(f"a schema is a pydantic class or a dict, not {type(schema).__name__}")
+    return compile_schema(schema)
+
+
+def _check_names(schema: Schema[Any], grounded: Grounded) -> None:
+    """Refuse a schema that lacks fields which the card promises to take from the text."""
+    try:
+        grounded_fields(schema, grounded)
+    except SchemaError as error:
+        raise SchemaError(
+            f"the card takes fields from the text that this schema does not have ({error}); say "
+            "which of its own are, with extractor(schema, grounded=…), or --grounded or --free on "
+            "the command line"
+        ) from error
