@@ -262,6 +262,10 @@ class Provenance(_Closed):
     sources: tuple[str, ...] = ()
 
 
+#: how a specialist may be served: as the one file that it is, or as an adapter beside its base
+Serving = Literal["file", "adapter"]
+
+
 class Example(_Closed):
     """A self-test: this input must give this answer (a value, or a label)."""
 
@@ -270,7 +274,12 @@ class Example(_Closed):
 
 
 class Card(_Closed):
-    """A specialist's promise. Closed and versioned; holds no code."""
+    """A specialist's promise. Closed and versioned; holds no code.
+
+    ``proven_as`` are the ways of serving that its scores were measured in. Beside its base an
+    adapter works on weights that are rounded otherwise than those of the file, and may answer
+    otherwise: only scores whose metric ends in "as adapter" speak of that.
+    """
 
     format: Literal[1] = CARD_FORMAT
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -281,6 +290,7 @@ class Card(_Closed):
     prompt: PromptSpec = PromptSpec()
     calibration: Calibration | None = None
     scores: tuple[Score, ...] = ()
+    proven_as: tuple[Serving, ...] = Field(default=("file",), min_length=1, max_length=2)
     provenance: Provenance = Provenance()
     examples: tuple[Example, ...] = Field(default=(), max_length=100)
 

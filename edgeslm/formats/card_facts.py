@@ -262,6 +262,7 @@ _is_card: Final = _closed(
         "prompt": _PROMPT,
         "calibration": _maybe(_is_calibration),
         "scores": _many(_SCORE),
+        "proven_as": _is(["file"]),  # no encoder has adapters
         "provenance": _PROVENANCE,
         "examples": _many(_EXAMPLE, 0, 100),
     },

@@ -85,6 +85,8 @@ def test_a_tagger_s_labels_are_specs_and_stay_so_in_json() -> None:
         ({"calibration": {"temperature": float("inf")}}, "temperature"),
         ({"calibration": {"temperature": float("nan")}}, "temperature"),
         ({"scores": [{**SCORE, "value": 1.5}]}, "value"),
+        ({"proven_as": []}, "proven_as"),
+        ({"proven_as": ["server"]}, "proven_as"),
         ({"scores": [{**SCORE, "value": float("nan")}]}, "value"),
         ({"provenance": {"base_sha256": "0" * 63}}, "base_sha256"),
         ({"examples": [{"input": "", "expected": "a"}]}, "input"),

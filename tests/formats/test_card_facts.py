@@ -49,6 +49,7 @@ CLASSIFIER: dict[str, Any] = {
         "ece_after": 0.0,
     },
     "scores": [SCORE],
+    "proven_as": ["file"],
     "provenance": {
         "base": "bert",
         "base_sha256": SHA256,
