@@ -94,6 +94,36 @@ def test_null_absent_and_empty_are_the_same(nothing):
     assert scores.exact.value == scores.f1.value == 1
 
 
+@pytest.mark.parametrize(
+    ("true", "said", "right"),
+    [
+        ("12.50", "(12.50)", False),
+        ("12.50", "12.50-", False),
+        ("12.50", "−12.50", False),
+        ("2780.00", "27,80", False),
+        ("1.23", "1.234,56", False),
+        ("1.23", "1.234", False),
+        ("12.50", "12.50 (incl. 6% tax)", False),
+        ("-12.50", "(12.50)", True),
+        ("27.80", "27,80", True),
+        ("1234.56", "1.234,56", True),
+        ("1298.00", "1\u202f298,00", True),
+        ("123456.00", "₹1,23,456.00", True),
+        ("12.50", "RM 12.5", True),
+        (12.5, "(12.50)", False),
+        (2780, "27,80", False),
+        (1234.56, "1.234,56", True),
+        ("2023-12-12", "12. Dezember 2023", True),
+        ("2023-12-12", "2023年12月12日", True),
+        ("2023-12-12", "12 décembre 2032", False),
+    ],
+)
+def test_amounts_and_dates_are_right_in_any_spelling_that_means_them(true, said, right):
+    scores = score("extract", [{"t": true}], [Prediction({"t": said})])
+    assert scores.exact.value == right
+    assert scores.f1.value == right
+
+
 def test_a_value_that_is_no_object():
     scores = score("extract", ["Yes", "no"], said(["yes", "yes"]))
     assert scores.exact.value == 0.5

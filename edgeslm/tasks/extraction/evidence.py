@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from edgeslm.decoding.decoder import Choice
 from edgeslm.formats.card import FieldCalibration
 from edgeslm.formats.text import is_invisible
+from edgeslm.formats.words import is_mark
 from edgeslm.results import Field
 from edgeslm.tasks.extraction.leaves import byte_places, field_of, leaves
 from edgeslm.tasks.extraction.readings.dates import dates, is_date
@@ -176,14 +177,18 @@ def _surest(value: Any, written: Sequence[Written[Any]]) -> Place:
 
 def _continues(character: str) -> bool:
     """Whether a character goes on with a word: a letter, a digit, or a mark on one."""
-    return character.isalnum() or unicodedata.category(character)[0] == "M"
+    return character.isalnum() or is_mark(character)
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
     folded: list[str] = []
     places: list[int] = []
+    on_nothing = True  # a mark behind white space
     for i, character in enumerate(text):
-        if not character.isspace() and character >= " " and not is_invisible(character):
+        blank = character.isspace() or character < " "
+        mark = not character.isascii() and is_mark(character)
+        on_nothing = blank or (mark and on_nothing)
+        if not on_nothing and not (mark and is_invisible(character)):
             for part in unicodedata.normalize("NFKD", character).casefold():
                 folded.append(part)
                 places.append(i)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator
 from decimal import Decimal
 from functools import cached_property
@@ -14,6 +13,7 @@ import jsonschema_rs
 from edgeslm.decoding.grammar import json_options
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.formats.card import Style
+from edgeslm.formats.words import one_line, parts
 from edgeslm.schema.parts import for_mask
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.readings.dates import dates
@@ -25,14 +25,6 @@ Grounded = bool | Collection[str]
 #: parts (words, numbers and marks) that a string with a pattern or format may have
 MAX_PATTERN_PARTS: Final = 16
 
-# Letters and digits are never cut within a run, but for the scripts that write no spaces.
-_PARTS = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
-    r"|[^\W\d_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff"
-    r"\U00020000-\U0003ffff]+|\d+|."
-)
-#: white space and control characters: what is one space in an answer
-_BLANK = re.compile(r"[\s\x00-\x1f]+")
 _TRIMMED = "/([^ ](.*[^ ])?)?/"
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = {"type", "minLength", "maxLength"}
@@ -86,7 +78,7 @@ class _Text:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.parts: list[str] = _PARTS.findall(_BLANK.sub(" ", text).strip())
+        self.parts = parts(one_line(text))
 
     @cached_property
     def any_run(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from edgeslm.decoding.grammar import Matcher, lark_matcher
 from edgeslm.errors import InputError, OutputInvalidError, SchemaError
 from edgeslm.formats.card import Card, Style
+from edgeslm.formats.words import one_line
 from edgeslm.models.gguf import GgufModel
 from edgeslm.schema.schema import compile_schema
 from edgeslm.tasks.extraction.evidence import SpanFinder
@@ -191,6 +191,52 @@ def test_scripts_without_spaces_are_cut_anywhere():
     assert not accepts({"type": "string"}, '"京東"', text="住所は東京都です")
 
 
+@pytest.mark.parametrize(
+    ("text", "good", "bad"),
+    [
+        ("Cafe\u0301 noir", ["Cafe\u0301", "noir"], ["Cafe", "\u0301", "\u0301 noir"]),
+        ("क्षेत्र नमस्ते", ["क्षेत्र", "नमस्ते"], ["क", "क्षे", "नमस", "्षेत्र"]),
+        ("a \u00ad b co\u00adop", ["a b", "co\u00adop"], ["\u00ad", "co", "co\u00ad"]),
+        ("สวัสดี ที่", ["ส", "วัสดี", "ที่"], ["สว", "ที", "\u0e35\u0e48"]),
+        ("👩‍👩‍👧 👍🏽 🇩🇪🇫🇷", ["👩‍👩‍👧", "👍🏽", "🇫🇷"], ["👩", "👍", "🇪🇫", "🏽"]),
+        ("שָׁלוֹם", ["שָׁלוֹם"], ["ש", "שָׁ"]),
+        ("l'eau RM12 5th", ["eau", "l'eau", "12", "th"], ["ea", "1"]),
+    ],
+)
+def test_whole_words_are_those_of_grapheme_clusters(text, good, bad):
+    schema = {"type": "string"}
+    quoted = {value: json.dumps(value, ensure_ascii=False) for value in (*good, *bad)}
+    assert [value for value in good if not accepts(schema, quoted[value], text=text)] == []
+    assert [value for value in bad if accepts(schema, quoted[value], text=text)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "good", "bad"),
+    [
+        ("TOTAL 1\u00a0298,00", {"type": "number"}, ["1298.00", "1298"], ["298.00", "1"]),
+        ("1,23,456.00", {"type": "number"}, ["123456"], ["1.23", "456.00"]),
+        ("(12.50)", {"type": "number"}, ["-12.50", "12.50"], ["12"]),
+        ("−12.50", {"type": "number"}, ["-12.50"], ["12.50"]),
+        ("lat 52.52000659999999, floor 7", {"type": "number"}, ["52.52000659999999", "7"], ["52"]),
+        (
+            "due 12. Dezember 2023, issued 2023年11月12日",
+            {"type": "string", "format": "date"},
+            ['"2023-12-12"', '"2023-11-12"'],
+            ['"2023-11-11"'],
+        ),
+        (
+            "03/04/2026 and 25/04/2026",
+            {"type": "string", "format": "date"},
+            ['"2026-04-03"', '"2026-04-25"'],
+            ['"2026-03-04"'],
+        ),
+    ],
+)
+def test_values_are_offered_in_all_their_spellings(text, schema, good, bad):
+    assert [value for value in good if not accepts(schema, value, text=text)] == []
+    assert [value for value in bad if accepts(schema, value, text=text)] == []
+
+
 WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 FIELDS = {
     "type": "object",
@@ -225,7 +271,7 @@ def test_whatever_is_let_through_is_valid_and_in_the_text(words, seed):
 @given(words=WORDS, data=st.data())
 def test_every_run_of_words_is_let_through(words, data):
     text = f"x {words} y"
-    flat = re.sub(r"[\s\x00-\x1f]+", " ", text)
+    flat = one_line(text)
     places = [i for i in range(1, len(flat)) if flat[i] == " "]
     start, end = sorted(data.draw(st.tuples(st.sampled_from(places), st.sampled_from(places))))
     run = flat[start + 1 : end]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from decimal import Decimal
 
 import pytest
@@ -153,14 +152,3 @@ def test_whatever_is_written_is_read_in_its_place(text):
 )
 def test_what_is_not_one_number_is_none(text):
     assert read_number(text) is None
-
-
-@pytest.mark.parametrize("part", ["1,", "1 234 ", "1.234,", "(-", "0O.", "~"])
-def test_a_long_text_takes_time_in_proportion(part):
-    def seconds(times: int) -> float:
-        start = time.perf_counter()
-        assert list(numbers(part * times)) is not None
-        return time.perf_counter() - start
-
-    seconds(100)
-    assert seconds(8_000) < 60 * max(seconds(1_000), 1e-3)  # 64 were square
