@@ -9,7 +9,6 @@ into the module that is wanted. Without it no child is started, since that would
 from __future__ import annotations
 
 import os
-import runpy
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +48,8 @@ def freeze_support() -> None:
     module = sys.argv[2] if len(sys.argv) > 2 else ""
     if module not in MODULES:
         sys.exit(f"{FLAG} takes the name of a module that edgeslm starts, not {module!r}")
+    import runpy
+
     sys.argv[1:3] = []
     runpy.run_module(module, run_name="__main__")
     sys.exit(0)

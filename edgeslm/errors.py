@@ -208,6 +208,10 @@ EXIT_CODES: dict[int, str] = {
     11: "a models.toml cannot be read",
     12: "the model is unknown or not pulled yet",
     13: "a pull failed; what was there before is untouched",
+    14: "reserved: an action is needed (drift, a gate that refuses)",
+    15: "reserved: a signature is refused",
+    16: "reserved: a budget is used up",
+    17: "reserved: a remote model is not reachable",
     130: "interrupted with Ctrl-C",
 }
 

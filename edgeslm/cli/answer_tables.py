@@ -20,20 +20,25 @@ _LABELS = 5
 _EXCERPT = 60
 
 
-def show(item: Input, answer: Extraction[object] | Classification | Tags | EdgeslmError) -> None:
-    """Print one answer, or why there is none, under the place of its input."""
+def show(
+    item: Input,
+    answer: Extraction[object] | Classification | Tags | EdgeslmError,
+    top: int | None = None,
+) -> None:
+    """Print one answer, or why there is none, under the place of its input; ``top`` labels."""
+    count = top or _LABELS
     console = Console()
     console.print(_heading(item))
     if isinstance(answer, EdgeslmError):
         console.print(Text(f"  {printable(str(answer))}", style="red"))
     elif isinstance(answer, Classification):
-        console.print(_labels(answer.probabilities, {answer.label}))
+        console.print(_labels(answer.probabilities, {answer.label}, count))
         console.print(_cost(answer.timing))
     elif isinstance(answer, Tags):
         for name, head in answer.heads.items():
             console.print(Text(f"  {printable(name)}", style="bold"))
             said = {head.label} if isinstance(head, Classification) else set(head.labels)
-            console.print(_labels(head.probabilities, said))
+            console.print(_labels(head.probabilities, said, count))
         console.print(_cost(answer.timing))
     else:
         console.print(_fields(answer, str(item.text)))
@@ -79,19 +84,19 @@ def _evidence(field: Field, text: str) -> str:
     return "not in the text" if field.span is None else _excerpt(text[slice(*field.span)])
 
 
-def _labels(probabilities: Mapping[str, float], said: Collection[str]) -> Table:
+def _labels(probabilities: Mapping[str, float], said: Collection[str], count: int) -> Table:
     """Bars of those that are said, then of the likeliest others."""
     table = Table.grid(padding=(0, 1))
     ranked = sorted(probabilities.items(), key=lambda item: (item[0] not in said, -item[1]))
-    for label, probability in ranked[:_LABELS]:
+    for label, probability in ranked[:count]:
         chosen = label in said
         table.add_row(
             Text(f"  {printable(label)}", style="bold" if chosen else ""),
             Bar(1, 0, probability, width=24, color="green" if chosen else "default"),
             Text(f"{probability:6.1%}"),
         )
-    if len(ranked) > _LABELS:
-        table.add_row(Text(f"  and {len(ranked) - _LABELS} more", style="dim"))
+    if len(ranked) > count:
+        table.add_row(Text(f"  and {len(ranked) - count} more", style="dim"))
     return table
 
 

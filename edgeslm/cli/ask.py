@@ -1,51 +1,74 @@
-"""`edgeslm extract` and `edgeslm classify`: one answer for each input, in order."""
+"""`edgeslm extract`, `classify` and `tag`: one answer for each input, in order."""
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
-from edgeslm.cli.inputs import Input, read_files, read_lines, total_bytes
-from edgeslm.cli.output import for_people, print_line, tell_error
-from edgeslm.cli.progress import bars
+from edgeslm.cli.answering import Shape, answer_all
+from edgeslm.cli.arguments import Choice, model_name
+from edgeslm.cli.inputs import Source, columns_of
 from edgeslm.cli.schema import read_schema
-from edgeslm.errors import EdgeslmError, InputError, LabelError, OutputError, ResourceError
-from edgeslm.formats.files import Progress, read_small, silent
-from edgeslm.models.ask import Ask, Result
+from edgeslm.errors import CardError, LabelError
+from edgeslm.formats.files import read_small
+from edgeslm.models.ask import Result
 
 if TYPE_CHECKING:
     from edgeslm.models.model import Model
 
-A = TypeVar("A")
 C = TypeVar("C", bound=Callable[..., Any])
+Truncate = Literal["middle"] | None
 
-#: what can go wrong with one input while the next may well be answered
-_IN_PLACE = (InputError, OutputError, ResourceError)
 #: a file of labels larger than this is none
 _MAX_LABEL_BYTES = 1024 * 1024
-#: seconds after which a Ctrl-C is heard at the latest
-_HEARS_EVERY = 0.1
 _DAY_MS = 24 * 60 * 60 * 1000
+#: what an answer is made of, which no column that is kept may stand for
+_ANSWER_KEYS = {"complete", "confidence", "error", "fields", "heads"} | {
+    "label",
+    "probabilities",
+    "timing",
+    "value",
+}
 
-_COMMON = (
-    click.argument("name"),
-    click.argument("files", nargs=-1, metavar="[FILE]..."),
-    click.option("--jsonl", is_flag=True, help='Inputs are lines {"text": …}, not whole files.'),
+_READING = (
+    click.option(
+        "--text",
+        "texts",
+        multiple=True,
+        metavar="TEXT",
+        help="A text to answer, instead of a FILE; may be given several times.",
+    ),
+    click.option("--jsonl", is_flag=True, help='Read lines {"text": …}, also where no .jsonl is.'),
+    click.option(
+        "--column",
+        metavar="NAME",
+        help="The column of a table (.csv, .tsv) that has the texts, or the key of JSON lines.",
+    ),
+    click.option(
+        "--keep",
+        metavar="A,B",
+        default="",
+        help="Other columns or keys that each answer carries, beside the id.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal."),
     click.option(
-        "--deadline-ms",
-        type=click.IntRange(1, _DAY_MS),
-        help="Time that one answer may take.",
+        "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest of the labels."
+    ),
+)
+_RUNNING = (
+    click.option(
+        "--deadline-ms", type=click.IntRange(1, _DAY_MS), help="Time that one answer may take."
     ),
     click.option(
         "--truncate",
-        type=click.Choice(["middle"]),
+        type=Choice(["middle"]),
         help="Drop the middle of a text that is too long, instead of an error.",
     ),
     click.option(
@@ -55,7 +78,7 @@ _COMMON = (
         help="A LoRA adapter of the model, to answer with; its card then counts.",
     ),
     click.option(
-        "--threads", type=click.IntRange(1, 256), help="Default: chosen for this machine."
+        "--threads", type=click.IntRange(1, 256), help="Threads to compute on. Default: chosen."
     ),
     click.option(
         "--gpu-layers",
@@ -65,14 +88,65 @@ _COMMON = (
 )
 
 
-def _common(command: C) -> C:
-    for decorate in reversed(_COMMON):
-        command = decorate(command)
-    return command
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the three commands are asked alike."""
+
+    name: str
+    source: Source
+    shape: Shape
+    deadline_ms: int | None
+    truncate: Truncate
+    adapter: str | None
+    threads: int | None
+    gpu_layers: int | None
+
+    @contextmanager
+    def model(self) -> Iterator[Model]:
+        """The model, loaded; with an adapter, what answers with it."""
+        from edgeslm.models.load import load
+
+        with load(self.name, threads=self.threads, gpu_layers=self.gpu_layers) as base:
+            yield base if self.adapter is None else base.adapter(Path(self.adapter))
+
+
+def _asking(command: C) -> C:
+    """The arguments and options that the three commands have; they come as one `_Asked`."""
+
+    @functools.wraps(command)  # with the options that the command has already
+    def gathered(
+        *,
+        name: str,
+        files: tuple[str, ...],
+        texts: tuple[str, ...],
+        jsonl: bool,
+        column: str | None,
+        keep: str,
+        as_json: bool,
+        top: int | None,
+        deadline_ms: int | None,
+        truncate: Truncate,
+        adapter: str | None,
+        threads: int | None,
+        gpu_layers: int | None,
+        **own: Any,
+    ) -> Any:
+        source = _source(files, texts, jsonl, column, keep)
+        shape = Shape(as_json=as_json, top=top)
+        asked = _Asked(name, source, shape, deadline_ms, truncate, adapter, threads, gpu_layers)
+        return command(asked, **own)
+
+    decorated: Callable[..., Any] = gathered
+    for decorate in reversed((model_name(), _FILES, *_READING, *_RUNNING)):
+        decorated = decorate(decorated)
+    return cast(C, decorated)
+
+
+_FILES = click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE]...")
 
 
 @click.command()
-@_common
+@_asking
 @click.option(
     "--schema",
     "schema_file",
@@ -83,7 +157,7 @@ def _common(command: C) -> C:
 @click.option("--max-tokens", type=click.IntRange(1, 65_536), help="Tokens of one answer.")
 @click.option(
     "--on-budget",
-    type=click.Choice(["close", "raise"]),
+    type=Choice(["close", "raise"]),
     default="close",
     show_default=True,
     help="When tokens or time run out: complete the JSON and flag it, or an error in its place.",
@@ -95,105 +169,149 @@ def _common(command: C) -> C:
     "Default: as the model's card says, else free.",
 )
 def extract(
+    asked: _Asked,
     *,
-    name: str,
-    files: tuple[str, ...],
-    jsonl: bool,
-    as_json: bool,
-    deadline_ms: int | None,
-    truncate: Literal["middle"] | None,
-    adapter: str | None,
-    threads: int | None,
-    gpu_layers: int | None,
     schema_file: str | None,
     max_tokens: int | None,
     on_budget: Literal["close", "raise"],
     grounded: bool | None,
 ) -> int:
-    """Read values out of texts, with the model NAME (or a .gguf file).
+    """Read values out of texts.
 
     \b
+    edgeslm extract receipt-fields receipt.txt
     edgeslm extract smollm2-135m receipt.txt --schema receipt.schema.json
-    edgeslm extract smollm2-135m --jsonl mails.jsonl --schema mail.schema.json > out.jsonl
+    edgeslm extract receipt-fields mails.csv --column body --keep sender > out.jsonl
 
-    Each FILE is one input; without one, or with -, it is stdin. Each input has one JSON line
-    on stdout with value, complete, fields and timing; on a terminal, a table. One that
-    cannot be answered has an error in its place, and the exit code is 4 at the end.
+    Each FILE is one input; a .jsonl has one in each line, and a .csv or .tsv one in each row.
+    Without a FILE, or with -, it is stdin. Each input has one JSON line on stdout with value,
+    complete, fields and timing; on a terminal, a table. One that cannot be answered has an
+    error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.models.load import load
-
-    files = _inputs(files, "extract smollm2-135m receipt.txt --schema receipt.schema.json")
     schema = None if schema_file is None else read_schema(schema_file)
-    with load(name, threads=threads, gpu_layers=gpu_layers) as base:
-        model = base if adapter is None else base.adapter(Path(adapter))
+    with asked.model() as model:
+        if schema is None:
+            _require_task(asked.name, model, "extract")
         extractor = model.extractor(schema, grounded=grounded)
 
         def answer(text: str) -> Result:
             return extractor(
                 text,
                 max_tokens=max_tokens,
-                deadline_ms=deadline_ms,
+                deadline_ms=asked.deadline_ms,
                 on_budget=on_budget,
-                truncate=truncate,
+                truncate=asked.truncate,
             )
 
-        return _answer_all(model, answer, files, jsonl, as_json)
+        return answer_all(model, answer, asked.source, asked.shape)
 
 
 @click.command()
-@_common
+@_asking
 @click.option(
     "--labels",
     metavar="A,B,C",
     help="Labels to choose from, or @FILE with one a line. Default: those of the model's card.",
 )
-def classify(
-    *,
-    name: str,
-    files: tuple[str, ...],
-    jsonl: bool,
-    as_json: bool,
-    deadline_ms: int | None,
-    truncate: Literal["middle"] | None,
-    adapter: str | None,
-    threads: int | None,
-    gpu_layers: int | None,
-    labels: str | None,
-) -> int:
-    """Put texts into one of several labels, with the model NAME (or a .gguf or .onnx file).
+def classify(asked: _Asked, *, labels: str | None) -> int:
+    """Put texts into one of several labels.
 
     \b
-    edgeslm classify smollm2-135m mail.txt --labels billing,refund,shipping
-    edgeslm classify smollm2-135m --jsonl mails.jsonl --labels @labels.txt > out.jsonl
+    edgeslm classify support-intents mail.txt
+    edgeslm classify support-intents --text "where is my card?" --top 3
+    edgeslm classify smollm2-135m mails.jsonl --labels billing,refund,shipping > out.jsonl
 
-    Each FILE is one input; without one, or with -, it is stdin. Each input has one JSON line
-    on stdout with label, confidence and the probability of every label; on a terminal, bars.
-    A model that answers with several label sets has an object of these by name, heads.
-    One that cannot be answered has an error in its place, and the exit code is 4 at the end.
+    Each FILE is one input; a .jsonl has one in each line, and a .csv or .tsv one in each row.
+    Without a FILE, or with -, it is stdin. Each input has one JSON line on stdout with label,
+    confidence and the probability of every label; on a terminal, bars. One that cannot be
+    answered has an error in its place, and the exit code is 4 at the end.
     """
-    from edgeslm.formats.card import TagTask
-    from edgeslm.models.load import load
-
-    files = _inputs(files, "classify smollm2-135m mail.txt --labels billing,refund,shipping")
     names = None if labels is None else _label_names(labels)
-    with load(name, threads=threads, gpu_layers=gpu_layers) as base:
-        model = base if adapter is None else base.adapter(Path(adapter))
-        tags = names is None and model.card is not None and isinstance(model.card.task, TagTask)
-        classifier = model.tagger() if tags else model.classifier(names)
+    with asked.model() as model:
+        if names is None:
+            _require_task(asked.name, model, "classify")
+        classifier = model.classifier(names)
 
         def answer(text: str) -> Result:
-            return classifier(text, deadline_ms=deadline_ms, truncate=truncate)
+            return classifier(text, deadline_ms=asked.deadline_ms, truncate=asked.truncate)
 
-        return _answer_all(model, answer, files, jsonl, as_json)
+        return answer_all(model, answer, asked.source, asked.shape)
 
 
-def _inputs(files: tuple[str, ...], example: str) -> tuple[str, ...]:
-    if not files and sys.stdin.isatty():
+@click.command()
+@_asking
+def tag(asked: _Asked) -> int:
+    """Give texts labels of several sets at once.
+
+    \b
+    edgeslm tag ticket-tags ticket.txt
+    edgeslm tag ./ticket-tags.onnx tickets.csv --column text --keep opened > out.jsonl
+
+    For an .onnx specialist whose card has several label sets. Each FILE is one input; a .jsonl
+    has one in each line, and a .csv or .tsv one in each row. Without a FILE, or with -, it is
+    stdin. Each input has one JSON line on stdout with heads, the answers by label set, and
+    timing; on a terminal, bars. One that cannot be answered has an error in its place, and the
+    exit code is 4 at the end.
+    """
+    with asked.model() as model:
+        _require_task(asked.name, model, "tag")
+        tagger = model.tagger()
+
+        def answer(text: str) -> Result:
+            return tagger(text, deadline_ms=asked.deadline_ms, truncate=asked.truncate)
+
+        return answer_all(model, answer, asked.source, asked.shape)
+
+
+def _require_task(name: str, model: Model, command: str) -> None:
+    """Refuse a model whose card is for another command, and say what it does.
+
+    Raises:
+        CardError: it does something else.
+    """
+    card = model.card
+    if card is None or card.task.kind == command:
+        return
+    other = "extract" if card.task.kind == "generate" else card.task.kind
+    if other == command:
+        return
+    from edgeslm.cli.show import task_summary
+
+    raise CardError(
+        f"{name} does not {command}; its card says: {task_summary(card)}. "
+        f"Use `edgeslm {other} {name}`"
+    )
+
+
+def _source(
+    files: tuple[str, ...], texts: tuple[str, ...], jsonl: bool, column: str | None, keep: str
+) -> Source:
+    """What is to be read. Raises click.UsageError where that is not said, or said twice."""
+    context = click.get_current_context()
+    kept = [name.strip() for name in keep.split(",") if name.strip()]
+    if clash := sorted(_ANSWER_KEYS.intersection(kept)):
+        raise click.UsageError(f"--keep {clash[0]}: an answer has a key of that name; rename it")
+    if not files and not texts:
+        if sys.stdin is None:
+            raise click.UsageError("standard input is closed: name a FILE, or give a --text")
+        if sys.stdin.isatty():
+            raise click.UsageError(
+                f"name a FILE, give a --text, or pipe one in; for example:\n"
+                f"  {context.command_path} {context.params['name']} mail.txt\n"
+                "To type the text yourself, give - as the FILE."
+            )
+        files = ("-",)
+    source = Source(files, texts, lines=jsonl, column=column, keep=tuple(kept))
+    tables = [file for file in files if source.form(file) == "table"]
+    if tables and column is None:
+        columns = ", ".join(columns_of(tables[0]))
         raise click.UsageError(
-            f"name a FILE, or pipe a text in; for example:\n  edgeslm {example}\n"
-            "To type the text yourself, give - as the FILE."
+            f"{tables[0]} is a table: say which column has the texts with --column NAME"
+            + (f"; its columns: {columns}" if columns else "")
         )
-    return files or ("-",)
+    if kept and all(source.form(file) == "whole" for file in files):
+        raise click.UsageError("--keep is for rows: give a .jsonl, .csv or .tsv file, or --jsonl")
+    return source
 
 
 def _label_names(labels: str) -> list[str]:
@@ -207,80 +325,3 @@ def _label_names(labels: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise LabelError(f"{path}: not UTF-8 at byte {error.start}") from error
     return [line.strip() for line in lines if line.strip()]
-
-
-def _answer_all(model: Model, answer: Ask, files: Sequence[str], jsonl: bool, as_json: bool) -> int:
-    """Answer every input and show it; the exit code."""
-    inputs = read_lines(files) if jsonl else read_files(files)
-    people = for_people(as_json)
-    show = _show_table if people else _show_line
-    asked = failed = done = 0
-    total = total_bytes(files)
-    first = ""
-    with answering_thread(model) as answered, _bars(files, jsonl) as progress:
-        for item in inputs:
-            asked += 1
-            try:
-                result: Result | EdgeslmError = answered(answer, _text_of(item))
-            except _IN_PLACE as error:
-                result = error
-                failed += 1
-                first = first or f"{item.place}: {error}"
-            show(item, result)
-            done += item.size
-            failures = f", {failed:,} failed" if failed else ""
-            progress(f"{asked - failed:,} answered{failures}", done, total)
-    if failed and (asked > 1 or not people):  # the one table has said it
-        of = f"{failed:,} of {asked:,} inputs could not be answered; the first, " * (asked > 1)
-        tell_error(f"{of}{first}")
-    return InputError.exit_code if failed else 0
-
-
-@contextmanager
-def answering_thread(model: Model) -> Iterator[Callable[[Callable[[str], A], str], A]]:
-    """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back.
-
-    What it gives calls a function there, with a text, and returns what that returns.
-    """
-    with ThreadPoolExecutor(1) as worker:
-
-        def answered(answer: Callable[[str], A], text: str) -> A:
-            future = worker.submit(answer, text)
-            # A Ctrl-C that comes just before a wait is not heard before its end
-            while wait([future], timeout=_HEARS_EVERY).not_done:
-                pass
-            return future.result()
-
-        try:
-            yield answered
-        except KeyboardInterrupt:
-            idle = worker.submit(int)  # done when the answer at work is
-            while wait([idle], timeout=0.05).not_done:  # again: one that begins forgets a cancel
-                model.cancel()
-            raise
-
-
-def _text_of(item: Input) -> str:
-    if isinstance(item.text, InputError):
-        raise item.text
-    return item.text
-
-
-def _show_line(item: Input, result: Result | EdgeslmError) -> None:
-    if isinstance(result, EdgeslmError):
-        error = result.to_dict()
-        print_line({"error": {**error, "message": f"{item.place}: {error['message']}"}})
-    else:
-        print_line(result.to_dict())
-
-
-def _show_table(item: Input, result: Result | EdgeslmError) -> None:
-    from edgeslm.cli import answer_tables
-
-    answer_tables.show(item, result)
-
-
-def _bars(files: Sequence[str], jsonl: bool) -> AbstractContextManager[Progress]:
-    """A bar over the bytes of the inputs, where a person sees stderr but not the answers."""
-    several = jsonl or len(files) > 1
-    return bars(one=True) if several and not sys.stdout.isatty() else nullcontext(silent)

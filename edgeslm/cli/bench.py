@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeslm.cli.arguments import Choice, model_name
 from edgeslm.cli.bench_compare import compare
 from edgeslm.cli.output import for_people, print_line, say, tell
 from edgeslm.cli.progress import bars
@@ -53,7 +54,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(cls=_Bench)
-@click.argument("names", nargs=-1, metavar="NAME...")
+@model_name("NAME...", nargs=-1)
 @click.option("--quick", is_flag=True, help="Few repetitions: a minute or so, wide intervals.")
 @click.option(
     "--synthetic",
@@ -65,7 +66,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--inputs", type=_FILE, help='Lines {"text": …, "expected": …} to ask instead.')
 @click.option(
     "--task",
-    type=click.Choice(["extract", "classify"]),
+    type=Choice(["extract", "classify"]),
     help="For a model without a card. Default: extract.",
 )
 @click.option("--requests", type=click.IntRange(1, 100_000), help="Default: 100; quick: 10.")
@@ -127,7 +128,7 @@ def bench(
     llama_bench: Path | None,
     **options: Any,
 ) -> int:
-    """Measure the models NAME… (or .gguf files) on this machine.
+    """Measure models on this machine.
 
     \b
     edgeslm bench my-reader --json run.json --html run.html

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
 from edgeslm.cli.output import for_people, print_line, tell_error
 from edgeslm.engines.device.machine import Build, Machine, show_bytes
@@ -25,11 +26,16 @@ Rows = Iterable[tuple[str, str]]
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@model_name("[NAME]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Lines of JSON, also on a terminal.")
 def doctor(names: tuple[str, ...], as_json: bool) -> int:
-    """Show what this machine is, what is installed, and what is wrong.
+    """Show what is wrong with this machine, or with models.
 
+    \b
+    edgeslm doctor
+    edgeslm doctor receipt-fields ./my-reader.gguf
+
+    Without a NAME: what this machine is, what is installed, and what is wrong with it.
     With NAMEs, pulled models or paths of model files, answer the examples of their cards
     instead, and compare.
 

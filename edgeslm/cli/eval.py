@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeslm.cli.arguments import model_name
 from edgeslm.cli.output import for_people, print_line, tell_error
 from edgeslm.cli.progress import bars
 from edgeslm.errors import InputError
@@ -15,7 +16,7 @@ _BELOW = 1
 
 
 @click.command(name="eval")
-@click.argument("name")
+@model_name()
 @click.argument("gold", type=click.Path(path_type=Path), metavar="GOLD.jsonl")
 @click.option(
     "--baseline",
@@ -34,7 +35,7 @@ _BELOW = 1
 def evaluate(
     *, name: str, gold: Path, baseline: Path | None, min_score: float | None, as_json: bool
 ) -> int:
-    """Score the model NAME (or a .gguf file with a card) on rows with known answers.
+    """Score a model on rows with known answers.
 
     \b
     edgeslm eval my-reader gold.jsonl
@@ -44,7 +45,7 @@ def evaluate(
     to extract, or for a tagger by head a label or a list of labels. Exits with 1 below the
     bar, else with 4 if a line is no row.
     """
-    from edgeslm.cli.ask import answering_thread
+    from edgeslm.cli.answering import answering_thread
     from edgeslm.evaluation.evaluate import evaluate as run
     from edgeslm.evaluation.evaluate import heads_of, task_of
     from edgeslm.evaluation.gold import read_gold

@@ -1,117 +1,249 @@
-"""What there is to answer: whole files or lines of JSON, read one at a time and bounded."""
+"""What there is to answer: texts, files, lines of JSON and rows of tables, read one at a time.
+
+Everything is bounded, and what cannot be read is an error in its place.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal, cast
 
 from edgeslm.errors import InputError
+from edgeslm.formats.kinds import kind_of
 
 #: the largest file, or line of a stream, that is read into memory
 MAX_BYTES = 16 * 1024 * 1024
+#: characters of a table's first line by which its columns are told apart
+_HEADER_CHARACTERS = 64 * 1024
+
+Form = Literal["whole", "lines", "table"]
+_FORMS: Mapping[str, Form] = {
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".csv": "table",
+    ".tsv": "table",
+    ".tab": "table",
+}
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input. ``place`` is for people; ``text`` is the error where there is none.
 
-    ``size`` counts the bytes that were read for it.
+    ``size`` counts the bytes that were read for it. ``row`` has what its answer is to carry of
+    the row that it comes from: its id, and the columns that are kept.
     """
 
     place: str
     text: str | InputError
     size: int
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_files(files: Sequence[str]) -> Iterator[Input]:
-    """Each file as one input; ``-`` is stdin. A file that cannot be read is an error in its place.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is to be read: texts as they are, then files; ``-`` is stdin.
 
-    UTF-8, with or without a byte order mark, at most MAX_BYTES.
+    ``lines`` reads all files as JSON lines. ``column`` is the column of a table, or the key of a
+    line, that has the text; ``keep`` are others that an answer carries.
     """
-    for file in files:
-        place = _place(file)
+
+    files: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    lines: bool = False
+    column: str | None = None
+    keep: Sequence[str] = ()
+
+    def form(self, file: str) -> Form:
+        """How a file is read: by its name, unless it is said for all."""
+        if self.lines:
+            return "lines"
+        named = _FORMS.get(Path(file).suffix.lower(), "whole")
+        return "table" if named == "whole" and self.column is not None else named
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be more than one input."""
+        lone = len(self.files) + len(self.texts) < 2
+        return not lone or any(self.form(file) != "whole" for file in self.files)
+
+    def total_bytes(self) -> int | None:
+        """The size of all inputs together; None where one is a pipe or cannot be read."""
         try:
-            with _open(file) as stream:
+            found = [
+                os.fstat(sys.stdin.fileno()) if file == "-" else Path(file).stat()
+                for file in self.files
+            ]
+        except (OSError, ValueError):
+            return None
+        if not all(stat.S_ISREG(status.st_mode) for status in found):
+            return None
+        return sum(status.st_size for status in found) + sum(map(_size, self.texts))
+
+    def read(self) -> Iterator[Input]:
+        """Each input, in order; one that cannot be read is an error in its place."""
+        for number, text in enumerate(self.texts, 1):
+            place = f"text {number}" if len(self.texts) > 1 else "text"
+            yield Input(place, text, _size(text))
+        for file in self.files:
+            place = "stdin" if file == "-" else file
+            try:
+                with _opened(file) as (stream, kind):
+                    if kind is not None:
+                        yield Input(place, _foreign(kind), 0)
+                    else:
+                        yield from self._read(file, stream, place)
+            except OSError as error:
+                yield Input(place, InputError(f"cannot be read: {error.strerror or error}"), 0)
+
+    def _read(self, file: str, stream: BinaryIO, place: str) -> Iterator[Input]:
+        match self.form(file):
+            case "whole":
                 data = stream.read(MAX_BYTES + 1)
-        except OSError as error:
-            yield Input(place, _unreadable(error), 0)
-        else:
-            yield Input(place, _whole(data), len(data))
+                yield Input(place, _whole(data), len(data))
+            case "lines":
+                yield from read_lines(stream, place, self.column or "text", self.keep)
+            case "table":
+                yield from read_table(stream, place, self.column or "text", self.keep)
 
 
-def read_lines(files: Sequence[str]) -> Iterator[Input]:
-    """Each line ``{"text": ...}`` of the files as one input; ``-`` is stdin.
-
-    A line that is something else is an error in its place, and the next one follows.
-    """
-    for file in files:
-        place = _place(file)
-        try:
-            with _open(file) as stream:
-                yield from _lines(stream, place)
-        except OSError as error:
-            yield Input(place, _unreadable(error), 0)
-
-
-def total_bytes(files: Sequence[str]) -> int | None:
-    """The size of all inputs together; None where one is a pipe or cannot be read."""
+def columns_of(file: str) -> list[str]:
+    """The columns of a table, for a message; none where it cannot be read."""
     try:
-        found = [
-            os.fstat(sys.stdin.fileno()) if file == "-" else Path(file).stat() for file in files
-        ]
+        with _opened(file) as (stream, kind):
+            first = stream.readline(_HEADER_CHARACTERS).decode("utf-8-sig", "replace")
     except OSError:
-        return None
-    if not all(stat.S_ISREG(status.st_mode) for status in found):
-        return None
-    return sum(status.st_size for status in found)
+        return []
+    return [] if kind is not None or "\0" in first else next(_reader(iter(()), first), [])
 
 
-def _place(file: str) -> str:
-    return "stdin" if file == "-" else file
+# --- opening --------------------------------------------------------------------
 
 
 @contextmanager
-def _open(file: str) -> Iterator[BinaryIO]:
+def _opened(file: str) -> Iterator[tuple[BinaryIO, str | None]]:
+    """A file's bytes as UTF-8, and what it is where that is not text."""
     if file == "-":
-        yield sys.stdin.buffer
+        yield _as_utf8(_stdin())
     else:
         with Path(file).open("rb") as stream:
-            yield stream
+            yield _as_utf8(stream)
 
 
-def _unreadable(error: OSError) -> InputError:
-    return InputError(f"cannot be read: {error.strerror or error}")
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return sys.stdin.buffer
+
+
+def _as_utf8(stream: BinaryIO) -> tuple[BinaryIO, str | None]:
+    if not hasattr(stream, "peek"):
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream)))
+    head: bytes = stream.peek(16)  # type: ignore[attr-defined]  # a BufferedReader has it
+    kind = kind_of(head)
+    if kind is None:
+        for mark, encoding in _MARKS:
+            if head.startswith(mark):
+                recoded = _Recoded(stream, encoding)
+                return cast(BinaryIO, io.BufferedReader(recoded)), None
+    return stream, kind
+
+
+class _Recoded(io.RawIOBase):
+    """The bytes of a stream in another encoding, as UTF-8."""
+
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        self._stream = stream
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            data = self._stream.read(io.DEFAULT_BUFFER_SIZE)
+            try:
+                self._ready = self._decoder.decode(data, final=not data).encode()
+            except UnicodeError as error:
+                raise OSError(f"its mark says {self._encoding}, but it is not") from error
+            if not data:
+                break
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def _foreign(kind: str) -> InputError:
+    if "archive" in kind:
+        return InputError(f"is {kind}, not text; unpack it first")
+    return InputError(f"is {kind}, not text; take the text out of it first")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+# --- whole files ------------------------------------------------------------------
 
 
 def _whole(data: bytes) -> str | InputError:
     if len(data) > MAX_BYTES:
-        return InputError(f"has more than {MAX_BYTES:,} bytes; split it")
+        return _too_long()
     if b"\0" in data:
-        return InputError(f"not text: a zero byte at {data.index(0)}; convert it to UTF-8 text")
+        odd = data[1:2000:2].count(0) + data[:2000:2].count(0)
+        guess = "; is it UTF-16 without a mark?" if 4 * odd > len(data[:2000]) else ""
+        return InputError(f"not text: a zero byte at {data.index(0)}{guess}; convert it to UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return InputError(f"not UTF-8 at byte {error.start}; convert it to UTF-8 text")
 
 
-def _lines(stream: BinaryIO, place: str) -> Iterator[Input]:
+def _too_long() -> InputError:
+    return InputError(f"has more than {MAX_BYTES:,} bytes; split it")
+
+
+# --- lines of JSON -----------------------------------------------------------------
+
+
+def read_lines(
+    stream: BinaryIO, place: str, key: str = "text", keep: Sequence[str] = ()
+) -> Iterator[Input]:
+    """Each line ``{"text": ...}`` as one input; blank lines are none.
+
+    A line that is something else is an error in its place, and the next one follows.
+    """
     number = 0
     while line := stream.readline(MAX_BYTES + 1):
         number += 1
         size = len(line)
+        row: dict[str, Any] = {}
         if size > MAX_BYTES:
             size += _skip_line(stream, line)
-            text: str | InputError = InputError(f"has more than {MAX_BYTES:,} bytes; split it")
+            text: str | InputError = _too_long()
+        elif not line.strip(b" \t\r\n\xef\xbb\xbf"):
+            continue
         else:
-            text = _text_of(line)
-        yield Input(f"{place}, line {number}", text, size)
+            text, row = _of_line(line, key, keep)
+        yield Input(f"{place}, line {number}", text, size, row)
 
 
 def _skip_line(stream: BinaryIO, line: bytes) -> int:
@@ -123,16 +255,118 @@ def _skip_line(stream: BinaryIO, line: bytes) -> int:
     return skipped
 
 
-def _text_of(line: bytes) -> str | InputError:
+def _of_line(line: bytes, key: str, keep: Sequence[str]) -> tuple[str | InputError, dict[str, Any]]:
+    wanted = f'write {{"{key}": "…"}}'
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        return InputError(f"not UTF-8 at byte {error.start}")
+        return InputError(f"not UTF-8 at byte {error.start}"), {}
     except json.JSONDecodeError as error:
-        return InputError(f'not JSON: {error.msg} at column {error.colno}; write {{"text": "…"}}')
+        return InputError(f"not JSON: {error.msg} at column {error.colno}; {wanted}"), {}
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
-        return InputError(f"not JSON that can be read: {error}")
-    text = value.get("text") if isinstance(value, dict) else None
+        return InputError(f"not JSON that can be read: {error}"), {}
+    if not isinstance(value, dict):
+        return InputError(f"no {json.dumps(key)} with a string in it; {wanted}"), {}
+    row = {name: value[name] for name in ("id",) if name in value}
+    row.update({name: value.get(name) for name in keep})
+    text = value.get(key)
     if not isinstance(text, str):
-        return InputError('no "text" with a string in it; write {"text": "…"}')
-    return text
+        return InputError(f"no {json.dumps(key)} with a string in it; {wanted}"), row
+    return text, row
+
+
+# --- rows of tables ------------------------------------------------------------------
+
+
+def read_table(
+    stream: BinaryIO, place: str, column: str, keep: Sequence[str] = ()
+) -> Iterator[Input]:
+    """Each row of a table as one input: the cell under ``column``.
+
+    The first line names the columns, and its most frequent one of tab, semicolon and comma
+    separates them. Cells in double quotes may hold line breaks. Empty lines are none.
+    """
+    lines = _Lines(stream)
+    try:
+        first = next(lines, "")
+    except InputError as error:
+        yield Input(place, error, lines.take())
+        return
+    reader = _reader(lines, first)
+    header = next(reader, [])
+    missing = [name for name in (column, *keep) if header.count(name) != 1]
+    if missing:
+        named = ", ".join(header) or "none"
+        twice = " once" if missing[0] in header else ""
+        wrong = InputError(f"has no column {missing[0]!r}{twice}; its columns: {named}")
+        yield Input(place, wrong, lines.take())
+        return
+    columns = {name: header.index(name) for name in dict.fromkeys(("id", *keep)) if name in header}
+    while True:
+        row: dict[str, Any] = {}
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+            if not cells:
+                continue
+            text: str | InputError = _cell(cells, header, column)
+            if len(cells) == len(header):
+                row = {name: cells[at] for name, at in columns.items()}
+        except InputError as error:
+            text = error
+        except csv.Error as error:
+            text = InputError(f"not a row of a table: {error}")
+        yield Input(f"{place}, line {lines.number}", text, lines.take(), row)
+        if lines.broken:
+            return
+
+
+def _cell(cells: list[str], header: list[str], column: str) -> str | InputError:
+    if len(cells) != len(header):
+        return InputError(f"has {len(cells)} cells, but the table has {len(header)} columns")
+    if any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
+        return InputError("not UTF-8; convert the table to UTF-8")
+    text = cells[header.index(column)]
+    return InputError("not text: it holds a zero byte") if "\0" in text else text
+
+
+class _Lines(Iterator[str]):
+    """The lines of a table, bounded; a byte that is no UTF-8 is a lone surrogate in them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._read = 0
+        self.number = 0
+        #: a line was too long to be read: what follows cannot be told apart
+        self.broken = False
+
+    def __next__(self) -> str:
+        line = self._stream.readline(MAX_BYTES + 1)
+        self._read += len(line)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) > MAX_BYTES:
+            self.broken = True
+            raise _too_long()
+        return line.removeprefix(codecs.BOM_UTF8 if self.number == 1 else b"").decode(
+            "utf-8", "surrogateescape"
+        )
+
+    def take(self) -> int:
+        """The bytes that were read since this was last asked."""
+        read, self._read = self._read, 0
+        return read
+
+
+def _reader(lines: Iterator[str], first: str) -> Iterator[list[str]]:
+    """The rows of a table whose first line was read already."""
+    separator = max("\t;,", key=first.count)
+    csv.field_size_limit(MAX_BYTES)
+
+    def all_lines() -> Iterator[str]:
+        yield first
+        yield from lines
+
+    return csv.reader(all_lines(), delimiter=separator, strict=True)

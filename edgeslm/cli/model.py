@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edgeslm.cli.arguments import model_name
 from edgeslm.cli.output import for_people, print_line, say
 from edgeslm.cli.tree import Branch
 from edgeslm.formats.files import megabytes
@@ -22,7 +23,7 @@ model = Branch(
 
 
 @click.command()
-@click.argument("name")
+@model_name()
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def rollback(name: str, as_json: bool) -> None:
     """Go back to the version before the current one.
@@ -40,7 +41,7 @@ def rollback(name: str, as_json: bool) -> None:
 
 
 @click.command(name="rm")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@model_name("NAME...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 def remove(names: tuple[str, ...], as_json: bool) -> None:
     """Remove pulled models.

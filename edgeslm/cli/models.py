@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
 from edgeslm.cli.output import fail, for_people, print_line, say
 from edgeslm.cli.progress import bars
@@ -27,6 +28,10 @@ from edgeslm.store.store import Installed, Store
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 def models(as_json: bool) -> None:
     """List the models that can be pulled, those that are, and those that packages bring.
+
+    \b
+    edgeslm models
+    edgeslm models --json > models.jsonl
 
     Your own entries go into models.toml in the platform's configuration folder,
     or into files that EDGESLM_MODELS names.
@@ -60,7 +65,7 @@ def models(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@model_name("NAME...", nargs=-1, required=True)
 @click.option(
     "--from",
     "from_file",
@@ -75,6 +80,10 @@ def models(as_json: bool) -> None:
 )
 def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> None:
     """Download models, verify and try them, and make them current.
+
+    \b
+    edgeslm pull receipt-fields
+    edgeslm pull receipt-fields --from receipt-fields.gguf
 
     A model that is a base and an adapter is assembled here into one file; the base is
     pulled first where it is not here. If the card of a model has examples, it must

@@ -20,7 +20,11 @@ from edgeslm.schema.document import MAX_BYTES, distinct
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines also on a terminal.")
 @click.option("--open", "open_objects", is_flag=True, help="Let objects have unnamed properties.")
 def schema(file: str, as_json: bool, open_objects: bool) -> None:
-    """Say how each keyword of the JSON Schema in FILE (or -) is enforced.
+    """Say how each keyword of a JSON Schema is enforced.
+
+    \b
+    edgeslm schema receipt.schema.json
+    edgeslm schema - --json < receipt.schema.json
 
     \b
     mask     while decoding: no other token can be chosen

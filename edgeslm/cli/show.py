@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
 from edgeslm.cli.output import for_people, print_line, printable
 from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
@@ -26,17 +27,21 @@ _WORST = 3
 
 
 @click.command()
-@click.argument("model")
+@model_name()
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also in a terminal.")
-def show(model: str, as_json: bool) -> None:
-    """Show what MODEL is: a pulled name, or the path of a .gguf or .onnx file.
+def show(name: str, as_json: bool) -> None:
+    """Show what a model is.
+
+    \b
+    edgeslm show receipt-fields
+    edgeslm show ./receipt-fields.gguf --json
 
     Only the header is read. The memory of a .gguf is weights and key-value cache at
     2048 tokens; the engine's working buffers come on top.
     """
     from edgeslm.store.store import Store
 
-    path = Store().resolve(model)
+    path = Store().resolve(name)
     info = read_info(path)
     if isinstance(info, ONNXInfo):
         facts, rows = _onnx_facts(info), _onnx_rows(info)
@@ -63,10 +68,15 @@ def show(model: str, as_json: bool) -> None:
     help="Write a new file here and leave FILE as it is.",
 )
 def pack(file: Path, card_file: Path, out: Path | None) -> None:
-    """Write a card into the GGUF FILE, in place of the one it has.
+    """Write a card into a GGUF file.
 
-    The file then carries its task, prompt and provenance with it, so that
-    `edgeslm extract FILE` needs no schema and `edgeslm classify FILE` no labels.
+    \b
+    edgeslm pack support-router.gguf --card card.toml
+    edgeslm pack base.gguf --card card.toml --out support-router.gguf
+
+    It takes the place of the card that FILE has. The file then carries its task, prompt
+    and provenance with it, so that `edgeslm extract FILE` needs no schema and `edgeslm
+    classify FILE` no labels.
     A classifier's card:
 
     \b
@@ -193,7 +203,7 @@ def _card_rows(card: Card) -> dict[str, str]:
     rows = {
         "card": f"{card.name} {card.version}, licence {card.licence}",
         "description": card.description,
-        "task": _task_summary(card),
+        "task": task_summary(card),
         "system prompt": card.prompt.system or "",
         "calibration": _calibration_summary(card.calibration) if card.calibration else "",
         "scores": "\n".join(line for score in card.scores for line in _score_lines(score)),
@@ -246,7 +256,8 @@ def _provenance_rows(made: Provenance) -> dict[str, str]:
     }
 
 
-def _task_summary(card: Card) -> str:
+def task_summary(card: Card) -> str:
+    """What a model does, in a few words, from its card."""
     if isinstance(card.task, ClassifyTask):
         names = [label.name for label in card.task.labels]
         other = card.task.out_of_scope

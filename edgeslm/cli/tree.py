@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 Purpose = Literal["answer", "make", "prove", "keep right", "serve"]
 
@@ -33,9 +34,9 @@ class Command:
 TREE: dict[str, Command] = {
     "extract": Command("answer", "Read values out of texts.", "ask:extract"),
     "classify": Command("answer", "Put texts into one of several labels.", "ask:classify"),
-    "tag": Command("answer", "Give texts labels of several sets at once."),
+    "tag": Command("answer", "Give texts labels of several sets at once.", "ask:tag"),
     "run": Command("answer"),
-    "build": Command("make", "Make a specialist from a recipe and its data."),
+    "build": Command("make", "Make a specialist from a recipe and its data.", "build:build"),
     "schema": Command(
         "make", "Say how each keyword of a JSON Schema is enforced.", "schema:schema"
     ),
@@ -117,6 +118,11 @@ class Branch(click.Group):
             importlib.import_module(f"edgeslm.cli.{module}"), attribute
         )
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        listed = (name for name in self.list_commands(ctx) if name.startswith(incomplete))
+        items = [CompletionItem(name, help=self._entries[name].summary) for name in listed]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

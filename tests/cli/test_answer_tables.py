@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import edgeslm.cli.ask
+import edgeslm.cli.answering
 from edgeslm.cli.main import main
 from tests.helpers.cli import LABELS, jsonl, reader, sorter, work
 
@@ -17,7 +17,7 @@ __all__ = ["reader", "sorter", "work"]  # fixtures
 @pytest.fixture
 def table(capsys, monkeypatch):
     """Run as on a terminal: exit code and what stdout shows."""
-    monkeypatch.setattr(edgeslm.cli.ask, "for_people", lambda as_json: not as_json)
+    monkeypatch.setattr(edgeslm.cli.answering, "for_people", lambda as_json: not as_json)
 
     def call(*arguments, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))

@@ -71,7 +71,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert answer["label"] == "billing"
     with pytest.raises(LabelError):
         said("classify", path, "--labels", "x,y", text="billing")
-    with pytest.raises(CardError, match="cannot extract"):
+    with pytest.raises(CardError, match="does not extract"):
         said("extract", path, text="billing")
     assert json.loads(said("doctor", path, "--json"))["passed"]
     shown = json.loads(said("show", path, "--json"))
@@ -85,7 +85,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 def test_the_command_line_with_several_heads(tmp_path: Path) -> None:
     path = str(write_tiny_onnx(tmp_path / "t.onnx", card(task=HEADS)))
-    answer = json.loads(said("classify", path, "--json", text="bug api"))
+    answer = json.loads(said("tag", path, "--json", text="bug api"))
     assert answer["heads"]["type"]["label"] == "bug"
     gold = tmp_path / "gold.jsonl"
     expected = {"type": "bug", "areas": answer["heads"]["areas"]["labels"]}
@@ -96,10 +96,10 @@ def test_the_command_line_with_several_heads(tmp_path: Path) -> None:
 
 
 def test_what_people_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("ask", "show"):
+    for module in ("answering", "show"):
         monkeypatch.setattr(f"edgeslm.cli.{module}.for_people", lambda *_: True)
     path = str(write_tiny_onnx(tmp_path / "t.onnx", card(task=HEADS)))
-    answer = said("classify", path, text="bug api")
+    answer = said("tag", path, text="bug api")
     assert "areas" in answer
     assert " ms: 4 tokens" in answer
     assert "tag areas with any of 3 labels: ui, api, docs" in " ".join(said("show", path).split())

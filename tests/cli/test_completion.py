@@ -1,0 +1,79 @@
+"""What a shell completes: commands, options, choices and names of models, quickly, in silence."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from edgeslm.cli.tree import TREE
+from tests.helpers.tiny_gguf import write_tiny_gguf
+
+#: completes as bash asks for it, then names what was imported for that, on stderr
+PROGRAM = """
+import atexit, sys
+atexit.register(lambda: print(*{name.split(".")[0] for name in sys.modules}, file=sys.stderr))
+from edgeslm.cli.main import main
+main()
+"""
+HEAVY = {"numpy", "llama_cpp", "onnxruntime", "llguidance", "jinja2"}
+
+
+@pytest.fixture
+def complete(tmp_path, monkeypatch):
+    """Completes the last of some words, as bash asks for it."""
+    monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    registry = tmp_path / "own.toml"
+    registry.write_text(
+        '[[model]]\nname = "my-reader"\nsource = "file:my.gguf"\nsha256 = "unverified"\n'
+        'licence = "MIT"\n'
+    )
+
+    def run(*words, models=registry):
+        asked = {
+            "_EDGESLM_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("edgeslm", *words)),
+            "COMP_CWORD": str(len(words)),
+            "EDGESLM_MODELS": str(models),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, **asked},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        *noise, loaded = done.stderr.splitlines()
+        assert noise == []
+        assert not HEAVY & set(loaded.split())
+        return done.stdout.split()
+
+    return run
+
+
+def test_commands_and_options(complete):
+    top = [name for name, command in TREE.items() if command.place and " " not in name]
+    assert complete("") == [f"plain,{name}" for name in top]
+    assert complete("ex") == ["plain,extract"]
+    assert complete("model", "ro") == ["plain,rollback"]
+    assert "plain,--schema" in complete("extract", "m", "--sch")
+    assert complete("extract", "m", "--on-budget", "r") == ["plain,raise"]
+
+
+def test_names_of_models_those_of_registries_and_the_pulled_ones(complete, tmp_path):
+    for command in ("extract", "classify", "show", "eval", "bench", "pull", "doctor"):
+        assert complete(command, "my-") == ["plain,my-reader"], command
+    assert complete("model", "rm", "my-") == ["plain,my-reader"]
+
+
+def test_paths_where_no_name_begins_so(complete, tmp_path):
+    write_tiny_gguf(tmp_path / "other.gguf")
+    assert complete("show", "./o") == ["file,./o"]
+    assert complete("show", "zzz") == ["file,zzz"]
+
+
+def test_a_registry_that_cannot_be_read_completes_nothing_and_says_nothing(complete, tmp_path):
+    (tmp_path / "broken.toml").write_text("[[[")
+    assert complete("show", "my-", models=tmp_path / "broken.toml") == ["file,my-"]
