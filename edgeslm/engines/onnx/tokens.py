@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.errors import InputTooLongError, ModelFileError
+from edgeslm.formats.onnx.tokenizer import check_tokenizer
 from edgeslm.formats.text import Truncate
 
 T = TypeVar("T")
@@ -31,10 +32,9 @@ class EncoderTokens:
         """
         self.max_tokens = max_tokens
         self._where = where
-        self._tokenizer = _guarded(where, lambda: _parsed(tokenizer_json))
-        ids = self._tokenizer.get_vocab().values()
         #: the highest token id that a text can have
-        self.highest: int = max(ids, default=0)
+        self.highest = _guarded(where, lambda: check_tokenizer(tokenizer_json))
+        self._tokenizer = _guarded(where, lambda: _parsed(tokenizer_json))
 
     def __call__(self, text: str, truncate: Truncate = None) -> Row:
         """The ids and the mask of a text.

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from edgeslm.errors import CardError, ModelFileError
 from edgeslm.formats.card_facts import CARD_KEY, CardFacts, facts_of, read_facts
 from edgeslm.formats.files import file_sha256
-from edgeslm.formats.onnx.parts import Parts, Value, read_parts
+from edgeslm.formats.onnx.cost import CostError, cost_of
+from edgeslm.formats.onnx.parts import FLOAT, INT64, Parts, Value, read_parts
 from edgeslm.formats.onnx.wire import WireError
 
 # `Card` takes longer to import than onnxruntime: functions import it, where the card itself is
@@ -41,11 +42,9 @@ _MAX_FILE_BYTES: Final = 2 * 1024**3
 #: the operator sets that onnxruntime itself brings; "" is ONNX's own
 _DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
 _MAX_OPSET: Final = 1000
-#: float, int64: ONNX's numbers for types of elements
-_FLOAT, _INT64 = 1, 7
 #: names and types of elements of what is read by each part; all are [batch, length]
-_TOKEN_INPUTS: Final = {"input_ids": _INT64, "attention_mask": _INT64}
-_FEATURE_INPUTS: Final = {"ids": _INT64, "values": _FLOAT}
+_TOKEN_INPUTS: Final = {"input_ids": INT64, "attention_mask": INT64}
+_FEATURE_INPUTS: Final = {"ids": INT64, "values": FLOAT}
 _OUTPUT: Final = "logits"
 #: what each kind cannot do without; an encoder may have features as well
 _NEEDED: Final[Mapping[Kind, str]] = {"encoder": TOKENIZER_KEY, "linear": FEATURES_KEY}
@@ -176,6 +175,8 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         },
     )
     _check_output(parts.outputs)
+    max_tokens = _max_tokens(parts.metadata)
+    _check_cost(parts, max_tokens)
     info = ONNXInfo(
         path=path,
         size=size,
@@ -183,7 +184,7 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         facts=_facts(path, parts.metadata[CARD_KEY]),
         card_json=parts.metadata[CARD_KEY],
         tokenizer_json=tokenizer_json,
-        max_tokens=_max_tokens(parts.metadata),
+        max_tokens=max_tokens,
         features=features,
         known=parts.metadata.get(KNOWN_KEY),
         inputs=inputs,
@@ -244,8 +245,20 @@ def _check_output(outputs: Sequence[Value]) -> None:
         names = [value.name[:_SHOWN] for value in outputs[:_SHOWN]]
         raise _UnfitError(f"its outputs are {names}, not one, {_OUTPUT!r}")
     shape = outputs[0].shape
-    if outputs[0].element_type != _FLOAT or (shape is not None and len(shape) != 2):
+    if outputs[0].element_type != FLOAT or (shape is not None and len(shape) != 2):
         raise _UnfitError(f"its output {_OUTPUT} has another type or shape than [batch, labels]")
+
+
+def _check_cost(parts: Parts, max_tokens: int) -> None:
+    """Refuse a graph whose run may take more than any specialist's, for the longest text."""
+    # a text has each feature once at most, and each is a row of a table
+    features = max((t.shape[0] for t in parts.initializers.values() if t.shape), default=1)
+    sizes = dict.fromkeys(_TOKEN_INPUTS, (1, max_tokens))
+    sizes |= dict.fromkeys(_FEATURE_INPUTS, (1, max(1, features)))
+    try:
+        cost_of(parts, {value.name: sizes[value.name] for value in parts.inputs})
+    except CostError as error:
+        raise _UnfitError(str(error)) from error
 
 
 def _check_labels(info: ONNXInfo) -> None:

@@ -172,7 +172,7 @@ def no_operators(model: onnx.ModelProto) -> None:
     ("spoil", "says"),
     [
         (external, "outside the file"),
-        (external_in_a_node, "outside the file"),
+        (external_in_a_node, "a tensor in an attribute"),
         (custom_operator, "'evil.example', which onnxruntime does not bring"),
         (custom_set, "'evil.example', which onnxruntime does not bring"),
         (control_flow, "control flow"),
