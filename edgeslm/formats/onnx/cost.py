@@ -61,10 +61,12 @@ class _Result:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """``products`` are multiplications of one run, ``held`` the bytes of its values at once."""
+    """``products`` are multiplications of one run, ``held`` the bytes of its values at once,
+    ``shapes`` those of all values by name."""
 
     products: int
     held: int
+    shapes: Mapping[str, Shape]
 
 
 def cost_of(parts: Parts, sizes: Mapping[str, Shape]) -> Cost:
@@ -101,7 +103,8 @@ class _Walk:
     def cost(self) -> Cost:
         for at, node in enumerate(self._nodes):
             self._step(at, node)
-        return Cost(self._products, self._most)
+        shapes = {name: value.shape for name, value in self._values.items()}
+        return Cost(self._products, self._most, shapes)
 
     def _step(self, at: int, node: Node) -> None:
         known = [self._known(node, name) for name in node.inputs]

@@ -19,7 +19,7 @@ from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.onnx.info import KIND_KEY, MAX_TOKENS_KEY, TOKENIZER_KEY, read_onnx
 from edgeslm.formats.onnx.parts import read_parts
-from edgeslm.formats.onnx.wire import Fields, WireError
+from edgeslm.formats.onnx.wire import VARINT, Fields, Layout, WireError
 from tests.helpers.tiny_onnx import (
     LABELS,
     card,
@@ -232,7 +232,7 @@ def test_any_bytes_are_parts_or_an_error(data: bytes) -> None:
 def test_the_number_of_parts_is_bounded() -> None:
     fields = Fields(10)
     with pytest.raises(WireError, match="more parts"):
-        list(fields.of(memoryview(b"\x08\x01" * 11)))
+        list(fields.of(memoryview(b"\x08\x01" * 11), Layout(once={}, many={VARINT: (1,)})))
 
 
 def test_a_file_that_was_refused_can_be_replaced(tmp_path: Path) -> None:
