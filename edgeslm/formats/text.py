@@ -52,3 +52,18 @@ def is_invisible(character: str) -> bool:
     return not character.isascii() and (
         unicodedata.category(character) == "Cf" or character in _ALSO_INVISIBLE
     )
+
+
+def without_middle(text: str, limit: int) -> str:
+    """The beginning and the end of a text, whole words where it has some, ``limit`` characters."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    head, tail = text[: half - 1], text[len(text) - half :]
+    return f"{_begun(head)} {_begun(tail[::-1])[::-1]}"
+
+
+def _begun(text: str) -> str:
+    """A beginning of a text without its last word, which may be cut, if there is another."""
+    words = text.rsplit(None, 1)
+    return words[0] if len(words) == 2 and not text[-1].isspace() else text

@@ -60,18 +60,19 @@ class Classifier(ABC):
         truncate: Truncate = None,
         all_labels: bool = False,
     ) -> Generator[Classification | EdgeslmError, None, None]:
-        """Classify many texts in order, several of them in one run of the model.
+        """Classify many texts in order, several of them together.
 
         Lazy: ``texts`` may be endless; a few times ``width`` of them are read ahead. A text that
         cannot be answered has its error in its place. ``model.cancel()`` does so to those in
         progress; closing the iterator ends it. A language model's other calls take turns with
         it. Its probabilities are those of a call but for rounding, which depends on where in
-        memory a text lies (see ``Extractor.map``); an int8 encoder scales its numbers by all
-        texts of a run, and rounds more coarsely.
+        memory a text lies (see ``Extractor.map``). Other models give a text the bits of a call,
+        whatever its company: each text is a run of its own, beside others on other cores.
 
         Args:
-            width: the most texts in one run; 1 gives each the bits of a call.
-            deadline_ms: budget of one text while the iterator works, from when it was taken.
+            width: the most texts at work together; 1 gives each the bits of a call.
+            deadline_ms: budget of one text while the iterator works, from when it was taken;
+                other models take a text when a core is free for it.
             truncate, all_labels: as in a call.
 
         Raises:

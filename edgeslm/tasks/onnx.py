@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from edgeslm import arguments
 from edgeslm.engines.onnx.inputs import Reader
 from edgeslm.engines.onnx.session import OnnxSession
-from edgeslm.engines.onnx.tokens import stack
-from edgeslm.errors import DeadlineError, EdgeslmError, EngineError, InputError
+from edgeslm.engines.onnx.tokens import Row, stack
+from edgeslm.errors import DeadlineError, EdgeslmError, EngineError
 from edgeslm.formats.card_facts import LabelSet
 from edgeslm.formats.text import TRUNCATE, Truncate, check_text
 from edgeslm.results import Classification, Labels, Tags, Timing
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-#: so many times its width ``map`` reads ahead, to run texts of like length together
-_AHEAD: Final = 4
+#: so many times its width ``map`` reads ahead, so that no core waits for who takes the answers
+_AHEAD: Final = 2
 
 
 class TextAnswerer(ABC, Generic[R]):
@@ -44,11 +45,7 @@ class TextAnswerer(ABC, Generic[R]):
 
     def _one(self, text: str, deadline_ms: float | None, truncate: Truncate) -> R:
         arguments.choice("truncate", truncate, TRUNCATE)
-        job = EncoderJob(text, self._read, truncate, arguments.deadline(deadline_ms))
-        [answer] = self._run([job])
-        if isinstance(answer, EdgeslmError):
-            raise answer
-        return answer
+        return self._run(text, arguments.deadline(deadline_ms), truncate)
 
     def _many(
         self, texts: Iterable[str], width: int, deadline_ms: float | None, truncate: Truncate
@@ -61,66 +58,63 @@ class TextAnswerer(ABC, Generic[R]):
     def _map(
         self, texts: Iterator[str], width: int, deadline_ms: float | None, truncate: Truncate
     ) -> Generator[R | EdgeslmError, None, None]:
-        while taken := list(islice(texts, width * _AHEAD)):
-            answers: dict[int, R | EdgeslmError] = {}
-            jobs: list[tuple[int, EncoderJob]] = []
-            for place, text in enumerate(taken):
-                try:
-                    jobs.append((place, EncoderJob(text, self._read, truncate, deadline_ms)))
-                except InputError as error:
-                    answers[place] = error
-            jobs.sort(key=lambda item: item[1].size)
-            for start in range(0, len(jobs), width):
-                together = jobs[start : start + width]
-                found = self._run_in_place([job for _, job in together])
-                answers |= zip((place for place, _ in together), found, strict=True)
-            yield from (answers[place] for place in range(len(taken)))
-
-    def _run_in_place(self, jobs: Sequence[EncoderJob]) -> Sequence[R | EdgeslmError]:
+        """Texts side by side, a run for each: an int8 file scales its numbers by all that is in a
+        run, and a longer neighbour pads a text, so that company would change its answer."""
+        pool = ThreadPoolExecutor(min(width, self._session.threads))
+        waiting: deque[Future[R | EdgeslmError]] = deque()
         try:
-            return self._run(jobs)
+            for text in texts:
+                waiting.append(pool.submit(self._run_in_place, text, deadline_ms, truncate))
+                if len(waiting) >= width * _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _run_in_place(
+        self, text: str, deadline_ms: float | None, truncate: Truncate
+    ) -> R | EdgeslmError:
+        try:
+            return self._run(text, deadline_ms, truncate)
         except EngineError:
             raise  # it concerns all texts that follow, too
         except EdgeslmError as error:
-            return [error] * len(jobs)
+            return error
 
-    def _run(self, jobs: Sequence[EncoderJob]) -> list[R | EdgeslmError]:
-        """One run of the model for all jobs; one that is late by then gets its error."""
-        late = DeadlineError("the deadline passed before there was an answer")
-        if all(job.late for job in jobs):
-            return [late] * len(jobs)
-        start = time.perf_counter()
-        logits = self._session.run(stack([job.row for job in jobs]))
-        ms = (time.perf_counter() - start) * 1000
-        return [
-            late if job.late else self._answer(job.text, own, job.timing(ms))
-            for job, own in zip(jobs, logits, strict=True)
-        ]
+    def _run(self, text: str, deadline_ms: float | None, truncate: Truncate) -> R:
+        job = EncoderJob(text, deadline_ms)
+        with self._session.begin() as call:
+            row = self._read(job.text, truncate)
+            job.check()
+            start = time.perf_counter()
+            [logits] = call.run(stack([row]))
+            ms = (time.perf_counter() - start) * 1000
+        answer = self._answer(job.text, logits, job.timing(row, ms))
+        job.check()
+        return answer
 
 
 class EncoderJob:
-    """One text on its way: its inputs, and its time."""
+    """One text on its way, and its time."""
 
-    def __init__(
-        self, text: str, read: Reader, truncate: Truncate, deadline_ms: float | None
-    ) -> None:
+    def __init__(self, text: str, deadline_ms: float | None) -> None:
         self._start = time.perf_counter()
         self._budget_ms = deadline_ms
         self.text = check_text(text)
-        self.row = read(text, truncate)
-        #: tokens; features of a linear model
-        self.size = len(next(iter(self.row.values())))
+        self.check()
 
-    @property
-    def late(self) -> bool:
-        return self._budget_ms is not None and self._spent_ms() > self._budget_ms
+    def check(self) -> None:
+        """Raises DeadlineError where the text's time is over."""
+        if self._budget_ms is not None and self._spent_ms() > self._budget_ms:
+            raise DeadlineError("the deadline passed before there was an answer")
 
-    def timing(self, run_ms: float) -> Timing:
+    def timing(self, row: Row, run_ms: float) -> Timing:
         return Timing(
             prefill_ms=run_ms,
             decode_ms=0.0,
             total_ms=self._spent_ms(),
-            prompt_tokens=self.size,
+            prompt_tokens=len(next(iter(row.values()))),  # features of a linear model
             cached_tokens=0,
             output_tokens=0,
             decodes=1,
@@ -213,7 +207,7 @@ class Tagger(TextAnswerer[Tags]):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
     ) -> Generator[Tags | EdgeslmError, None, None]:
-        """Answer many texts in order, those of like length in one run; as ``Classifier.map``."""
+        """Answer many texts in order, several side by side; as ``Classifier.map``."""
         return self._many(texts, width, deadline_ms, truncate)
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Tags:

@@ -171,7 +171,7 @@ def test_map_gives_each_text_the_answer_it_has_alone(
         else:
             alone = classify(text)
             assert answer.label == alone.label
-            assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+            assert answer.probabilities == alone.probabilities
             assert answer.timing.prompt_tokens == alone.timing.prompt_tokens
 
 
@@ -191,7 +191,7 @@ def test_map_is_lazy(model: OnnxModel) -> None:
 
     answers = model.classifier().map(endless(), width=2)
     assert isinstance(next(answers), Classification)
-    assert len(taken) == 8
+    assert len(taken) == 4
     answers.close()
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
+from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from edgeslm.engines.device.machine import default_threads
 from edgeslm.errors import (
     CancelledError,
-    EdgeslmError,
     EngineError,
     MachineError,
     ModelFileError,
@@ -76,12 +76,14 @@ class OnnxSession:
         self._new_options = runtime.RunOptions
         self._failures = _failures(runtime)
         self._lock = Lock()
-        self._running: list[Any] = []
+        self._running: list[OnnxCall] = []
         names = providers() if gpu else (_CPU,)
+        #: threads that one run shares its work with
+        self.threads = default_threads() if threads is None else threads
         try:
             self._session: Any = runtime.InferenceSession(
                 path,
-                _options(runtime, threads),
+                _options(runtime, self.threads),
                 providers=list(names),
                 enable_fallback=0,  # it would print, and try the same again
             )
@@ -94,46 +96,54 @@ class OnnxSession:
             ) from error
         self.provider: str = self._session.get_providers()[0]
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
-        """The logits of a batch: float32 [batch, labels].
+    def begin(self) -> OnnxCall:
+        """A call that ``cancel`` and ``close`` stop from now on; raises EngineError if closed."""
+        call = OnnxCall(self, self._new_options())
+        with self._lock:
+            if self._session is None:
+                raise EngineError("the model is closed")
+            self._running.append(call)
+        return call
 
-        Raises:
-            CancelledError: ``cancel`` was called meanwhile.
-            EngineError: closed, or onnxruntime failed. ResourceError: no memory is left.
-        """
-        options = self._new_options()
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+        """The logits of a batch: float32 [batch, labels]; raises what `OnnxCall.run` does."""
+        with self.begin() as call:
+            return call.run(inputs)
+
+    def _end(self, call: OnnxCall) -> None:
+        with self._lock:
+            self._running = [other for other in self._running if other is not call]
+
+    def _run(self, call: OnnxCall, inputs: Inputs) -> NDArray[np.float32]:
+        call.check()
         if (
             self.provider == _CPU
             and min((value.size for value in inputs.values()), default=0) > _LARGE
         ):
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            call.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         with self._lock:
             session = self._session
-            if session is None:
-                raise EngineError("the model is closed")
-            self._running.append(options)
+        if session is None:
+            raise EngineError("the model was closed")
         try:
-            logits = session.run([_OUTPUT], inputs, options)[0]
+            logits = session.run([_OUTPUT], inputs, call.options)[0]
         except MemoryError as error:
             raise ResourceError("no memory is left to answer this input") from error
         except self._failures as error:
-            raise self._failure(error, options.terminate) from error
-        finally:
-            with self._lock:
-                self._running = [other for other in self._running if other is not options]
+            call.check()
+            raise EngineError(f"onnxruntime failed: {_first_line(error)}") from error
         return _checked(logits)
 
-    def _failure(self, error: Exception, terminated: bool) -> EdgeslmError:
-        if not terminated:
-            return EngineError(f"onnxruntime failed: {_first_line(error)}")
-        closed = self._session is None
-        return EngineError("the model was closed") if closed else CancelledError("cancelled")
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._session is None
 
     def cancel(self) -> None:
-        """Stop the runs under way, from any thread."""
+        """Stop the calls under way, from any thread."""
         with self._lock:
-            for options in self._running:
-                options.terminate = True
+            for call in self._running:
+                call.options.terminate = True
 
     def close(self) -> None:
         """Stop what runs and free the memory; a second call does nothing."""
@@ -142,10 +152,45 @@ class OnnxSession:
         self.cancel()
 
 
-def _options(runtime: Any, threads: int | None) -> Any:
+class OnnxCall:
+    """One call of a session: its text is made ready and run, until it is stopped."""
+
+    def __init__(self, session: OnnxSession, options: Any) -> None:
+        self.options = options
+        self._session = session
+
+    def __enter__(self) -> OnnxCall:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session._end(self)
+
+    def check(self) -> None:
+        """Raises CancelledError if it was cancelled, EngineError if the session was closed."""
+        if self.options.terminate:
+            if self._session.closed:
+                raise EngineError("the model was closed")
+            raise CancelledError("cancelled")
+
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+        """The logits of a batch: float32 [batch, labels].
+
+        Raises:
+            CancelledError: ``cancel`` was called since the call began.
+            EngineError: closed, or onnxruntime failed. ResourceError: no memory is left.
+        """
+        return self._session._run(self, inputs)
+
+
+def _options(runtime: Any, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = _SILENT
-    options.intra_op_num_threads = default_threads() if threads is None else threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Texts differ in length, so memory laid out for one shape serves no other.
     options.enable_mem_pattern = False

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from edgeslm.errors import InputTooLongError, ModelFileError
 from edgeslm.formats.onnx.tokenizer import check_tokenizer
-from edgeslm.formats.text import Truncate
+from edgeslm.formats.text import Truncate, without_middle
 
 T = TypeVar("T")
 
 #: a text with characters that no tokenizer knows, which shows whether it can say so
 _TRIAL: Final = "a \ue000\ue001"
+#: characters of a text for each token that may be read; words have 4 to 6
+_CHARACTERS: Final = 64
 #: one text as a graph reads it: arrays [length] by input
 Row = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
 
@@ -40,14 +42,28 @@ class EncoderTokens:
         """The ids and the mask of a text.
 
         Raises:
-            InputTooLongError: more than ``max_tokens``, and ``truncate`` is None.
+            InputTooLongError: more than ``max_tokens``, or more than 64 characters for each of
+                them, and ``truncate`` is None.
             ModelFileError: the tokenizer fails.
         """
+        text = self._bounded(text, truncate)
         encoded = _guarded(self._where, lambda: self._tokenizer.encode(text))
         ids = encoded.ids
         if len(ids) > self.max_tokens:
             ids = self._cut(ids, encoded.special_tokens_mask, truncate)
         return self.row(ids)
+
+    def _bounded(self, text: str, truncate: Truncate) -> str:
+        """A text of so many characters that its tokenizing takes milliseconds."""
+        most = self.max_tokens * _CHARACTERS
+        if len(text) > most and truncate is None:
+            raise InputTooLongError(
+                f"the text has {len(text):,} characters, but this model reads {self.max_tokens} "
+                f'tokens; shorten it, or allow truncate="middle"',
+                tokens=self.max_tokens + 1,  # at least
+                limit=self.max_tokens,
+            )
+        return without_middle(text, most)
 
     def row(self, ids: Sequence[int]) -> Row:
         """Ids as the graph reads them."""

@@ -22,6 +22,8 @@ _FORMATS: Final = (1, KNOWN_FORMAT)
 MAX_KNOWN: Final = 1_000_000
 _MAX_COUNT: Final = 1_000_000_000
 _HASH_BYTES: Final = 8
+#: characters; a longer text is none that was trained on, and takes long to hash
+_MAX_TEXT: Final = 1_000_000
 _KEYS: Final = {"format", "prior_rows", "texts"}
 
 
@@ -42,7 +44,8 @@ class KnownInputs(NamedTuple):
         The mean of the labels' shares under a Dirichlet prior around the model's answer (MacKay
         and Peto, "A hierarchical Dirichlet language model", 1995).
         """
-        pairs = self.texts.get(text_hash(text, self.format))
+        known = len(text) <= _MAX_TEXT
+        pairs = self.texts.get(text_hash(text, self.format)) if known else None
         if pairs is None:
             return None
         counts = self.prior_rows * shares
@@ -52,7 +55,7 @@ class KnownInputs(NamedTuple):
 
     def knows(self, text: str) -> bool:
         """Whether rows of this text decide its answer."""
-        return text_hash(text, self.format) in self.texts
+        return len(text) <= _MAX_TEXT and text_hash(text, self.format) in self.texts
 
     def to_json(self) -> str:
         """As `read_known` reads it."""

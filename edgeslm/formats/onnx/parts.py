@@ -195,7 +195,8 @@ class _Reader:
         attributes = dict(self._attribute(_message(value)) for value in values.get(5, ()))
         if len(attributes) < len(values.get(5, ())):
             raise WireError("an operator has an attribute twice")
-        self._parts.domains.add(_text_of(values, 7))
+        if 7 in values:
+            self._parts.domains.add(_text_of(values, 7))
         return Node(
             kind=_text_of(values, 4),
             domain=_text_of(values, 7),
