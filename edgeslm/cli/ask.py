@@ -213,7 +213,12 @@ def extract(
     metavar="A,B,C",
     help="Labels to choose from, or @FILE with one a line. Default: those of the model's card.",
 )
-def classify(asked: _Asked, *, labels: str | None) -> int:
+@click.option(
+    "--untrained",
+    is_flag=True,
+    help="Let a specialist answer with --labels that it was not trained for.",
+)
+def classify(asked: _Asked, *, labels: str | None, untrained: bool) -> int:
     """Put texts into one of several labels.
 
     \b
@@ -230,7 +235,7 @@ def classify(asked: _Asked, *, labels: str | None) -> int:
     with asked.model() as model:
         if names is None:
             _require_task(asked.name, model, "classify")
-        classifier = model.classifier(names)
+        classifier = model.classifier(names, untrained=untrained)
 
         def answer(text: str) -> Result:
             return classifier(text, deadline_ms=asked.deadline_ms, truncate=asked.truncate)

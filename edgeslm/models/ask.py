@@ -25,12 +25,14 @@ def asker(
     *,
     schema: type[BaseModel] | dict[str, Any] | None = None,
     labels: Sequence[str] | Mapping[str, str] | None = None,
+    untrained: bool = False,
     **options: Any,
 ) -> Ask:
     """The model's own extractor, classifier or tagger, as its card says; or one for what is given.
 
     Args:
-        schema: makes it an extractor. ``labels`` make it a classifier.
+        schema: makes it an extractor. ``labels`` make it a classifier, and ``untrained``
+            lets it have labels that are not the card's.
         options: of each call. Those of extraction alone are left out for other tasks.
 
     Raises:
@@ -45,5 +47,5 @@ def asker(
         )
     if task in ("extract", "generate"):
         return partial(model.extractor(schema), **options)
-    call: Any = model.tagger() if task == "tag" else model.classifier(labels)
+    call: Any = model.tagger() if task == "tag" else model.classifier(labels, untrained=untrained)
     return partial(call, **{name: value for name, value in options.items() if name in _OF_ALL})

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeslm.decoding.sequences.prefix_files import (
     PrefixCache,
@@ -23,6 +23,7 @@ from edgeslm.formats.card import (
     LabelSpec,
     PromptSpec,
 )
+from edgeslm.formats.card_facts import Bounds
 from edgeslm.formats.gguf.adapter import AdapterInfo, read_adapter
 from edgeslm.formats.gguf.pack import check_card, check_template
 from edgeslm.models.model import Kind, Model
@@ -32,6 +33,7 @@ from edgeslm.tasks.decision import Rule
 from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.tasks.extraction.grounding import Grounded
 from edgeslm.tasks.extraction.plan import ExtractionPlan
+from edgeslm.tasks.own_labels import own_labels
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -63,6 +65,12 @@ def open_gguf(
     except BaseException:
         engine.close()
         raise
+
+
+_UNTRAINED: Final = (
+    "to answer with other labels all the same, say so: classifier(labels, untrained=True), or "
+    "--untrained on the command line"
+)
 
 
 class GgufModel(Model):
@@ -128,22 +136,33 @@ class GgufModel(Model):
         return Extractor(self._session, plan)
 
     def _classifier(
-        self, labels: Sequence[str] | Mapping[str, str] | None, prompt: PromptSpec | None
+        self,
+        labels: Sequence[str] | Mapping[str, str] | None,
+        prompt: PromptSpec | None,
+        untrained: bool,
     ) -> LanguageClassifier:
-        if labels is not None:
+        card = self.card
+        if card is None or untrained:
+            if labels is None:
+                raise _no_labels()
             specs = _label_specs(labels)
             return LanguageClassifier(self._session, specs, prompt or default_prompt(specs))
-        if self.card is None or not isinstance(self.card.task, ClassifyTask):
-            raise CardError(
-                "this model has no card with labels; give some: classifier(labels), or "
-                "--labels A,B,C on the command line"
+        if not isinstance(card.task, ClassifyTask):
+            if labels is None:
+                raise _no_labels()
+            raise LabelError(
+                f"{card.name} was trained to {card.task.kind}, not for labels; {_UNTRAINED}"
             )
-        task = self.card.task
+        task = card.task
+        names = [label.name for label in task.labels]
+        chosen = own_labels(card.name, names, labels, _UNTRAINED)
+        specs = tuple(task.labels[place] for place in chosen)
+        fitted = card.calibration if prompt is None else None  # it is of the card's own prompt
         return LanguageClassifier(
             self._session,
-            task.labels,
-            prompt or self.card.prompt,
-            rule=Rule.of(task, self.card.calibration),
+            specs,
+            prompt or card.prompt,
+            rule=Rule.within(fitted or Bounds(), [spec.name for spec in specs], task.out_of_scope),
         )
 
     def cancel(self) -> None:
@@ -151,6 +170,13 @@ class GgufModel(Model):
 
     def close(self) -> None:
         self._session.close()
+
+
+def _no_labels() -> CardError:
+    return CardError(
+        "this model has no card with labels; give some: classifier(labels), or --labels A,B,C on "
+        "the command line"
+    )
 
 
 def _label_specs(labels: Sequence[str] | Mapping[str, str]) -> tuple[LabelSpec, ...]:

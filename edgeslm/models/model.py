@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
-from edgeslm.errors import CardError, ModelFileError
+from edgeslm import arguments
+from edgeslm.errors import ArgumentError, CardError, ModelFileError
 
 # Each kind of model needs little of what the others import: functions import what is theirs.
 if TYPE_CHECKING:
@@ -98,16 +99,29 @@ class Model(ABC):
         labels: Sequence[str] | Mapping[str, str] | None = None,
         *,
         prompt: PromptSpec | None = None,
+        untrained: bool = False,
     ) -> Classifier:
         """A Classifier for these labels, or labels with descriptions; default is the card's.
 
+        Some labels of a specialist's own are chosen among as it was trained: with its prompt,
+        what it says for them, and its temperature; their probabilities add up to 1. That of a
+        text which belongs to none of them says nothing.
+
+        Args:
+            untrained: answer with labels that the card does not have, or in place of another
+                task. The model then reads them from a general prompt, and its confidence is
+                worth little.
+
         Raises:
-            LabelError: fewer than two labels, doubled or empty ones, or labels that the model
-                cannot know.
+            ArgumentError: ``untrained`` without labels.
+            LabelError: fewer than two labels, doubled or empty ones, or labels that are not the
+                specialist's own.
             CardError: no labels were given and the model has no card with some; or the card is
                 for tagging, or takes no prompt.
         """
-        return self._classifier(labels, prompt)
+        if arguments.flag("untrained", untrained) and labels is None:
+            raise ArgumentError("untrained must come with labels")
+        return self._classifier(labels, prompt, untrained)
 
     def tagger(self) -> Tagger:
         """A Tagger for the label sets of the card.
@@ -188,5 +202,8 @@ class Model(ABC):
 
     @abstractmethod
     def _classifier(
-        self, labels: Sequence[str] | Mapping[str, str] | None, prompt: PromptSpec | None
+        self,
+        labels: Sequence[str] | Mapping[str, str] | None,
+        prompt: PromptSpec | None,
+        untrained: bool,
     ) -> Classifier: ...

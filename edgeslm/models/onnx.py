@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edgeslm.engines.onnx.inputs import Reader, reader_of
 from edgeslm.engines.onnx.session import OnnxSession, load_library
@@ -15,10 +15,14 @@ from edgeslm.formats.onnx.info import ONNXInfo, label_sets, read_onnx
 from edgeslm.models.model import Kind, Model, Task
 from edgeslm.tasks.decision import Rule
 from edgeslm.tasks.onnx import EncoderClassifier, Tagger
+from edgeslm.tasks.own_labels import own_labels
 
 if TYPE_CHECKING:
     from edgeslm.formats.card import Card, PromptSpec
     from edgeslm.formats.onnx.known_inputs import KnownInputs
+
+
+_OTHERS: Final = "for others use a language model such as smollm2-135m"
 
 
 class OnnxModel(Model):
@@ -57,21 +61,25 @@ class OnnxModel(Model):
         return self.info.card
 
     def _classifier(
-        self, labels: Sequence[str] | Mapping[str, str] | None, prompt: PromptSpec | None
+        self,
+        labels: Sequence[str] | Mapping[str, str] | None,
+        prompt: PromptSpec | None,
+        untrained: bool,
     ) -> EncoderClassifier:
         facts = self.info.facts
         if prompt is not None:
             raise CardError(f"{facts.name} reads the text alone; give it no prompt")
         if facts.kind != "classify":
             raise CardError(f"{facts.name} answers with several label sets; use tagger()")
-        own = label_sets(facts)[0]
-        if labels is not None and (isinstance(labels, str) or set(labels) != set(own)):
-            raise LabelError(
-                f"{facts.name} knows only the labels it was trained for; leave labels out, or "
-                "use a language model such as smollm2-135m for others"
-            )
-        rule = Rule.within(facts.bounds, own, facts.out_of_scope)
-        return EncoderClassifier(self._session, self._read, own, rule, self._known)
+        if untrained:
+            raise LabelError(f"{facts.name} knows only the labels it was trained for; {_OTHERS}")
+        [own] = label_sets(facts)
+        chosen = own_labels(facts.name, own, labels, _OTHERS)
+        names = tuple(own[place] for place in chosen)
+        rule = Rule.within(facts.bounds, names, facts.out_of_scope)
+        return EncoderClassifier(
+            self._session, self._read, labels=names, chosen=chosen, rule=rule, known=self._known
+        )
 
     def tagger(self) -> Tagger:
         facts = self.info.facts

@@ -48,8 +48,8 @@ class Rule:
     def within(
         cls, bounds: Bounds | Calibration, labels: Sequence[str], out_of_scope: str | None
     ) -> Rule:
-        """The rule of these bounds; ``out_of_scope`` is one of the labels."""
-        if out_of_scope is None:
+        """The rule of these bounds; ``out_of_scope`` is said only where it is one of the labels."""
+        if out_of_scope is None or out_of_scope not in labels:
             return cls(bounds.temperature)
         by_energy = bounds.reject == "energy"
         return cls(

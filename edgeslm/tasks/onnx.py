@@ -21,7 +21,7 @@ from edgeslm.formats.card_facts import LabelSet
 from edgeslm.formats.text import TRUNCATE, Truncate, check_text
 from edgeslm.results import Classification, Labels, Tags, Timing
 from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
-from edgeslm.tasks.decision import Decision, Rule, picked, sigmoid
+from edgeslm.tasks.decision import Decision, Rule, picked, sigmoid, softmax
 
 if TYPE_CHECKING:
     from edgeslm.formats.onnx.known_inputs import KnownInputs
@@ -131,12 +131,16 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         self,
         session: OnnxSession,
         read: Reader,
+        *,
         labels: tuple[str, ...],
+        chosen: tuple[int, ...],
         rule: Rule,
         known: KnownInputs | None,
     ) -> None:
+        """``chosen`` are the places of ``labels`` among the logits."""
         super().__init__(session, read)
         self.labels = labels
+        self._chosen = list(chosen)
         self._rule = rule
         self._known = known
 
@@ -164,11 +168,18 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         return self._many(texts, width, deadline_ms, truncate)
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Classification:
-        decision = self._rule(logits)
-        shares = self._known and self._known.posterior(text, decision.probabilities)
-        if shares is not None:  # it was in training, so it is in scope however odd it looks
-            decision = Decision(int(shares.argmax()), shares)
+        decision = self._remembered(text, logits) or self._rule(logits[self._chosen])
         return _classified(self.labels, decision, timing)
+
+    def _remembered(self, text: str, logits: NDArray[np.float32]) -> Decision | None:
+        """What the labels of a text in training decide: it is in scope, however odd it looks."""
+        if self._known is None:
+            return None
+        shares = self._known.posterior(text, softmax(logits, self._rule.temperature))
+        if shares is None or not (total := shares[self._chosen].sum()):
+            return None
+        own = shares[self._chosen] / total
+        return Decision(int(own.argmax()), own)
 
 
 class Tagger(TextAnswerer[Tags]):

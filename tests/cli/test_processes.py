@@ -31,7 +31,7 @@ def answer(text, **_):
         raise CancelledError("the request was cancelled")
     return Classification("yes", 1.0, {"yes": 1.0}, Timing(0, 0, 0, 0, 0, 0, 0))
 
-model = types.SimpleNamespace(card=None, classifier=lambda _: answer, cancel=cancelled.set)
+model = types.SimpleNamespace(card=None, classifier=lambda *_, **__: answer, cancel=cancelled.set)
 load = importlib.import_module("edgeslm.models.load")
 load.load = lambda *_, **__: contextlib.nullcontext(model)
 main(["classify", "m", "--jsonl"])

@@ -29,7 +29,7 @@ def use(monkeypatch, make):
 
 def stub(answer):
     """A model whose classifier is the function ``answer``."""
-    return contextlib.nullcontext(SimpleNamespace(card=None, classifier=lambda _: answer))
+    return contextlib.nullcontext(SimpleNamespace(card=None, classifier=lambda *_, **__: answer))
 
 
 def jsonl(*texts):

@@ -57,7 +57,9 @@ class Workload:
         Extractions are asked for without evidence, so that decoding is the last thing done
         and the first token can be told from the whole.
         """
-        options = {"truncate": "middle"} if self.cut and self.kind in ("classify", "tag") else {}
+        options: dict[str, Any] = (
+            {"truncate": "middle"} if self.cut and self.kind in ("classify", "tag") else {}
+        )
         return asker(
             model,
             schema=self.schema,
