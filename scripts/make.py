@@ -59,8 +59,6 @@ EXTRAS = {
     "bench": f"{RUNTIME},dev",
     "train": f"{RUNTIME},dev,train",
 }
-#: extras that are a distribution of this repository, which no index need have
-OWN = {"train": ROOT / "packages" / "edgeslm-train"}
 #: what a command finds in its environment beside what is there
 SETTINGS = {"soak": {"EDGESLM_SOAK": "1"}}
 
@@ -198,27 +196,17 @@ def ensure_environment() -> None:
 
 
 def ensure_installed(extras: str) -> None:
-    """Install edgeslm with these extras, unless that was done for these very pyproject.tomls."""
-    projects = [ROOT, *OWN.values()]
-    asked = b"".join((folder / "pyproject.toml").read_bytes() for folder in projects)
-    wanted = hashlib.sha256(asked).hexdigest()
+    """Install edgeslm with these extras, unless that was done for this very pyproject.toml."""
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     done, _, has = STAMP.read_text().partition(" ") if STAMP.exists() else ("", "", "")
     if done == wanted and set(extras.split(",")) - {""} <= set(has.split(",")):
         return
     print(f"installing edgeslm and what it needs (log: {LOG.relative_to(ROOT)})", flush=True)
     started = time.monotonic()
     ensure_prebuilt()
-    _install([*_pip("install"), "--verbose", *_editable(extras)])
+    _install([*_pip("install"), "--verbose", "--editable", f".[{extras}]"])
     STAMP.write_text(f"{wanted} {extras}")
     print(f"installed in {time.monotonic() - started:.0f} seconds", flush=True)
-
-
-def _editable(extras: str) -> list[str]:
-    """What pip installs in editable mode: the core with its extras, and distributions of ours."""
-    names = extras.split(",")
-    core = ",".join(name for name in names if name not in OWN)
-    own = [str(OWN[name]) for name in names if name in OWN]
-    return [part for project in (f".[{core}]", *own) for part in ("--editable", project)]
 
 
 def ensure_prebuilt() -> None:
