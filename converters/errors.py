@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeslm.errors import EdgeslmError, InputError, ModelFileError
+from edgeslm.errors import EdgeslmError, InputError, MissingExtraError, ModelFileError
 
 
 class RecipeError(EdgeslmError):
@@ -13,10 +13,6 @@ class RecipeError(EdgeslmError):
 
 class DataError(InputError):
     """Examples cannot be used as they are; names the file and the row."""
-
-
-class MissingExtraError(EdgeslmError):
-    """A library of the training side is not installed; the message has the command."""
 
 
 class BaseModelError(ModelFileError):
@@ -36,5 +32,5 @@ def require(*modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"{', '.join(missing)} not installed; run: pip install 'edgeslm[train]'"
+            f"{', '.join(missing)} not installed; run: pip install 'edgeslm[train]'", extra="train"
         )

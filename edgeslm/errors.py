@@ -6,7 +6,7 @@ belongs to no class here is a bug in edgeslm.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -22,9 +22,18 @@ class EdgeslmError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever arguments its class takes, so that a child process can hand it on."""
+        return _again, (type(self), self.args), self.__dict__
+
     def to_dict(self) -> dict[str, object]:
         """The error as the ``{"error": ...}`` object of a JSON line."""
         return {"type": type(self).__name__, "message": str(self)}
+
+
+def _again(kind: type[EdgeslmError], args: tuple[object, ...]) -> EdgeslmError:
+    """An error of this class without its ``__init__``; what that would set comes afterwards."""
+    return kind.__new__(kind, *args)
 
 
 # --- the model file and what it promises -------------------------------------
@@ -153,6 +162,17 @@ class MachineError(EdgeslmError):
     """This processor or installation cannot run the engine."""
 
     exit_code = 9
+
+
+class MissingExtraError(MachineError):
+    """A part of edgeslm is not installed; ``extra`` is the extra of edgeslm-core that brings it."""
+
+    def __init__(self, message: str, *, extra: str) -> None:
+        super().__init__(message)
+        self.extra = extra
+
+    def to_dict(self) -> dict[str, object]:
+        return {**super().to_dict(), "extra": self.extra}
 
 
 class EngineError(EdgeslmError):

@@ -1,13 +1,20 @@
-"""What pydantic finds, in one message: the place, the words, how many more there are"""
+"""Errors: what pydantic finds is one message, and every error passes between processes"""
 
 from __future__ import annotations
 
+import inspect
+import pickle
+from collections.abc import Iterator
 from typing import Annotated
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from edgeslm.errors import first_fault
+import converters.errors
+from edgeslm.errors import EdgeslmError, first_fault
+
+#: so that its errors are part of the tree
+assert converters.errors
 
 
 class Pair(BaseModel, extra="forbid"):
@@ -35,3 +42,33 @@ def test_the_first_fault_is_one_message(values, words):
         Pair.model_validate(values)
     assert words in first_fault(wrong.value, whole="the pair")
     assert len(first_fault(wrong.value, whole="the pair")) < 300
+
+
+def tree(kind: type[EdgeslmError]) -> Iterator[type[EdgeslmError]]:
+    """A class of errors and all below it."""
+    yield kind
+    for below in kind.__subclasses__():
+        yield from tree(below)
+
+
+def made(kind: type[EdgeslmError]) -> EdgeslmError:
+    """An error of this class with something in each of its keywords."""
+    values = {"int": 7, "str": "x", "str | None": "y"}
+    keywords = {
+        name: values[str(parameter.annotation)]
+        for name, parameter in inspect.signature(kind.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return kind("what is wrong", **keywords)
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(tree(EdgeslmError)), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_error_passes_between_processes(kind, protocol):
+    error = made(kind)
+    error.add_note("in the third document")
+    again = pickle.loads(pickle.dumps(error, protocol))
+    assert type(again) is kind
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+    assert again.to_dict() == error.to_dict()
+    assert again.exit_code == error.exit_code

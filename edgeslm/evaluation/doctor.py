@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from edgeslm.decoding.sequences.prefix_files import prefix_folder, prefix_limit, used_bytes
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
-from edgeslm.errors import EdgeslmError
+from edgeslm.errors import EdgeslmError, MissingExtraError
 from edgeslm.store.places import registry_files, user_registry
 from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
@@ -219,6 +220,9 @@ def _build(findings: list[Finding]) -> Build | None:
     try:
         machine.library_files()
         return machine.probe_build()
+    except MissingExtraError as error:
+        findings.append(_missing("llama.cpp", "onnxruntime", error))
+        return None
     except EdgeslmError as error:
         findings.append(_problem("library", error))
         return None
@@ -229,9 +233,23 @@ def _onnx(findings: list[Finding]) -> Onnx | None:
 
     try:
         return Onnx(load_library().__version__, providers())
+    except MissingExtraError as error:
+        findings.append(_missing("onnxruntime", "llama_cpp", error))
+        return None
     except EdgeslmError as error:
         findings.append(_problem("library", error))
         return None
+
+
+def _missing(name: str, other: str, error: MissingExtraError) -> Finding:
+    """Someone may want one engine alone; without both there is nothing to answer with."""
+    if importlib.util.find_spec(other) is None:
+        return _problem("library", error)
+    return Finding(
+        "warning",
+        "library",
+        f'{name} is not installed; if you need it: pip install "edgeslm-core[{error.extra}]"',
+    )
 
 
 def _stored(store: Store) -> tuple[StoredModel, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from converters.errors import BaseModelError, MissingExtraError, require
+from converters.errors import BaseModelError, require
+from edgeslm.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,7 +30,9 @@ def check_qlora() -> None:
             "adapter is then trained over the float base"
         )
     if find_spec("bitsandbytes") is None:
-        raise MissingExtraError("bitsandbytes not installed; run: pip install bitsandbytes")
+        raise MissingExtraError(
+            "bitsandbytes not installed; run: pip install bitsandbytes", extra="train"
+        )
 
 
 def load_4bit(folder: Path) -> PreTrainedModel:

@@ -16,7 +16,7 @@ import platformdirs
 from edgeslm.children import run_child
 from edgeslm.engines.device import container as cgroup
 from edgeslm.engines.device import processor
-from edgeslm.errors import MachineError, ResourceError
+from edgeslm.errors import MachineError, MissingExtraError, ResourceError
 
 # psutil is imported where it is asked: it takes as long as the rest of this file, and a machine
 # of two cores can load an encoder without it. What tries the llama library imports its own, too.
@@ -244,6 +244,7 @@ def check_build() -> None:
     Raises:
         MachineError: the library is missing, cannot be loaded, or was built for another processor.
     """
+    library_files()
     if getattr(sys, "frozen", False):
         return  # a packaged app has no interpreter to start a child with
     # its existence says that this library ran on this processor
@@ -339,9 +340,10 @@ def library_files() -> list[Path]:
 
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.origin is None:
-        raise MachineError(
-            "llama-cpp-python is not installed here; install it: pip install llama-cpp-python, "
-            f"or without a compiler: {_PREBUILT}"
+        raise MissingExtraError(
+            "this needs a language model, and llama-cpp-python is not installed; install it: "
+            f'pip install "edgeslm-core[llama]", or without a compiler: {_PREBUILT}',
+            extra="llama",
         )
     folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(spec.origin).parent / "lib")
     return sorted(file for file in folder.glob("*") if file.is_file())

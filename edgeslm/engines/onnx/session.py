@@ -17,6 +17,7 @@ from edgeslm.errors import (
     CancelledError,
     EngineError,
     MachineError,
+    MissingExtraError,
     ModelFileError,
     ResourceError,
 )
@@ -41,6 +42,16 @@ def load_library() -> Any:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported
     try:
         import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise MachineError(
+                f"onnxruntime cannot be loaded: {error}; reinstall it: {_REINSTALL}"
+            ) from error
+        raise MissingExtraError(
+            "this model is an encoder, and onnxruntime is not installed; install it: "
+            'pip install "edgeslm-core[onnx]"',
+            extra="onnx",
+        ) from error
     except ImportError as error:
         raise MachineError(
             f"onnxruntime cannot be loaded: {error}; reinstall it: {_REINSTALL}"

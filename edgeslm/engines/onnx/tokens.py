@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.errors import InputTooLongError, ModelFileError
+from edgeslm.errors import InputTooLongError, MissingExtraError, ModelFileError
 from edgeslm.formats.onnx.tokenizer import check_tokenizer
 from edgeslm.formats.text import Truncate, without_middle
 
@@ -104,7 +104,7 @@ def _guarded(where: str, call: Callable[[], T]) -> T:
     """What a call of the tokenizers library gives; where that fails, the file is to blame."""
     try:
         return call()
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+    except (KeyboardInterrupt, SystemExit, MemoryError, MissingExtraError):
         raise
     except BaseException as error:  # its errors are bare Exceptions, its panics not even those
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
@@ -115,7 +115,14 @@ def _guarded(where: str, call: Callable[[], T]) -> T:
 
 
 def _parsed(tokenizer_json: str) -> Any:
-    from tokenizers import Tokenizer
+    try:
+        from tokenizers import Tokenizer
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "this model is an encoder, and tokenizers is not installed; install it: "
+            'pip install "edgeslm-core[onnx]"',
+            extra="onnx",
+        ) from error
 
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
