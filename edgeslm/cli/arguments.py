@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from edgeslm.errors import EdgeslmError
+from edgeslm.formats.files import read_small
+
+#: a models.toml that is larger is none
+_MAX_REGISTRY_BYTES = 1024 * 1024
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -30,16 +34,25 @@ class ModelName(click.ParamType[str]):
 
 
 def _known_names() -> Sequence[str]:
-    """The names of registries and of pulled models, as far as they can be read."""
-    names: dict[str, None] = {}
-    with contextlib.suppress(EdgeslmError, OSError, ValueError):
-        from edgeslm.store.registry import Registry
+    """The names of registries, packages and pulled models, as far as they can be read.
 
-        names.update(dict.fromkeys(Registry.load().entries))
-    with contextlib.suppress(EdgeslmError, OSError, ValueError):
-        from edgeslm.store.store import Store
+    Nothing is checked, so that a shell need not wait for what checks.
+    """
+    from importlib.metadata import entry_points
 
-        names.update(dict.fromkeys(model.name for model in Store().installed()))
+    from edgeslm.store import places
+
+    names: set[str] = set()
+    with contextlib.suppress(OSError):
+        names.update(path.parent.name for path in places.default_home().glob("models/*/state.json"))
+    for file in places.registry_files():
+        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError, TypeError):
+            tables = tomllib.loads(read_small(file, _MAX_REGISTRY_BYTES).decode()).get("model", [])
+            names.update(str(table["name"]) for table in tables if "name" in table)
+    names.update(point.name for point in entry_points(group="edgeslm.models"))
+    folder = places.checkout_specialists()
+    if folder is not None:
+        names.update(path.name for path in folder.iterdir() if path.is_dir())
     return sorted(names)
 
 

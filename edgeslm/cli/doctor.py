@@ -11,7 +11,8 @@ from rich.text import Text
 
 from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
-from edgeslm.cli.output import for_people, print_line, tell_error
+from edgeslm.cli.output import for_people, print_line
+from edgeslm.cli.several import for_each
 from edgeslm.engines.device.machine import Build, Machine, show_bytes
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.doctor import Finding, Onnx, Report, examine
@@ -43,8 +44,7 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
     the error that the problem would cause: 6 for an example with another answer.
     """
     if names:
-        codes = [_self_test(name, for_people(as_json)) for name in dict.fromkeys(names)]
-        return next((code for code in codes if code), 0)
+        return _self_tests(names, as_json)
     report = examine()
     if for_people(as_json):
         _show(report, Console())
@@ -53,24 +53,28 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
     return report.exit_code
 
 
-def _self_test(name: str, people: bool) -> int:
-    """Run and show the self-tests of one model; returns its exit code."""
+def _self_tests(names: Sequence[str], as_json: bool) -> int:
+    """Run and show the self-tests of some models; the exit code of the first that is not well."""
     from edgeslm.evaluation.selftest import self_test_of
 
-    try:
-        tests = self_test_of(name)
-    except EdgeslmError as error:
-        tell_error(f"{name}: {error}")
-        if not people:
-            print_line({"name": name, "error": error.to_dict()})
-        return error.exit_code
-    passed = all(test.passed for test in tests)
-    if people:
-        _show_tests(name, tests, Console())
-    else:
-        examples = [test.to_dict() for test in tests]
-        print_line({"name": name, "passed": passed, "examples": examples})
-    return 0 if passed else CardError.exit_code
+    codes: list[int] = []
+
+    def act(name: str) -> None:
+        try:
+            tests = self_test_of(name)
+        except EdgeslmError as error:
+            codes.append(error.exit_code)
+            raise
+        passed = all(test.passed for test in tests)
+        codes.append(0 if passed else CardError.exit_code)
+        if for_people(as_json):
+            _show_tests(name, tests, Console())
+        else:
+            examples = [test.to_dict() for test in tests]
+            print_line({"name": name, "passed": passed, "examples": examples})
+
+    for_each(names, act, as_json=as_json)
+    return next((code for code in codes if code), 0)
 
 
 def _show_tests(name: str, tests: Sequence[SelfTest], console: Console) -> None:
@@ -180,6 +184,8 @@ def _table(rows: Rows) -> Table:
 
 def _findings_table(findings: Iterable[Finding]) -> Table:
     table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for finding in sorted(findings, key=lambda finding: list(_MARK).index(finding.level)):
         table.add_row(
             Text(f"  {_MARK[finding.level]}", style=_STYLE[finding.level]),

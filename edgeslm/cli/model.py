@@ -6,6 +6,7 @@ import click
 
 from edgeslm.cli.arguments import model_name
 from edgeslm.cli.output import for_people, print_line, say
+from edgeslm.cli.several import for_each
 from edgeslm.cli.tree import Branch
 from edgeslm.formats.files import megabytes
 from edgeslm.store.store import Store
@@ -43,7 +44,7 @@ def rollback(name: str, as_json: bool) -> None:
 @click.command(name="rm")
 @model_name("NAME...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
-def remove(names: tuple[str, ...], as_json: bool) -> None:
+def remove(names: tuple[str, ...], as_json: bool) -> int:
     """Remove pulled models.
 
     \b
@@ -52,9 +53,13 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
     The current version goes, and the one before it. `edgeslm pull` brings a model back.
     """
     store = Store()
-    for name in dict.fromkeys(names):
+
+    def act(name: str) -> None:
         freed = store.remove(name)
         if for_people(as_json):
             say(f"{name} is removed, {megabytes(freed)} are free again")
         else:
             print_line({"name": name, "freed": freed})
+
+    failures = for_each(names, act, as_json=as_json)
+    return failures[0].exit_code if failures else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from rich.text import Text
 
 from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
-from edgeslm.cli.output import fail, for_people, print_line, say
+from edgeslm.cli.output import for_people, print_line, say
 from edgeslm.cli.progress import bars
-from edgeslm.errors import EdgeslmError, PullError
+from edgeslm.cli.several import for_each
+from edgeslm.errors import PullError
 from edgeslm.formats.files import megabytes
 from edgeslm.store.entry import Entry
 from edgeslm.store.install import install
@@ -27,7 +27,7 @@ from edgeslm.store.store import Installed, Store
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 def models(as_json: bool) -> None:
-    """List the models that can be pulled, those that are, and those that packages bring.
+    """List the models that there are, and where each comes from.
 
     \b
     edgeslm models
@@ -46,22 +46,20 @@ def models(as_json: bool) -> None:
         for row in rows:
             print_line(row)
         return
-    columns = ("name", "made of", "size", "licence", "min. memory", "from", "pulled")
-    table = Table(*columns, box=None, pad_edge=False)
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    longest = max((len(name) for name in names), default=0)
+    # a name is typed again: where there is room it stands on one line, and nothing is cut
+    table.add_column("name", overflow="fold", no_wrap=2 * longest <= console.width)
+    for column in ("made of", "size", "licence", "min. memory", "from", "pulled"):
+        table.add_column(column, overflow="fold")
     for row in rows:
         size, memory = (_bytes_for_people(row[key]) for key in ("size", "min_memory"))
         licence = row["licence"] or "not in the registry"
-        cells = (
-            row["name"],
-            row["made_of"],
-            size,
-            licence,
-            memory,
-            row["from"].split()[0],
-            row["pulled"],
-        )
+        origin = row["from"].split()[0]
+        cells = (row["name"], row["made_of"], size, licence, memory, origin, row["pulled"])
         table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    console.print(table)
 
 
 @click.command()
@@ -78,7 +76,7 @@ def models(as_json: bool) -> None:
     is_flag=True,
     help="For a model without a known hash: fetch anew, and trust and pin what comes.",
 )
-def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> None:
+def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> int:
     """Download models, verify and try them, and make them current.
 
     \b
@@ -95,19 +93,11 @@ def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> No
     """
     if from_file is not None and len(names) > 1:
         raise click.UsageError("--from takes one NAME")
-    failures = []
-    for name in dict.fromkeys(names):
-        try:
-            path = _pull(name, from_file, accept_new)
-        except EdgeslmError as error:
-            failures.append(error)
-            _report_failure(name, error)
-        else:
-            _report(name, path)
-    if len(names) == 1 and failures:
-        sys.exit(failures[0].exit_code)
-    if failures:
-        fail(PullError(f"{len(failures)} of {len(names)} failed"))
+
+    def act(name: str) -> None:
+        _report(name, _pull(name, from_file, accept_new))
+
+    return PullError.exit_code if for_each(names, act) else 0
 
 
 def _pull(name: str, from_file: Path | None, accept_new: bool) -> Path:
@@ -125,12 +115,6 @@ def _report(name: str, path: Path) -> None:
         say(f"next: edgeslm show {name}")
     else:
         print_line({"name": name, "path": str(path)})
-
-
-def _report_failure(name: str, error: EdgeslmError) -> None:
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
-    if not for_people():
-        print_line({"name": name, "error": error.to_dict()})
 
 
 def _row(

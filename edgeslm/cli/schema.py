@@ -101,7 +101,9 @@ def _table(rows: list[dict[str, str]]) -> None:
     from edgeslm.cli.console import Console
 
     colours = {"mask": "green", "rewrite": "cyan", "check": "yellow", "refused": "bold red"}
-    table = Table("path", "keyword", "how", "note")
+    table = Table()
+    for column in ("path", "keyword", "how", "note"):
+        table.add_column(column, overflow="fold")
     for row in rows:
         how = Text(row["how"], style=colours[row["how"]])
         table.add_row(Text(row["path"] or "(root)"), Text(row["keyword"]), how, Text(row["note"]))

@@ -52,7 +52,7 @@ TREE: dict[str, Command] = {
     "protocol": Command("prove"),
     "models": Command(
         "keep right",
-        "List the models that can be pulled, and those that are.",
+        "List the models that there are, and where each comes from.",
         "models:models",
     ),
     "pull": Command(

@@ -26,6 +26,7 @@ from edgeslm.errors import (
     PullError,
 )
 from edgeslm.formats.files import SUFFIXES, Progress, file_sha256, megabytes, silent
+from edgeslm.formats.kinds import kind_of_file
 from edgeslm.store.incoming import Assembler, bring
 from edgeslm.store.places import HOME_VARIABLE, default_home
 from edgeslm.store.remembered import (
@@ -116,8 +117,7 @@ class Store:
     ) -> Path:
         if isinstance(name_or_path, Path) or _is_path(name_or_path):
             path = Path(name_or_path)
-            if not path.is_file():
-                raise ModelNotFoundError(f"{path}: no such file")
+            _require_model_file(path)
             sha256 = self.sha256_of(path)
             if sha256 is not None:
                 again = f"edgeslm pull {path.absolute().parent.name}"
@@ -154,6 +154,8 @@ class Store:
         registry = registry or Registry.load()
         packaged = registry.packaged(name)
         if packaged is None and not pulled:
+            if name not in registry.entries and Path(name).exists():
+                _require_model_file(Path(name))
             registry.get(name)
         if packaged is not None and packaged.entry.base is not None and pulled:
             remember_place(folder, packaged.place)
@@ -327,6 +329,26 @@ def _held(path: Path, progress: Progress) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _require_model_file(path: Path) -> None:
+    """Refuse a path at which no model lies.
+
+    Raises:
+        ModelNotFoundError: no such file.
+        ModelFileError: a file of another kind, by its name and its first bytes; or a folder.
+    """
+    if path.is_file():
+        if path.name.lower().endswith(SUFFIXES) or (kind := kind_of_file(path)) == "a GGUF model":
+            return
+    elif path.is_dir():
+        kind = "a folder"
+    else:
+        raise ModelNotFoundError(f"{path}: no such file")
+    raise ModelFileError(
+        f"{path} is {kind}, not a model: a model is a .gguf or .onnx file, or a name from "
+        "`edgeslm models`"
+    )
 
 
 def _is_path(text: str) -> bool:

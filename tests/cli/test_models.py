@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeslm.cli import models as command
+from edgeslm.cli import several
 from edgeslm.cli.main import main
 from edgeslm.store import places
 from tests.helpers.tiny_gguf import write_tiny_gguf
@@ -95,6 +96,37 @@ def test_models_are_a_table_for_people(home, capsys, monkeypatch):
     ]
 
 
+def test_no_name_is_cut_on_a_narrow_terminal(home, capsys, monkeypatch):
+    monkeypatch.setattr(command, "for_people", lambda _json=False: True)
+    long = "a-name-of-many-words-" + "x" * 60
+    with (home / "models.toml").open("a") as file:
+        file.write(
+            f'[[model]]\nname = "{long}"\nsource = "file:l.gguf"\nsha256 = "unverified"\n'
+            'licence = "MIT"\n'
+        )
+    for columns in (120, 80, 60, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with pytest.raises(SystemExit):
+            main(["models"])
+        shown = capsys.readouterr().out
+        assert "…" not in shown
+        cells = "".join(line[: columns // 2].split(" ")[0] for line in shown.splitlines())
+        for name in ("smollm2-135m", "receipt-fields"):
+            assert name in cells, columns
+
+
+def test_removed_models_are_gone_and_can_be_pulled_again(home, capsys):
+    run(capsys, "pull", "tiny")
+    code, lines, _ = run(capsys, "model", "rm", "tiny", "pin")
+    assert (code, lines[0]["name"]) == (12, "tiny")
+    assert lines[0]["freed"] == (home / "tiny.gguf").stat().st_size
+    assert lines[1]["error"]["type"] == "ModelNotFoundError"
+    assert not list((home / "home").rglob("*.gguf"))
+    assert listed(capsys)["tiny"]["pulled"] == "no"
+    assert run(capsys, "model", "rm", "tiny")[0] == 12
+    assert run(capsys, "pull", "tiny")[0] == 0
+
+
 def test_a_pulled_model_that_left_the_registry_is_still_listed(home, capsys, monkeypatch):
     run(capsys, "pull", "tiny")
     monkeypatch.delenv("EDGESLM_MODELS")
@@ -144,19 +176,32 @@ def test_one_that_fails_does_not_stop_the_others(home, capsys):
         "ModelNotFoundError",
         None,
     ]
-    assert "did you mean tiny" in err
-    assert "2 of 3 failed" in err
+    assert "did you mean tiny" in lines[1]["error"]["message"]
+    assert err.splitlines()[-1].startswith("error: 2 of 3 failed; the first, gone: ")
+    assert err.count("gone: ") == 1, "a failure is said once"
+
+
+def test_people_are_told_each_failure_once(home, capsys, monkeypatch):
+    monkeypatch.setattr(several, "for_people", lambda _json=False: True)
+    with pytest.raises(SystemExit):
+        main(["pull", "gone", "tinny"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [line.split(":")[1] for line in errors] == [" gone", " tinny", " 2 of 2 failed"]
 
 
 @pytest.mark.parametrize(("name", "code"), [("tinny", 12), ("gone", 13), ("text", 13)])
 def test_a_single_failure_has_its_own_exit_code(home, capsys, name, code):
-    assert run(capsys, "pull", name)[0] == code
+    stopped, lines, err = run(capsys, "pull", name)
+    assert (stopped, lines) == (code, []), "said on stderr, and not again"
+    assert err.count("error: ") == 1
 
 
 def test_what_is_no_model_file_is_refused(home, capsys):
-    code, (line,), _ = run(capsys, "pull", "text")
-    assert code == 13
-    assert "refused and was discarded" in line["error"]["message"]
+    code, lines, err = run(capsys, "pull", "text")
+    assert (code, lines) == (13, [])
+    assert "refused and was discarded" in err
     assert not list((home / "home").rglob("*.gguf"))
 
 
