@@ -27,6 +27,7 @@ class Timing:
     decodes: int
 
     def to_dict(self) -> dict[str, float | int]:
+        """The numbers by their names, times rounded to microseconds."""
         return {
             "prefill_ms": round(self.prefill_ms, 3),
             "decode_ms": round(self.decode_ms, 3),
@@ -69,6 +70,7 @@ class Field:
     reading: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
+        """The field as JSON values, likeliest listed value first."""
         found: dict[str, Any] = {
             "confidence": round(self.confidence, 6),
             "span": None if self.span is None else list(self.span),

@@ -7,11 +7,16 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeslm.engines.engine import Batch, Logits, Vocab
 from edgeslm.errors import CancelledError, DeadlineError, EngineError, ModelFileError
+
+if TYPE_CHECKING:
+    from edgeslm.formats.card import Card
+    from edgeslm.models.model import Model
 
 #: the template scripted models use; the answer begins after its last line
 CHATML = (
@@ -24,6 +29,23 @@ _TURN = b"<|im_start|>assistant\n"
 
 #: prompt text -> the answer the model would like to give
 Script = Callable[[str], str]
+
+
+def scripted_model(script: Script | str, *, card: Card | None = None, seed: int = 0) -> Model:
+    """A Model without weights that answers what it is told, for the tests of an app.
+
+    All else is real: the prompt, the grammar, evidence, budgets and errors. An answer that a
+    schema does not allow comes out as the nearest that it does allow.
+
+    Args:
+        script: the answer as text (JSON for an extraction, a label for a classification), or a
+            function from the whole prompt to it.
+        card: what the model promises; None for a model without a task of its own.
+        seed: another one makes another noise around the scripted answer.
+    """
+    from edgeslm.models.gguf import GgufModel
+
+    return GgufModel(ScriptedEngine(script, seed=seed), card)
 
 
 class ScriptedEngine:

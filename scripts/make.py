@@ -46,6 +46,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["-m", "mypy"],
     ],
     "soak": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "pytest", "-m", "soak"]],
+    "docs": [["-m", "scripts.site"]],
     "bench": [["-m", "edgeslm", "pull", MODEL], ["-m", "benchmarks"]],
     "train": [["-m", "edgeslm", "pull", MODEL], ["-m", "converters", "build"]],
 }
@@ -56,6 +57,7 @@ EXTRAS = {
     "test": f"{RUNTIME},dev,train",
     "soak": f"{RUNTIME},dev,train",
     "lint": f"{RUNTIME},dev,train",
+    "docs": "docs",
     "bench": f"{RUNTIME},dev",
     "train": f"{RUNTIME},dev,train",
 }

@@ -42,12 +42,12 @@ PUBLIC = [
 ORDER = {
     "edgeslm": """
         __init__ __main__
-        cli
+        cli testing
         bench
         evaluation
         models
         tasks
-        decoding store testing
+        decoding store
         engines
         formats
         schema
