@@ -18,6 +18,7 @@ from converters.recipe.recipe import Recipe
 from edgeslm.errors import OutputInvalidError
 from edgeslm.formats.card import ClassifyTask, ExtractTask, GenerateTask, TagTask
 from edgeslm.formats.files import Progress
+from edgeslm.formats.text import fold
 from edgeslm.schema.schema import compile_schema
 
 #: why a row is in the review file; all but suspects were dropped
@@ -208,7 +209,7 @@ def _tag_reader(task: TagTask, data: Data) -> Callable[[Source], dict[str, Any]]
 
 def _label_reader(labels: Sequence[str], path: str) -> Callable[[Source, Any], str]:
     names = set(labels)
-    folded = {name.casefold(): name for name in names}
+    folded = {fold(name): name for name in names}
 
     def read(source: Source, value: Any) -> str:
         if isinstance(value, bool):
@@ -218,11 +219,11 @@ def _label_reader(labels: Sequence[str], path: str) -> Callable[[Source, Any], s
         label = str(value).strip()
         if label in names:
             return label
-        twin = folded.get(label.casefold())
+        twin = folded.get(fold(label))
         if twin is not None:
             raise DataError(
-                f"{source.place}: the label {label!r} differs from the task's {twin!r} in case "
-                "only; spell it one way in the data and the recipe"
+                f"{source.place}: the label {label!r} differs from the task's {twin!r} in case, "
+                "or the form of a character, only; spell it one way in the data and the recipe"
             )
         raise _UnusableError("label not in the set", f"{label!r} is no label of the task")
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from converters.errors import require
+from edgeslm.formats.text import fold
+from edgeslm.formats.words import is_unspaced
 
-_SHINGLE = 5
+#: characters of a run; of scripts that write no spaces, where two are as much as a word
+_SHINGLE, _SHINGLE_UNSPACED = 5, 2
 _PERMUTATIONS = 128
 #: of pairs right at the threshold this share is found at least; above it soon all are
 _RECALL = 0.99
@@ -18,10 +21,10 @@ def near_duplicates(
 ) -> Iterator[int | None]:
     """For each text in turn, the earlier text that it is dropped for; None if it stays.
 
-    A text is dropped for the first earlier one whose set of 5-grams has a Jaccard index of at
-    least ``threshold`` with its own, among those for which ``drop(earlier, later)`` says so.
-    Texts are folded in case and white space first. What is dropped is not compared with later
-    texts, so that a heap of near-copies costs little.
+    A text is dropped for the first earlier one whose set of 5-grams (2-grams in scripts without
+    spaces) has a Jaccard index of at least ``threshold`` with its own, among those for which
+    ``drop(earlier, later)`` says so. Texts are folded first. What is dropped is not compared with
+    later texts, so that a heap of near-copies costs little.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997; Leskovec,
     Rajaraman and Ullman, Mining of Massive Datasets, chapter 3); each is then compared exactly.
@@ -65,8 +68,13 @@ def _bands(threshold: float) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)  # candidates come in clusters, so few are cut into runs twice
 def _shingles(text: str) -> frozenset[str]:
-    folded = " ".join(text.casefold().split())
-    return frozenset(folded[i : i + _SHINGLE] for i in range(max(1, len(folded) - _SHINGLE + 1)))
+    folded = fold(text)
+    if folded.isascii():
+        last = max(1, len(folded) - _SHINGLE + 1)
+        return frozenset(folded[i : i + _SHINGLE] for i in range(last))
+    lengths = [_SHINGLE_UNSPACED if is_unspaced(c) else _SHINGLE for c in folded]
+    whole = [folded[i : i + n] for i, n in enumerate(lengths) if i + n <= len(folded)]
+    return frozenset(whole or [folded])
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:

@@ -38,8 +38,8 @@ class Row:
 
 
 def part_of(key: str, *, gold: float, development: float) -> Part:
-    """Where a row belongs, by a hash of its key folded in case and white space."""
-    at = drawn(" ".join(key.casefold().split()))
+    """Where a row belongs, by a hash of its key when folded."""
+    at = drawn(fold(key))
     if at < gold:
         return "gold"
     return "development" if at < gold + development else "train"
@@ -116,7 +116,7 @@ def by_input(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def commonest(rows: Iterable[Row]) -> dict[str, Row]:
-    """By text, folded in case and white space: a row with the answer that most rows have."""
+    """By text when folded: a row with the answer that most rows have."""
     return {fold(heap[0].input): _with_commonest(heap) for heap in by_input(rows)}
 
 

@@ -36,7 +36,7 @@ class Divided:
 def divide(examples: Sequence[Example], data: Data, progress: Progress) -> Divided:
     """Split examples by the recipe's rule, without copies.
 
-    Without split.group, copies of an input (folded in case and white space) are taken out
+    Without split.group, copies of an input (when folded) are taken out
     everywhere. With it, held-out rows stay as they come, copies and all, at most ``per_group``
     of a group; copies are taken out of training alone, as data.copies says.
     Near-duplicates of a more precious row (gold, then development) are dropped, and with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.text import fold
+from edgeslm.formats.words import UNSPACED
 
 #: the name of the baseline that could be a specialist of its own (`converters.linear_train`)
 LINEAR = "TF-IDF + logistic regression"
@@ -23,6 +25,8 @@ _AT_ONCE = 256
 #: inverse strength of the regression's penalty; 10 does better on short texts than 1
 _C = 10.0
 _ITERATIONS = 300
+#: what the regression counts as a word
+_WORD = re.compile(r"\b\w\w+\b")
 #: the fields that `receipt_rules` finds
 _RECEIPT_FIELDS = ("company", "date", "address", "total")
 
@@ -110,7 +114,8 @@ def _nearest(train: Sequence[Row], texts: list[str]) -> Iterator[Prediction]:
 
     if not texts:
         return
-    words = CountVectorizer(binary=True, token_pattern=r"(?u)\w+|[^\w\s]", dtype=np.float32)
+    token = rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\w)+|[^\w\s]"
+    words = CountVectorizer(binary=True, token_pattern=token, dtype=np.float32)
     known = words.fit_transform(row.input for row in train)
     sizes = np.asarray(known.sum(axis=1)).ravel()
     for start in range(0, len(texts), _AT_ONCE):
@@ -142,11 +147,11 @@ def _regression(train: Sequence[Row], texts: list[str], *, counted: bool) -> lis
 
     if len({row.answer for row in train}) < 2:
         return _majority_label(train, texts)
+    families = [TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)]
+    if any(_WORD.search(row.input) for row in train):  # else it would have nothing to count
+        families.insert(0, TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True))
     model = make_pipeline(
-        make_union(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
-        ),
+        make_union(*families),
         LogisticRegression(C=_C, max_iter=_ITERATIONS, tol=1e-3),
     )
     counts = np.array([row.count if counted else 1 for row in train])

@@ -16,6 +16,7 @@ from edgeslm.errors import first_fault
 from edgeslm.formats.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
 from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
+from edgeslm.formats.text import fold
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024
@@ -308,6 +309,6 @@ def _fill_nulls(table: Any) -> None:
 def _refuse_case_twins(names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
+        other = seen.setdefault(fold(name), name)
         if other != name:
             raise ValueError(f"labels differ in case only: {other!r} and {name!r}; keep one")

@@ -9,12 +9,13 @@ from typing import Final
 
 from edgeslm.formats.text import is_invisible
 
-# Scripts that write no spaces: Thai, Lao, Myanmar, Khmer, CJK, and Hangul, where a syllable may
-# be cut off. The last range is of decomposed Hangul, which goes on with its vowels and finals.
-_UNSPACED: Final = (
+#: as the inside of a character class of a regular expression: scripts that write no spaces, Thai,
+#: Lao, Myanmar, Khmer and CJK, and Hangul, where a syllable may be cut off
+UNSPACED: Final = (
     r"\u0e00-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e50-\u0eff\u1000-\u109f\u1780-\u17ff"
     r"\u2e80-\ud7ff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
 )
+#: a decomposed syllable: it goes on with its vowels and finals
 _HANGUL: Final = (
     r"[\u1100-\u115f\ua960-\ua97f]+[\u1160-\u11a7\ud7b0-\ud7c6]*[\u11a8-\u11ff\ud7cb-\ud7fb]*"
 )
@@ -73,7 +74,7 @@ def is_unspaced(character: str) -> bool:
     return _UNSPACED_ONE.match(character) is not None
 
 
-_UNSPACED_ONE: Final = re.compile(f"[{_UNSPACED}]")
+_UNSPACED_ONE: Final = re.compile(f"[{UNSPACED}]")
 
 
 @lru_cache(maxsize=64)
@@ -81,10 +82,10 @@ def _cutter(marks: str) -> re.Pattern[str]:
     """The pattern of parts, where these are the marks of a text."""
     escaped = _escaped(marks)
     mark = f"[{escaped}]*" if marks else ""
-    letter = rf"(?:(?![{escaped}{_UNSPACED}\u1100-\u11ff\ua960-\ua97f])[^\W\d_])"
+    letter = rf"(?:(?![{escaped}{UNSPACED}\u1100-\u11ff\ua960-\ua97f])[^\W\d_])"
     goes_on = f"(?:{letter}|[{escaped}])*" if marks else f"{letter}*"
     return re.compile(
-        rf"(?:{_HANGUL}|[{_UNSPACED}]){mark}(?:(?<=[{_STACKS}])[{_UNSPACED}]{mark})*"
+        rf"(?:{_HANGUL}|[{UNSPACED}]){mark}(?:(?<=[{_STACKS}])[{UNSPACED}]{mark})*"
         rf"|{letter}{goes_on}"
         rf"|(?:\d{mark})+"
         rf"|{_FLAG}"
