@@ -82,7 +82,7 @@ def without_spaces(grammar: str) -> str:
     """A grammar of the peer's converter with nothing where it allows a space."""
     fixed, found = re.subn(r"^space ::= .*$", 'space ::= ""', grammar, flags=re.MULTILINE)
     if found != 1:
-        raise EngineError("this llama-cpp-python writes its grammar otherwise: no rule for spaces")
+        raise EngineError("this llama-cpp-python writes its grammar without one rule for spaces")
     return fixed
 
 

@@ -194,7 +194,7 @@ def _edgeslm(task: Task) -> Callable[[str], Answer]:
         result = task.extract(text)
         timing = result.timing
         if timing.prompt_tokens != len(task.tokens(text)):
-            raise EngineError("the peer's prompt is not edgeslm's: the comparison would be unfair")
+            raise EngineError("the peer's prompt must be edgeslm's, or the comparison is unfair")
         return Answer(result.json, timing.total_ms, timing.output_tokens, timing.decodes)
 
     return answer

@@ -166,7 +166,7 @@ def take_turns(
                     del given[peer.name]
             tick()
     if not all(reply.same_prompt for reply in given[OWN].replies):
-        raise EngineError("the peers' prompt is not edgeslm's: the comparison would be unfair")
+        raise EngineError("the peers' prompt must be edgeslm's, or the comparison is unfair")
     return given, failed, prefill_ms
 
 

@@ -167,8 +167,8 @@ class Engine(Protocol):
 
 # --- work, step by step --------------------------------------------------------
 
-#: Work on an engine: it yields batches and receives their logits, valid until the next yield; an
-#: evaluation that fails is thrown in. So one driver runs one piece of work, or many together.
+#: A generator that yields batches and receives their logits, valid until the next yield; an
+#: evaluation that fails is thrown in. One driver runs one job, or many together.
 Steps = Generator[Batch, Logits, R]
 
 

@@ -111,9 +111,9 @@ def _gold_row(fields: dict[str, Any], task: GoldKind, heads: Sequence[Head]) -> 
     text = _first(fields, _INPUT_KEYS)
     answer = _first(fields, _ANSWER_KEYS)
     if not isinstance(text, str) or not text.strip():
-        raise InputError('the "input" is not a text')
+        raise InputError('the "input" must be a text')
     if task == "classify" and not isinstance(answer, str):
-        raise InputError('the "answer" is not the name of a label')
+        raise InputError('the "answer" must be the name of a label')
     if task == "tag":
         answer = _tags(answer, heads)
     return GoldRow(text, answer, str(fields["id"]) if "id" in fields else None)
@@ -122,7 +122,7 @@ def _gold_row(fields: dict[str, Any], task: GoldKind, heads: Sequence[Head]) -> 
 def _tags(answer: Any, heads: Sequence[Head]) -> dict[str, str | list[str]]:
     names = [head.name for head in heads]
     if not isinstance(answer, dict) or set(answer) != set(names):
-        raise InputError(f'the "answer" is no object of {", ".join(names)}')
+        raise InputError(f'the "answer" must be an object of {", ".join(names)}')
     return {head.name: _of_head(answer[head.name], head) for head in heads}
 
 
@@ -130,10 +130,10 @@ def _of_head(value: Any, head: Head) -> str | list[str]:
     """One label, or where there may be many a sorted list, as the training side keeps it."""
     if not head.multi_label:
         if not isinstance(value, str):
-            raise InputError(f"the answer of {head.name} is not the name of a label")
+            raise InputError(f"the answer of {head.name} must be the name of a label")
         return value
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"the answer of {head.name} is not a list of labels")
+        raise InputError(f"the answer of {head.name} must be a list of labels")
     return sorted(set(value))
 
 

@@ -173,4 +173,6 @@ def ratio(part: Ints, whole: Ints, empty: Floats | float = 0.0) -> Floats:
 
 def _check(gold: Sequence[Any], predictions: Sequence[Prediction]) -> None:
     if not gold or len(gold) != len(predictions):
-        raise ValueError(f"{len(gold)} gold answers and {len(predictions)} predictions")
+        raise ValueError(
+            f"each gold answer must have one prediction, not {len(gold)} and {len(predictions)}"
+        )

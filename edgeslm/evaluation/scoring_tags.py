@@ -199,7 +199,9 @@ def _column(
 ) -> tuple[list[Any], list[Prediction]]:
     """Gold answers and predictions of one head alone."""
     if not gold or len(gold) != len(predictions):
-        raise ValueError(f"{len(gold)} gold answers and {len(predictions)} predictions")
+        raise ValueError(
+            f"each gold answer must have one prediction, not {len(gold)} and {len(predictions)}"
+        )
     return [answer[head.name] for answer in gold], [_of_head(p, head.name) for p in predictions]
 
 

@@ -106,7 +106,7 @@ class ClassifyTask(_LabelSet):
         if self.out_of_scope is not None and self.out_of_scope not in {
             label.name for label in self.labels
         }:
-            raise ValueError(f"out_of_scope is none of the labels: {self.out_of_scope!r}")
+            raise ValueError(f"out_of_scope must be one of the labels, not {self.out_of_scope!r}")
         return self
 
 
@@ -166,7 +166,7 @@ class PromptSpec(_Closed):
             raise ValueError("the user template must hold '{{ text }}' exactly once")
         rest = user.replace("{{ text }}", "")
         if any(mark in rest for mark in ("{{", "{%", "{#")):
-            raise ValueError("the user template may hold no template code but '{{ text }}'")
+            raise ValueError("the user template must hold no template code but '{{ text }}'")
         return user
 
 
@@ -189,11 +189,11 @@ class FieldCalibration(_Closed):
     @model_validator(mode="after")
     def _never_falls(self) -> FieldCalibration:
         if len(self.starts) != len(self.values):
-            raise ValueError("starts and values are to be as many")
+            raise ValueError("starts and values must have the same length")
         if any(a >= b for a, b in pairwise(self.starts)):
-            raise ValueError("starts are to rise")
+            raise ValueError("starts must be strictly increasing")
         if any(a > b for a, b in pairwise(self.values)):
-            raise ValueError("values may not fall")
+            raise ValueError("values must not decrease")
         return self
 
     def of(self, confidence: float) -> float:

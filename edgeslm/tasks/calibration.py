@@ -287,7 +287,7 @@ def _sample(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArray[np.int
     if not np.isfinite(table).all():
         raise CalibrationError("a score is not finite; give log-probabilities or logits")
     if right.dtype.kind not in "iu" or right.min() < 0 or right.max() >= table.shape[1]:
-        raise CalibrationError(f"truth is to be label numbers from 0 to {table.shape[1] - 1}")
+        raise CalibrationError(f"truth must be label numbers from 0 to {table.shape[1] - 1}")
     return table, right.astype(np.intp)
 
 

@@ -187,7 +187,7 @@ def test_an_interrupt_of_a_later_model_keeps_the_first(runs, capsys):
         (["./m.gguf", "--baseline", "none.json"], 4, "cannot be read"),
         (["./m.gguf", "--llama-bench", "none.json"], 4, "cannot be read"),
         (["./m.gguf", "--json", "none/r.json"], 4, "no folder none"),
-        (["--synthetic", "llama-9b"], 4, "no shape of this name"),
+        (["--synthetic", "llama-9b"], 4, "llama-9b is no shape"),
         (["./none.gguf"], 12, "no such file"),
         (["unheard-of"], 12, "unheard-of"),
     ],

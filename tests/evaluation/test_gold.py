@@ -70,9 +70,9 @@ def test_tags_are_read_head_by_head(tmp_path):
     found = read_gold(path, "tag", HEADS)
     assert [row.answer for row in found.rows] == [{"kind": "bug", "areas": ["docs", "ui"]}]
     assert [words.partition(": ")[2] for words in found.refused] == [
-        *['the "answer" is no object of kind, areas'] * 3,
-        "the answer of kind is not the name of a label",
-        *["the answer of areas is not a list of labels"] * 2,
+        *['the "answer" must be an object of kind, areas'] * 3,
+        "the answer of kind must be the name of a label",
+        *["the answer of areas must be a list of labels"] * 2,
     ]
 
 

@@ -244,7 +244,7 @@ def test_the_same_system_twice_does_no_harm():
 
 @pytest.mark.parametrize("task", ["extract", "classify"])
 def test_gold_and_predictions_are_pairs(task):
-    with pytest.raises(ValueError, match="2 gold answers and 1 predictions"):
+    with pytest.raises(ValueError, match="one prediction, not 2 and 1"):
         score(task, ["a", "b"], said(["a"]))
     with pytest.raises(ValueError, match="0 gold"):
         score(task, [], [])

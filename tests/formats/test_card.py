@@ -60,7 +60,7 @@ def test_a_tagger_s_labels_are_specs_and_stay_so_in_json() -> None:
         ({"task": {"kind": "classify", "labels": ["a", ""]}}, "labels"),
         (
             {"task": {"kind": "classify", "labels": ["a", "b"], "out_of_scope": "c"}},
-            "out_of_scope is none of the labels: 'c'",
+            "out_of_scope must be one of the labels, not 'c'",
         ),
         ({"task": {"kind": "tag", "heads": []}}, "heads"),
         ({"task": {"kind": "tag", "heads": [{"name": "h", "labels": ["a"]}]}}, "labels"),

@@ -108,7 +108,7 @@ def require_gated(baseline: BenchReport) -> None:
         InputError: it has no figure that is gated.
     """
     if not any(name.startswith(_GATED) for name in figures(baseline)):
-        raise InputError("the baseline has none of the figures that are compared; measure it anew")
+        raise InputError("the baseline has none of the figures that are compared; measure it again")
 
 
 def require_comparable(
@@ -177,7 +177,7 @@ def parse_share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share < float("inf"):
-        raise InputError(f"{text!r} is no share; write one like 10% or 0.1")
+        raise InputError(f"a share must be written like 10% or 0.1, not {text!r}")
     return share
 
 

@@ -108,7 +108,7 @@ def synthetic(name: str, *, folder: Path | None = None, progress: Progress = sil
     """
     shape = SHAPES.get(name)
     if shape is None:
-        raise InputError(f"{name}: no shape of this name; there are {', '.join(SHAPES)}")
+        raise InputError(f"{name} is no shape; there are {', '.join(SHAPES)}")
     folder = folder or cache_home() / "synthetic"
     path = folder / f"synthetic-{name}-v{VERSION}.gguf"
     try:

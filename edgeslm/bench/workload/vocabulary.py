@@ -44,7 +44,7 @@ def tokenizer(size: int) -> dict[str, Any]:
     pieces, merges = _pieces()
     fill = size - len(pieces) - len(CONTROL)
     if fill < 0:
-        raise ValueError(f"a vocabulary has at least {size - fill} tokens")
+        raise ValueError(f"a vocabulary must have at least {size - fill} tokens")
     tokens = [*pieces, *islice(_made_up(set(pieces)), fill)]
     return {
         "tokenizer.ggml.model": "gpt2",

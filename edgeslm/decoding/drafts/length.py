@@ -80,7 +80,7 @@ class DraftLength:
         return self._right.get(kind, _first_guess(kind))
 
     def judge(self, kind: str, drafted: int, accepted: int) -> None:
-        """Of ``drafted`` tokens so many were what the model said."""
+        """Records that ``accepted`` of ``drafted`` tokens were right."""
         if drafted:
             # what came after the first wrong one was never compared
             compared = min(drafted, accepted + 1)

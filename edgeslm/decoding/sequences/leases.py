@@ -37,7 +37,7 @@ class Leases:
         return sum(lease.cells for lease in self._lent)
 
     def lend(self, count: int, cells: int) -> Lease | None:
-        """So many sequences, all empty; None where fewer are free."""
+        """Lends ``count`` empty sequences; None if fewer are free."""
         if len(self._free) < count:
             return None
         lease = Lease(tuple(self._free[:count]), cells)
@@ -46,7 +46,7 @@ class Leases:
         return lease
 
     def claim(self, count: int, cells: int) -> Lease:
-        """``lend``, where too few are free after all others are taken back."""
+        """Lends as ``lend``; takes all others back first if too few are free."""
         lease = self.lend(count, cells)
         if lease is None:
             self.recall()
@@ -55,7 +55,7 @@ class Leases:
         return lease
 
     def give_back(self, lease: Lease) -> None:
-        """From any thread, also one that does not hold the engine: freed by ``collect``."""
+        """Returns a lease; ``collect`` frees it. Any thread may, without holding the engine."""
         self._returned.append(lease)
 
     def collect(self) -> None:

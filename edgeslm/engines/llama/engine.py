@@ -73,7 +73,9 @@ class LlamaEngine:
     ) -> None:
         for name, value in (("max_context", max_context), ("threads", threads)):
             if value is not None and value < 1:
-                raise EngineError(f"{name} must be at least 1, or None to choose it: {value}")
+                raise EngineError(
+                    f"{name} must be at least 1, or None for edgeslm's choice, not {value}"
+                )
         self.info = read_gguf(path)
         refuse_fatal(self.info)
         self._path = path

@@ -17,7 +17,7 @@ def leave_out_amx(libggml: Any) -> bool:
     A llama.cpp that was compiled by GCC before 12.4 or 13.3 ends the process at the first batch
     of two rows on a processor with AMX: `_tile_loadconfig` tells the compiler of 8 of the 64 bytes
     it reads, so the tiles' shapes are never stored (GCC's bug 114098). And AMX multiplies single
-    rows and batches by different kernels, where answers here are to be the same bit for bit.
+    rows and batches by different kernels, where answers here must be the same bit for bit.
 
     Args:
         libggml: ggml's library with its backends registered.

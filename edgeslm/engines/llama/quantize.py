@@ -54,7 +54,9 @@ def quantize(
         ModelFileError: ``source`` is no model.
     """
     if file_type not in _FILE_NUMBERS:
-        raise EngineError(f"{file_type}: no type that llama.cpp quantizes to; take Q4_0, say")
+        raise EngineError(
+            f"{file_type} is no type that llama.cpp quantizes to; use one such as Q4_0"
+        )
     info = read_gguf(source)
     wanted = _wanted(info, embeddings, overrides or {})
     parameters = llama_cpp.llama_model_quantize_default_params()
@@ -99,7 +101,7 @@ def _wanted(info: GGUFInfo, embeddings: str | None, overrides: Mapping[str, str]
 def _number(kind: str) -> int:
     """llama.cpp's number of a tensor type."""
     if kind not in _TENSOR_NUMBERS:
-        raise EngineError(f"{kind}: no type of a tensor; take Q8_0, say")
+        raise EngineError(f"{kind} is no type of a tensor; use one such as Q8_0")
     return _TENSOR_NUMBERS[kind]
 
 
@@ -146,6 +148,6 @@ def _check_types(info: GGUFInfo, wanted: Mapping[str, str]) -> None:
         kind = wanted.get(tensor.name, tensor.type_name)
         if kind != tensor.type_name:
             raise EngineError(
-                f"{tensor.name} was to be {kind} and became {tensor.type_name}: its rows of "
+                f"{tensor.name} must be {kind} but became {tensor.type_name}: its rows of "
                 f"{tensor.shape[0]} do not divide into blocks of {kind}; choose another type"
             )

@@ -96,12 +96,12 @@ class FeatureSpec:
 def _spec(found: Any) -> FeatureSpec:
     """A spec of JSON values; raises ValueError, which names the place."""
     if not isinstance(found, dict) or found.keys() != _SPEC_KEYS:
-        raise ValueError(f"its keys are to be {', '.join(sorted(_SPEC_KEYS))}")
+        raise ValueError(f"its keys must be {', '.join(sorted(_SPEC_KEYS))}")
     if found["format"] != FEATURES_FORMAT:
-        raise ValueError(f"format is to be {FEATURES_FORMAT}")
+        raise ValueError(f"format must be {FEATURES_FORMAT}")
     documents = found["documents"]
     if type(documents) is not int or not 0 < documents <= _MAX_COUNT:
-        raise ValueError(f"documents is to be a number from 1 to {_MAX_COUNT}")
+        raise ValueError(f"documents must be a number from 1 to {_MAX_COUNT}")
     words, letters = (_terms(found, family, documents) for family in ("words", "letters"))
     return FeatureSpec(documents, words, letters)
 
@@ -109,22 +109,22 @@ def _spec(found: Any) -> FeatureSpec:
 def _terms(spec: dict[str, Any], family: str, documents: int) -> Terms:
     found = spec[family]
     if not isinstance(found, dict) or found.keys() != _TERMS_KEYS:
-        raise ValueError(f"the keys of {family} are to be {', '.join(sorted(_TERMS_KEYS))}")
+        raise ValueError(f"the keys of {family} must be {', '.join(sorted(_TERMS_KEYS))}")
     terms, frequencies = found["terms"], found["frequencies"]
     if not isinstance(terms, list) or not isinstance(frequencies, list):
         raise ValueError(f"{family} holds no lists")
     if len(terms) != len(frequencies) or len(terms) > MAX_FEATURES:
         raise ValueError(
-            f"{family}: terms and frequencies are to be as many, {MAX_FEATURES} at most"
+            f"{family}: terms and frequencies must have the same length, {MAX_FEATURES} at most"
         )
     if {*map(type, terms)} - {str} or not {*map(len, terms)} <= _LENGTHS:
-        raise ValueError(f"{family}: a term is to be text of 1 to {_MAX_TERM} characters")
+        raise ValueError(f"{family}: a term must be text of 1 to {_MAX_TERM} characters")
     if len(set(terms)) != len(terms):
         raise ValueError(f"{family}: a term is given twice")
     if {*map(type, frequencies)} - {int} or not (
         min(frequencies, default=0) >= 0 and max(frequencies, default=0) <= documents
     ):
-        raise ValueError(f"{family}: a frequency is to be a number from 0 to documents")
+        raise ValueError(f"{family}: a frequency must be a number from 0 to documents")
     return Terms(tuple(terms), tuple(frequencies))
 
 

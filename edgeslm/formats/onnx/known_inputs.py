@@ -105,14 +105,14 @@ def read_known(text: str, labels: int, *, where: str) -> KnownInputs:
 
 def _checked(found: Any, labels: int) -> KnownInputs:
     if not isinstance(found, dict) or found.keys() != _KEYS:
-        raise ValueError(f"its keys are to be {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"its keys must be {', '.join(sorted(_KEYS))}")
     if type(found["format"]) is not int or found["format"] not in _FORMATS:
         raise ValueError(f"format must be one of {', '.join(map(str, _FORMATS))}")
     prior, texts = found["prior_rows"], found["texts"]
     if type(prior) not in (int, float) or not 0 < prior <= _MAX_COUNT:
-        raise ValueError(f"prior_rows is to be above 0, and at most {_MAX_COUNT}")
+        raise ValueError(f"prior_rows must be above 0, and at most {_MAX_COUNT}")
     if not isinstance(texts, dict) or len(texts) > MAX_KNOWN:
-        raise ValueError(f"texts is to be an object of at most {MAX_KNOWN} hashes")
+        raise ValueError(f"texts must be an object of at most {MAX_KNOWN} hashes")
     if not _all_are_counts(texts.values(), labels):
         key = next(key for key, pairs in texts.items() if not _all_are_counts([pairs], labels))
         raise ValueError(

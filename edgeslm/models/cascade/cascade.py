@@ -50,7 +50,7 @@ class _File(BaseModel):
     @model_validator(mode="after")
     def _fit(self) -> _File:
         if len(self.members) != len(self.bound.thresholds):
-            raise ValueError("members and thresholds are to be as many")
+            raise ValueError("members and thresholds must have the same length")
         return self
 
 

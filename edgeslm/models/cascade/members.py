@@ -161,7 +161,7 @@ def _of_model(model: Loaded) -> Member:
 
 
 def _with_own_name(member: Member, others: Sequence[Member]) -> Member:
-    """A second one of the same name is told apart by its place."""
+    """Numbers a member whose name is taken."""
     if member.name in {other.name for other in others}:
         return replace(member, name=f"{member.name} #{len(others) + 1}")
     return member

@@ -51,7 +51,7 @@ class Bound(BaseModel):
     @model_validator(mode="after")
     def _counts_fit(self) -> Bound:
         if not self.wrong <= self.answered <= self.tested:
-            raise ValueError("wrong, answered and tested are to rise")
+            raise ValueError("wrong must be at most answered, and answered at most tested")
         return self
 
     @property

@@ -363,7 +363,7 @@ def test_the_tuned_peer_may_write_no_spaces():
 
     grammar = 'root ::= "{" space a "}" space\nspace ::= " "?\na ::= "x" space'
     assert without_spaces(grammar) == grammar.replace('" "?', '""')
-    with pytest.raises(EngineError, match="no rule for spaces"):
+    with pytest.raises(EngineError, match="without one rule for spaces"):
         without_spaces("root ::= x")
 
 

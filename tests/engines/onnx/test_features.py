@@ -118,7 +118,7 @@ def test_a_spec_is_the_same_after_json():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "format is to be 1"),
+        ({"format": 2}, "format must be 1"),
         ({"extra": 1}, "its keys"),
         ({"documents": 0}, "documents"),
         ({"documents": True}, "documents"),

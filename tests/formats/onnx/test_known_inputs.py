@@ -68,7 +68,7 @@ GOOD = {"format": 1, "prior_rows": 2, "texts": {"a": [0, 1, 2, 9]}}
         ({"prior_rows": True}, "prior_rows"),
         ({"prior_rows": float("nan")}, "prior_rows"),
         ({"prior_rows": float("inf")}, "prior_rows"),
-        ({"texts": [1]}, "texts is to be an object"),
+        ({"texts": [1]}, "texts must be an object"),
         ({"texts": {"a": {}}}, "at 'a'"),
         ({"texts": {"a": []}}, "at 'a'"),
         ({"texts": {"a": [0]}}, "at 'a'"),

@@ -140,5 +140,5 @@ def test_what_cannot_be_fitted_is_refused(confidence, correct, options, words):
 
 def test_a_bound_whose_counts_cannot_be_is_refused():
     fields = {"thresholds": (0.5,), "risk": 0.1, "confidence": 0.9, "chosen": 9, "tested": 9}
-    with pytest.raises(ValidationError, match="are to rise"):
+    with pytest.raises(ValidationError, match="answered at most tested"):
         Bound(**fields, answered=10, wrong=0)

@@ -96,8 +96,8 @@ def test_what_is_calibrated_already_is_mostly_left_alone():
     ("change", "says"),
     [
         ({"starts": [0.0]}, "as many"),
-        ({"starts": [0.5, 0.5]}, "starts are to rise"),
-        ({"values": [0.7, 0.2]}, "values may not fall"),
+        ({"starts": [0.5, 0.5]}, "starts must be strictly increasing"),
+        ({"values": [0.7, 0.2]}, "values must not decrease"),
         ({"values": [0.2, 1.1]}, "values"),
         ({"values": [0.2, float("nan")]}, "values"),
         ({"starts": [i / 100 for i in range(51)], "values": [0.5] * 51}, "starts"),
