@@ -154,7 +154,7 @@ class Store:
         registry = registry or Registry.load()
         packaged = registry.packaged(name)
         if packaged is None and not pulled:
-            if name not in registry.entries and Path(name).exists():
+            if name not in registry.entries and Path(name).is_file():
                 _require_model_file(Path(name))
             registry.get(name)
         if packaged is not None and packaged.entry.base is not None and pulled:

@@ -92,7 +92,7 @@ def test_a_path_that_is_not_there_is_not_taken_for_a_name(store, name):
 
 
 def test_a_folder_is_no_model(store, tmp_path):
-    with pytest.raises(ModelNotFoundError, match="no such file"):
+    with pytest.raises(ModelFileError, match="is a folder"):
         store.resolve(tmp_path)
 
 
