@@ -29,6 +29,7 @@ MODULES = frozenset(
         "edgeslm.bench.parts.memory",
         "edgeslm.bench.parts.start_child",
         "edgeslm.engines.llama.probe",
+        "edgeslm.models.onnx_trial",
     }
 )
 #: packages of ours: a child finds them, and what they need, where this process does

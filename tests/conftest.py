@@ -31,11 +31,14 @@ CACHE = Path(__file__).parent.parent / ".cache" / "requantized"
 def _nothing_kept() -> Iterator[None]:
     """Tests leave nothing in the user's cache, and a first answer is a first answer.
 
+    The .onnx files that they write are not tried in processes of their own.
+
     Nor does what threads are fastest here, or how busy they are, decide what is tested.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LIMIT_VARIABLE, "0")
         patch.setattr(thread_choice, "kept_or_measured", lambda *_: None)
+        patch.setattr("edgeslm.models.onnx.require_tried", lambda *_: None)
         yield
 
 

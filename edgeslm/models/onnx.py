@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from edgeslm.engines.onnx.inputs import Reader, reader_of
 from edgeslm.engines.onnx.session import OnnxSession, load_library
 from edgeslm.engines.onnx.tokens import Row, stack
+from edgeslm.engines.onnx.trial import require_tried
 from edgeslm.errors import CardError, EngineError, LabelError, ModelFileError
 from edgeslm.formats.onnx.info import ONNXInfo, label_sets, read_onnx
 from edgeslm.models.model import Kind, Model, Task
@@ -118,8 +119,12 @@ def open_onnx(
     threads: int | None = None,
     gpu: bool = True,
     max_context: int | None = None,
+    tried: bool = False,
 ) -> OnnxModel:
     """Check and load an .onnx file: its graph, and in a thread beside it what reads texts for it.
+
+    A content that was not loaded before is tried in another process first; ``tried`` says that
+    this is that process.
 
     Raises:
         ModelFileError, CardError: the file cannot be read, or its card is not kept.
@@ -127,7 +132,10 @@ def open_onnx(
     """
     info = read_onnx(path)
     limit = info.max_tokens if max_context is None else min(max_context, info.max_tokens)
-    load_library()  # first, for its import would wait for Python's lock, which a tokenizer holds
+    # first, for its import would wait for Python's lock, which a tokenizer holds
+    library = load_library()
+    if not tried:
+        require_tried(path, library.__version__)
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(_read_beside, info, limit)
         session = OnnxSession(path, threads=threads, gpu=gpu)
