@@ -461,8 +461,9 @@ _FUSED_RULES: Final[Mapping[str, Rule]] = {
     "MatMulNBits": _matmul_bits,
     **dict.fromkeys(("SkipLayerNormalization", "BiasGelu"), _same),
 }
-#: what may be in a graph: what exporters write, and what is as harmless
 _RULES: Final[Mapping[tuple[str, str], Rule]] = {
     **{(domain, kind): rule for domain in ("", "ai.onnx") for kind, rule in _ONNX_RULES.items()},
     **{(_FUSED, kind): rule for kind, rule in _FUSED_RULES.items()},
 }
+#: domains and names of what may be in a graph: what exporters write, and what is as harmless
+ALLOWED: Final = frozenset(_RULES)
