@@ -1,41 +1,40 @@
-"""Writes tiny random BERT folders with a word-level tokenizer, for tests without downloads."""
+"""Writes a tiny random BERT with a word-level tokenizer, for tests without downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from transformers import BertConfig, BertModel
-
-from converters.encoder.model import EncoderModel, HeadSpec
-from tests.helpers.tiny_onnx import tokenizer_json
-
-HIDDEN = 32
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+WORDS = ("not", "all", "refund", "address", "total", "thing")
 
 
-def tiny_backbone(words: int, *, seed: int = 0, layers: int = 2) -> BertModel:
-    """A random encoder of ``words`` words and 4 special tokens."""
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=words + 4,
-        hidden_size=HIDDEN,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.2,
+def write_tiny_bert(folder: Path, words: Sequence[str] = WORDS) -> Path:
+    """Two layers of width 32, 128 positions; one token a word. Truncates and pads, as MiniLM's."""
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    vocabulary = {word: at for at, word in enumerate((*SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return BertModel(config, add_pooling_layer=False).eval()
-
-
-def tiny_encoder(words: int, labels: Sequence[str]) -> EncoderModel:
-    """The same with an untrained head."""
-    return EncoderModel(tiny_backbone(words), [HeadSpec("", tuple(labels))]).eval()
-
-
-def write_tiny_bert(folder: Path, words: Sequence[str]) -> Path:
-    """The base of an encoder's recipe."""
-    tiny_backbone(len(words)).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(tokenizer_json(words), encoding="utf-8")
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=5)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+    )
+    torch.manual_seed(0)
+    save_file(BertModel(config).state_dict(), folder / "model.safetensors")  # with its pooler
+    config.to_json_file(folder / "config.json", use_diff=False)
     return folder

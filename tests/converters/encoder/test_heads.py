@@ -18,7 +18,7 @@ from converters.encoder.heads import (
 )
 from converters.encoder.model import load_tokenizer
 from converters.errors import DataError
-from tests.helpers.tiny_encoder import write_tiny_encoder
+from tests.helpers.tiny_bert import write_tiny_bert
 
 HEADS = (HeadSpec("a", ("x", "y")), HeadSpec("b", ("p", "q", "r"), multi_label=True))
 
@@ -99,7 +99,7 @@ def test_macro_f1_at_its_ends():
 
 
 def test_rows_that_cannot_be_learned_from_are_named(tmp_path):
-    tokenizer = load_tokenizer(write_tiny_encoder(tmp_path))
+    tokenizer = load_tokenizer(write_tiny_bert(tmp_path))
     heads = (HeadSpec("", ("refund", "total")),)
     with pytest.raises(DataError, match=r"row long: 7 tokens, over the 6 of encoder.max_tokens"):
         encode_texts([Row("long", "all " * 5, "refund")], heads, tokenizer, max_tokens=6)

@@ -26,7 +26,7 @@ from converters.training import checkpoint, loop
 from converters.training.history import Evaluation, History
 from edgeslm.formats.files import silent
 from tests.helpers.recipes import classify, write_jsonl
-from tests.helpers.tiny_encoder import write_tiny_encoder
+from tests.helpers.tiny_bert import write_tiny_bert
 
 LABELS = ["refund", "address", "total"]
 ROWS = [
@@ -48,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_encoder(tmp_path_factory.mktemp("base"))
+    return write_tiny_bert(tmp_path_factory.mktemp("base"))
 
 
 def made_up(

@@ -22,7 +22,7 @@ from converters.recipe.recipe import Encoder, Recipe
 from edgeslm.formats.card import Card, ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
 from tests.helpers.recipes import classify
-from tests.helpers.tiny_encoder import WORDS, write_tiny_encoder
+from tests.helpers.tiny_bert import WORDS, write_tiny_bert
 
 LABELS = ("refund", "address", "total")
 FEATURES = 30
@@ -34,7 +34,7 @@ def recipe() -> Recipe:
 
 
 def rows(start: int) -> list[Row]:
-    others = [word for word in WORDS[4:] if word not in LABELS]
+    others = [word for word in WORDS if word not in LABELS]
     return [
         Row(f"{start}.{i}", f"{others[i % 3]} {label} {others[(i // 3 + start) % 3]}", label)
         for i in range(12)
@@ -46,7 +46,7 @@ def rows(start: int) -> list[Row]:
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     folder.mkdir()
-    return write_tiny_encoder(folder)
+    return write_tiny_bert(folder)
 
 
 def encoder(base: Path) -> EncoderModel:
