@@ -203,6 +203,8 @@ class Work(ABC):
                 yield [recipe["gates"], recipe["examples"]]
                 if self.recipe.data.remember == "everything":
                     yield recipe["data"]["remember"]
+                if self.recipe.serve_as != ("file",):
+                    yield recipe["serve_as"]
                 references = self.recipe.data.references
                 if references:
                     yield {n: identity(self.data_folder / path) for n, path in references.items()}

@@ -28,7 +28,7 @@ from edgeslm.evaluation.scoring import (
     worst_of,
 )
 from edgeslm.evaluation.selftest import SelfTest
-from edgeslm.formats.card import ClassifyTask, Score
+from edgeslm.formats.card import ClassifyTask, Score, Serving
 
 #: how far the same float weights may lie apart in two libraries that round differently
 MAX_FLOAT_KL = 1e-3
@@ -44,7 +44,7 @@ class HeldOut:
 
     Predictions are one for each row: of the float and of the quantized model, both through the
     runtime and under the card's calibration, of trivial ``baselines``, and of other systems
-    that are only reported (``references``).
+    that are only reported (``references``). ``way`` is how the quantized model was served.
     """
 
     part: Part
@@ -54,6 +54,7 @@ class HeldOut:
     floats: Sequence[Prediction]
     baselines: Mapping[str, Sequence[Prediction]]
     references: Mapping[str, Sequence[Prediction]]
+    way: Serving = "file"
 
 
 def held_out(
@@ -64,6 +65,7 @@ def held_out(
     floats: Sequence[Prediction],
     baselines: Mapping[str, Sequence[Prediction]],
     references: Mapping[str, Sequence[Prediction]],
+    way: Serving = "file",
 ) -> tuple[HeldOut, ...]:
     """Predictions for the rows of all parts, one after the other, part by part.
 
@@ -77,7 +79,14 @@ def held_out(
     after, before = by_part(quantized, parts), by_part(floats, parts)
     return tuple(
         HeldOut(
-            part, said, rows, after[part], before[part], of(baselines, part), of(references, part)
+            part=part,
+            words=said,
+            rows=rows,
+            quantized=after[part],
+            floats=before[part],
+            baselines=of(baselines, part),
+            references=of(references, part),
+            way=way,
         )
         for (part, rows), said in zip(parts.items(), words, strict=True)
     )
@@ -85,12 +94,12 @@ def held_out(
 
 @dataclass(frozen=True, slots=True)
 class VerifyInputs:
-    """All that the gate judges; it runs no model itself. A parity is None where there is nothing
-    to compare."""
+    """All that the gate judges; it runs no model itself. Parts and self-tests come for each way of
+    serving. A parity is None where there is nothing to compare."""
 
     recipe: Recipe
     parts: Sequence[HeldOut]
-    self_tests: Sequence[SelfTest]
+    self_tests: Mapping[Serving, Sequence[SelfTest]]
     prompt_parity: ParityReport | None
     token_parity: ParityReport | None
     float_parity: FloatParity | None
@@ -127,8 +136,8 @@ def verify(inputs: VerifyInputs) -> Verdict:
     """Judge a specialist by the gates of its recipe. Packs nothing and raises for no gate.
 
     The recipe's bars for score, exactness and calibration are for the gold rows. On those of
-    every part no more may be lost by quantizing. The baselines are to be beaten on gold rows, and
-    not to be better on those of groups that were in training.
+    every part, and in every way of serving, no more may be lost by quantizing. The baselines must
+    be beaten on gold rows, and must not be better on those of groups that were in training.
 
     Raises:
         ValueError: no rows, or not one prediction for each.
@@ -137,9 +146,12 @@ def verify(inputs: VerifyInputs) -> Verdict:
     for part in inputs.parts:
         recipe = inputs.recipe if part.part == "gold" else _without_bars(inputs.recipe)
         judged, found = _judge(part, recipe)
-        checks += [replace(check, name=_on(part.part, check.name)) for check in judged]
-        scores += [one.model_copy(update={"metric": _on(part.part, one.metric)}) for one in found]
-    return Verdict(checks=(*checks, _self_tests(inputs.self_tests)), scores=tuple(scores))
+        checks += [replace(check, name=_on(part.part, check.name, part.way)) for check in judged]
+        scores += [
+            one.model_copy(update={"metric": _on(part.part, one.metric, part.way)}) for one in found
+        ]
+    checks += [_self_tests(way, tests) for way, tests in inputs.self_tests.items()]
+    return Verdict(checks=tuple(checks), scores=tuple(scores))
 
 
 def loses_too_much(
@@ -167,9 +179,11 @@ def _kind(recipe: Recipe) -> TaskKind:
     return "classify" if isinstance(recipe.task, ClassifyTask) else "extract"
 
 
-def _on(part: Part, name: str) -> str:
-    """A check's or metric's name; gold rows are those that are meant where none are named."""
-    return name if part == "gold" else f"{name}, {part}"
+def _on(part: Part, name: str, way: Serving = "file") -> str:
+    """A check's or metric's name; where none is named, gold rows and the one file are meant."""
+    rows = "" if part == "gold" else f", {part}"
+    served = "" if way == "file" else f", as {way}"
+    return f"{name}{rows}{served}"
 
 
 def _without_bars(recipe: Recipe) -> Recipe:
@@ -322,10 +336,10 @@ def _calibration(scores: Scores, gates: Gates) -> list[Check]:
     return [Check("calibration", bound is None or scores.ece <= bound, scores.ece, bound, words)]
 
 
-def _self_tests(tests: Sequence[SelfTest]) -> Check:
+def _self_tests(way: Serving, tests: Sequence[SelfTest]) -> Check:
     failed = [test for test in tests if not test.passed]
     words = f"{len(tests) - len(failed)} of {len(tests)} examples answered as expected"
     if failed:
         words += f"; example {failed[0].number}: {failed[0].outcome()}"
     passed = bool(tests) and not failed
-    return Check("self-test", passed, float(len(failed)), 0.0, words)
+    return Check(_on("gold", "self-test", way), passed, float(len(failed)), 0.0, words)

