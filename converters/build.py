@@ -9,7 +9,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from converters.errors import RecipeError, require
+from converters.errors import RecipeError, cannot_import, require
 from converters.gates.verify import Verdict
 from converters.recipe.recipe import read_recipe
 from converters.steps.causal import CausalWork
@@ -37,9 +37,12 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
 
     Raises:
         RecipeError: the recipe cannot be read, or a data file that it names is not there.
+        MissingExtraError: a library that its kind is trained with is not installed.
         BaseModelError, ModelNotFoundError: its base is not there.
     """
     read = read_recipe(recipe)
+    kind = _WORKS[read.kind]
+    require(*kind.libraries)
     if not data_folder.is_dir():
         raise RecipeError(f"{data_folder}: no such folder; give the data's with --data FOLDER")
     missing = [file for file in read.data.files if not (data_folder / file.path).is_file()]
@@ -50,7 +53,7 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
     for name, path in read.data.references.items():
         if not (data_folder / path).is_file():
             raise RecipeError(f"{data_folder / path}: no such file; it must hold {name}'s answers")
-    return _WORKS[read.kind].open(read, data_folder, folder / read.name)
+    return kind.open(read, data_folder, folder / read.name)
 
 
 def build(
@@ -101,13 +104,14 @@ def run_step(
 
 
 def _run(work: Work, step: Step, progress: Progress, begins: Begins, ends: Ends) -> None:
-    require(*work.libraries)
     begins(step)
     try:
         work.begin(step)
         inputs = work.inputs(step)
         result = work.run(step, progress)
         work.done(step, inputs)
+    except ImportError as error:  # it is installed, but a part of it is missing or does not fit
+        raise cannot_import(error) from error
     except OSError as error:
         raise EdgeslmError(
             f"{step}: {error}; see that {work.folder} is whole, can be written and has room, or "

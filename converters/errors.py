@@ -25,6 +25,19 @@ class GateError(EdgeslmError):
     exit_code = 1
 
 
+#: how the training side and its libraries are installed
+_INSTALL = "pip install 'edgeslm[train]'"
+
+
+def cannot_import(error: ImportError) -> MissingExtraError:
+    """The error for a library that is installed, and yet cannot be imported."""
+    name = (error.name or "a library").partition(".")[0]
+    return MissingExtraError(
+        f"{name} cannot be imported: {error}; install it again: {_INSTALL} --force-reinstall",
+        extra="train",
+    )
+
+
 def require(*modules: str) -> None:
     """Raise MissingExtraError unless these modules can be imported; imports none of them."""
     from importlib.util import find_spec
@@ -32,5 +45,5 @@ def require(*modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"{', '.join(missing)} not installed; run: pip install 'edgeslm[train]'", extra="train"
+            f"{', '.join(missing)} not installed; run: {_INSTALL}", extra="train"
         )

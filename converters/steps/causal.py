@@ -45,7 +45,7 @@ class CausalWork(Work):
     """The build of a language model: an adapter is trained, merged, quantized and proven."""
 
     steps = STEPS
-    libraries = (*SHARED_LIBRARIES, "torch", "transformers", "peft")
+    libraries = (*SHARED_LIBRARIES, "torch", "transformers", "peft", "safetensors", "llama_cpp")
     suffix = ".gguf"
 
     @staticmethod

@@ -49,7 +49,11 @@ class EncoderWork(OnnxWork):
     """The build of an encoder: all of it, or factors that are merged, then rounded and proven."""
 
     steps = ("data", "train", "export", "quantize", "verify", "pack")
-    libraries = (*SHARED_LIBRARIES, "torch", "transformers", "peft", "onnx")
+    libraries = (
+        *SHARED_LIBRARIES,
+        *("torch", "transformers", "peft", "safetensors"),
+        *("onnx", "onnxruntime", "tokenizers"),
+    )
 
     @staticmethod
     def find_base(recipe: Recipe, folder: Path) -> Path:

@@ -45,7 +45,7 @@ class LinearWork(OnnxWork):
     """The build of a linear model, which has no base: ``base`` is the build's own folder."""
 
     steps = ("data", "train", "quantize", "verify", "pack")
-    libraries = (*SHARED_LIBRARIES, "onnx")
+    libraries = (*SHARED_LIBRARIES, "onnx", "onnxruntime")
 
     @staticmethod
     def find_base(recipe: Recipe, folder: Path) -> Path:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeslm.formats.card import Calibration, Serving
 
 #: libraries of the train extra that the data step and the gates take
-SHARED_LIBRARIES = ("sklearn", "datasketch", "matplotlib")
+SHARED_LIBRARIES = ("sklearn", "scipy", "datasketch", "matplotlib")
 
 
 def data(work: Work, progress: Progress) -> DataSummary:
