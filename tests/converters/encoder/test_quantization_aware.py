@@ -150,7 +150,7 @@ def test_gradients_are_those_of_an_unrounded_layer_at_the_rounded_values(base):
     model = encoder(base, rounded=True)
     layer = model.backbone.encoder.layer[0].intermediate.dense
     assert isinstance(layer, RoundedLinear)
-    x = torch.randn(1, 4, layer.in_features, requires_grad=True)
+    x = torch.randn(1, 4, layer.weight.shape[1], requires_grad=True)
     mask = torch.ones(1, 4)
     layer._lengths.mask = mask
     layer(x).square().sum().backward()

@@ -26,5 +26,5 @@ def test_a_text_is_asked_once_and_answers_all_its_copies(tiny_model):
     rows = [Row(id=str(i), input=text, answer="refund") for i, text in enumerate(texts)]
     seen = []
     found = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
-    assert seen == [(1, 0, 2), (2, 0, 2)]
+    assert [counts[1:] for counts in seen] == [(1, 2), (2, 2)]
     assert found[0] == found[2] != found[1]
