@@ -246,7 +246,7 @@ def test_the_same_system_twice_does_no_harm():
 def test_gold_and_predictions_are_pairs(task):
     with pytest.raises(ValueError, match="one prediction, not 2 and 1"):
         score(task, ["a", "b"], said(["a"]))
-    with pytest.raises(ValueError, match="0 gold"):
+    with pytest.raises(ValueError, match="not 0 and 0"):
         score(task, [], [])
 
 

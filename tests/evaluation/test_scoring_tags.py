@@ -99,5 +99,5 @@ def test_two_taggers_are_compared_by_rows_with_every_head_right():
 def test_gold_and_predictions_are_pairs():
     with pytest.raises(ValueError, match="one prediction, not 2 and 1"):
         score_tags(HEADS, GOLD[:2], [FAILED])
-    with pytest.raises(ValueError, match="0 gold"):
+    with pytest.raises(ValueError, match="not 0 and 0"):
         score_tags(HEADS, [], [])
