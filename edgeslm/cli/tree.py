@@ -67,7 +67,9 @@ TREE: dict[str, Command] = {
     ),
     "model rm": Command("keep right", "Remove pulled models.", "model:remove"),
     "model swap": Command("keep right"),
-    "model package": Command("make"),
+    "model package": Command(
+        "make", "Make a Python package of specialists, for an index of your own.", "model:package"
+    ),
     "model sign": Command("make"),
     "model check": Command("prove"),
     "model update": Command("keep right"),

@@ -169,6 +169,27 @@ class AdapterInfo:
 # --- reading ------------------------------------------------------------------
 
 
+def is_adapter(path: Path) -> bool:
+    """Whether a .gguf file says that it is a LoRA adapter; raises ModelFileError if it is none."""
+    return _says_adapter(_header(path)[0].metadata)
+
+
+def _says_adapter(metadata: Mapping[str, Any]) -> bool:
+    return (metadata.get("general.type"), metadata.get("adapter.type")) == ("adapter", "lora")
+
+
+def _header(path: Path) -> tuple[Header, int]:
+    """The header of a .gguf file, and the file's size in bytes."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelFileError(f"{path}: not a file: give the path of an adapter's .gguf file")
+        with path.open("rb") as file:
+            return HeaderReader(file, status.st_size, path).read(), status.st_size
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise ModelFileError(f"{path}: cannot be read: {error}") from error
+
+
 def read_adapter(path: Path) -> AdapterInfo:
     """Read and check the header of a LoRA adapter; its numbers are not touched.
 
@@ -176,20 +197,13 @@ def read_adapter(path: Path) -> AdapterInfo:
         ModelFileError: unreadable, damaged, or no LoRA adapter.
         CardError: its card or its assembly is malformed.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelFileError(f"{path}: not a file: give the path of an adapter's .gguf file")
-        with path.open("rb") as file:
-            header = HeaderReader(file, status.st_size, path).read()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        raise ModelFileError(f"{path}: cannot be read: {error}") from error
+    header, size = _header(path)
     metadata = header.metadata
-    if (metadata.get("general.type"), metadata.get("adapter.type")) != ("adapter", "lora"):
+    if not _says_adapter(metadata):
         raise ModelFileError(f"{path}: not a LoRA adapter; give the file of an adapter")
     return AdapterInfo(
         path=path,
-        size=status.st_size,
+        size=size,
         header=header,
         architecture=_architecture(path, metadata),
         alpha=_alpha(path, metadata),

@@ -1,0 +1,277 @@
+"""Makes a Python package of model files: a wheel of data alone, the same bytes for the same files.
+
+A wheel is a zip archive of a known form. It is written here and not by a build tool, so that a
+device that makes one needs none, and uncompressed, since how a library compresses is no promise.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from edgeslm.errors import ArgumentError, CardError, EdgeslmError, ModelFileError, first_fault
+from edgeslm.formats.files import Progress, chunks_of, file_sha256, publish, require_room, silent
+from edgeslm.formats.info import format_of
+from edgeslm.store.entry import Entry, PypiSource, parse_source
+from edgeslm.store.packages import GROUP, RECORD, find_all
+from edgeslm.store.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeslm.formats.card import Card
+
+#: what installs the engine of a format; the first version that looks for models in packages
+_ENGINES: Final = {"gguf": "edgeslm-core[llama]>=0.1.0", "onnx": "edgeslm-core[onnx]>=0.1.0"}
+#: versions as package indexes sort them, without epochs
+_VERSION: Final = re.compile(
+    r"\d{1,9}(\.\d{1,9})*((a|b|rc)\d{1,9})?(\.post\d{1,9})?(\.dev\d{1,9})?(\+[a-z0-9]+(\.[a-z0-9]+)*)?",
+    re.ASCII,
+)
+#: the time that every file of the archive bears
+_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_MODE: Final = 0o100644 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A file that goes into the package: its entry, card, and what it requires."""
+
+    path: Path
+    entry: Entry
+    card: Card | None
+    requirements: tuple[str, ...]
+
+
+def package(
+    files: Sequence[Path],
+    name: str,
+    *,
+    version: str | None = None,
+    licence: str | None = None,
+    out: Path = Path(),
+    registry: Registry | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write the package ``name`` with these model files into the folder ``out``; returns the wheel.
+
+    One file is known by ``name`` once the package is installed; of several, each by its card's
+    name. An adapter requires the package of its base, or stands beside it in ``files``.
+
+    Args:
+        version: of the package; None takes the card's, where there is one file.
+        licence: of files without a card.
+
+    Raises:
+        ArgumentError: no file, a name or a version that cannot be, or a name that is taken.
+        ModelFileError, CardError: a file is no model, or an adapter that does not name its base.
+        EdgeslmError: the base has no package, or the wheel cannot be written.
+    """
+    registry = Registry.load() if registry is None else registry
+    models = _models(files, name, licence, registry, progress)
+    version = _version(version, models)
+    normal = re.sub(r"[-_.]+", "_", name)
+    folder, info = f"edgeslm_model_{normal}", f"{normal}-{version}.dist-info"
+    texts = {
+        f"{folder}/{RECORD}": "\n".join(_table(model.entry) for model in models),
+        f"{info}/METADATA": _metadata(name, version, models),
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: edgeslm\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[{GROUP}]\n"
+        + "".join(f"{model.entry.name} = {folder}\n" for model in models),
+    }
+    weights = {f"{folder}/{_file_name(model.entry)}": model.path for model in models}
+    target = out / f"{normal}-{version}-py3-none-any.whl"
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        require_room(out, sum(path.stat().st_size for path in weights.values()))
+        _write_wheel(aside, texts, weights, f"{info}/RECORD", progress)
+        publish(aside, target)
+    except OSError as error:
+        raise EdgeslmError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return target
+
+
+# --- what goes in -------------------------------------------------------------
+
+
+def _models(
+    files: Sequence[Path], name: str, licence: str | None, registry: Registry, progress: Progress
+) -> list[_Model]:
+    if not files:
+        raise ArgumentError("a package must have one model file or more")
+    read = [_read(path, progress) for path in files]
+    names = [name if len(files) == 1 else "" if card is None else card.name for _, card, _ in read]
+    taken = [other for other in names if other in registry.entries]
+    if taken or len(set(names)) < len(names) or "" in names:
+        wrong = f"{taken[0]!r} is a name of models.toml" if taken else "two files have one name"
+        wrong = "a file among several must have a card" if "" in names else wrong
+        raise ArgumentError(f"{wrong}; packages are asked only for other names: give another one")
+    by_hash = {sha256: other for (sha256, _, _), other in zip(read, names, strict=True)}
+    models = []
+    for path, other, (sha256, card, base_sha256) in zip(files, names, read, strict=True):
+        base, requirement = _base(path, base_sha256, by_hash, registry)
+        entry = _entry(path, other, sha256=sha256, card=card, base=base, licence=licence)
+        needs = [_ENGINES[format_of(path)], *([requirement] if requirement else [])]
+        models.append(_Model(path, entry, card, tuple(needs)))
+    return models
+
+
+def _read(path: Path, progress: Progress) -> tuple[str, Card | None, str | None]:
+    """The file's sha256, its card, and of an adapter the sha256 of its base."""
+    from edgeslm.formats.gguf.adapter import is_adapter, read_adapter
+    from edgeslm.formats.gguf.info import read_gguf
+    from edgeslm.formats.onnx.info import read_onnx
+
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    if format_of(path) == "onnx":
+        return file_sha256(path, progress), read_onnx(path).card, None
+    if not is_adapter(path):
+        return file_sha256(path, progress), read_gguf(path).card, None
+    adapter = read_adapter(path)
+    if adapter.card is None or adapter.assembly is None:
+        raise CardError(f"{path}: the adapter must have a card and say how it is assembled")
+    return file_sha256(path, progress), adapter.card, adapter.assembly.base_sha256
+
+
+def _base(
+    path: Path, wanted: str | None, by_hash: Mapping[str, str], registry: Registry
+) -> tuple[str | None, str | None]:
+    """The name of an adapter's base, and the package that brings it, if that is another one."""
+    if wanted is None:
+        return None, None
+    if wanted in by_hash:
+        return by_hash[wanted], None
+    for packaged in find_all():
+        if packaged.entry.sha256 == wanted:
+            return packaged.entry.name, f"{packaged.package}=={packaged.version}"
+    for entry in registry:
+        source = parse_source(entry.source)
+        if entry.sha256 == wanted and isinstance(source, PypiSource):
+            return entry.name, f"{source.package}=={source.version}"
+    raise EdgeslmError(
+        f"{path}: an adapter, and no package is known that brings its base (sha256 {wanted}); "
+        "name the base's file too, or package it first and install that: "
+        "edgeslm model package BASE.gguf --name BASE"
+    )
+
+
+def _entry(
+    path: Path,
+    name: str,
+    *,
+    sha256: str,
+    card: Card | None,
+    base: str | None,
+    licence: str | None,
+) -> Entry:
+    if card is not None:
+        licence = card.licence
+    if licence is None:
+        raise ArgumentError(f"{path}: has no card, so its licence must be said: --licence MIT")
+    description = " ".join((card.description if card else "").split())
+    try:
+        return Entry(
+            name=name,
+            base=base,
+            source=f"file:{name}.{format_of(path)}",
+            sha256=sha256,
+            size=path.stat().st_size,
+            licence=licence,
+            description=description[:2000],
+        )
+    except ValidationError as error:
+        raise ArgumentError(f"{path}: {first_fault(error, whole='the entry')}") from error
+
+
+def _version(version: str | None, models: Sequence[_Model]) -> str:
+    card = models[0].card if len(models) == 1 else None
+    version = version or (card.version if card is not None else None)
+    if version is None or _VERSION.fullmatch(version) is None:
+        raise ArgumentError(f"a package cannot have the version {version!r}; use one like 1.2.0")
+    return version
+
+
+# --- how it is written --------------------------------------------------------
+
+
+def _file_name(entry: Entry) -> str:
+    return f"{entry.name}{entry.suffix}"
+
+
+def _table(entry: Entry) -> str:
+    """The entry as a table of a models.toml; JSON's strings and integers are TOML's too."""
+    values = entry.model_dump(exclude_none=True)
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    return "[[model]]\n" + "".join(lines)
+
+
+def _metadata(name: str, version: str, models: Sequence[_Model]) -> str:
+    licences = dict.fromkeys(model.entry.licence for model in models)
+    requirements = dict.fromkeys(need for model in models for need in model.requirements)
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        f"Summary: Models for edgeslm: {', '.join(model.entry.name for model in models)}"[:500],
+        f"License: {', '.join(licences)}",
+        "Requires-Python: >=3.11",
+        *(f"Requires-Dist: {need}" for need in requirements),
+        "Description-Content-Type: text/plain",
+        "",
+        *(f"{model.entry.name}: {model.entry.description}" for model in models),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write_wheel(
+    target: Path,
+    texts: Mapping[str, str],
+    weights: Mapping[str, Path],
+    record: str,
+    progress: Progress,
+) -> None:
+    listed = io.StringIO()
+    rows = csv.writer(listed, lineterminator="\n")
+    with zipfile.ZipFile(target, "w") as archive:
+        for member, path in sorted(weights.items()):
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                rows.writerow(_add(archive, member, size, chunks_of(file), progress))
+        for member, text in sorted(texts.items()):
+            data = text.encode()
+            rows.writerow(_add(archive, member, len(data), [data], silent))
+        rows.writerow((record, "", ""))
+        data = listed.getvalue().encode()
+        _add(archive, record, len(data), [data], silent)
+
+
+def _add(
+    archive: zipfile.ZipFile, member: str, size: int, chunks: Iterable[bytes], progress: Progress
+) -> tuple[str, str, int]:
+    """Add one file; returns its row in the list of files."""
+    info = zipfile.ZipInfo(member, _TIME)
+    info.create_system, info.external_attr, info.file_size = 3, _MODE, size
+    digest, done = hashlib.sha256(), 0
+    with archive.open(info, "w") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            progress("packing", done, size)
+    value = base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+    return member, f"sha256={value}", done
