@@ -183,7 +183,7 @@ def test_an_interrupt_of_a_later_model_keeps_the_first(runs, capsys):
         (["./m.gguf", "--threads", "0"], 2, "write auto, or numbers"),
         (["./m.gguf", "--threads", "1,x"], 2, "write auto, or numbers"),
         (["./m.gguf", "./n.gguf", "--baseline", "b.json"], 2, "name one model"),
-        (["./m.gguf", "--max-regression", "fast"], 4, "no share"),
+        (["./m.gguf", "--max-regression", "fast"], 4, "must be written like"),
         (["./m.gguf", "--baseline", "none.json"], 4, "cannot be read"),
         (["./m.gguf", "--llama-bench", "none.json"], 4, "cannot be read"),
         (["./m.gguf", "--json", "none/r.json"], 4, "no folder none"),

@@ -111,7 +111,7 @@ def test_what_cannot_be_is_refused(source, tmp_path, arguments, message):
 
 def test_a_type_that_does_not_divide_the_rows_is_refused(tmp_path):
     narrow = write_base(tmp_path / "f32.gguf")
-    with pytest.raises(EngineError, match=r"attn_q.weight was to be Q4_K and became .* rows of 64"):
+    with pytest.raises(EngineError, match=r"attn_q.weight must be Q4_K but became .* rows of 64"):
         quantize(narrow, tmp_path / "q.gguf", "Q4_0", overrides={"*attn_q.weight": "Q4_K"})
     assert not (tmp_path / "q.gguf").exists()
 

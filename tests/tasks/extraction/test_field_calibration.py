@@ -95,7 +95,7 @@ def test_what_is_calibrated_already_is_mostly_left_alone():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"starts": [0.0]}, "as many"),
+        ({"starts": [0.0]}, "the same length"),
         ({"starts": [0.5, 0.5]}, "starts must be strictly increasing"),
         ({"values": [0.7, 0.2]}, "values must not decrease"),
         ({"values": [0.2, 1.1]}, "values"),
