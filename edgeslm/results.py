@@ -54,8 +54,9 @@ class Field:
     ``probabilities`` are those of every value that could stand here, where these are listed
     (an enum, a boolean, null), given the text and the answer so far; they add up to 1 and are
     never calibrated. A value is named by its JSON text, a string by itself. The answer's own
-    is the one that was decoded token by token; in a near tie another can be a little likelier.
-    None for other leaves, and in an answer that a budget ended.
+    is the likeliest (but in a sampled answer, and where an answer with the likeliest one would
+    break a rule of the schema or a budget). None for other leaves, and in an answer that a budget
+    ended.
 
     ``reading`` (0 to 1) is how likely the text means this number or date: less than 1 where its
     spelling can mean another (03/04/2026, 1,234), or where the text has a spelling of the kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -143,6 +143,24 @@ class Decoder:
         self.out.decodes += 1
         row: Logits = rows[-1]
         return row
+
+    def resume(
+        self, choice: Choice, tokens: Sequence[int], *, held: int, before: int
+    ) -> Steps[None]:
+        """Go back to a choice, take these tokens as this one choice there, and decode on.
+
+        Args:
+            choice: where it is, and what it is to be; its bytes may end before the tokens do.
+            held: tokens of the answer that the sequence still has, at most those before the
+                choice; -1 where it lacks the prompt's last one, ``before``, too.
+        """
+        self._take_back(choice.index, choice.start)
+        self._append([token for token in tokens if token not in self._end])
+        self.out.choices.append(choice)
+        self._engine.truncate(self._sequence, self._begin + held)
+        self._position = self._begin + held
+        rows = yield from self._evaluate([before, *self.out.tokens][held + 1 :], [])
+        yield from self.steps(rows[-1])
 
     @property
     def measures(self) -> bool:

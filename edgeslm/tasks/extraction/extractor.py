@@ -28,7 +28,7 @@ from edgeslm.results import Extraction, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.evidence import calibrated, fields
 from edgeslm.tasks.extraction.grounding import ground, grounded_fields
-from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, weigh, with_weights
+from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
 from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 
@@ -81,7 +81,8 @@ class Extractor(Generic[T]):
             drafts: False decodes without copy drafts. With Q4_0, Q4_1 and Q8_0 on a CPU the answer
                 is the same; elsewhere (K- and IQ-quants, GPUs) logits depend a little on
                 the shape of a batch, and a near tie may fall otherwise.
-            evidence: False saves measuring what the model chose from; ``fields`` is empty.
+            evidence: False saves measuring what the model chose from; ``fields`` is empty. Values
+                that the schema lists are weighed all the same: the likeliest one is answered.
             grounded: True allows only strings, numbers and dates that stand in the text (and
                 null where the schema does), so that nothing is invented; white space and
                 the spelling of numbers and dates aside. Names of top-level fields ground
@@ -186,8 +187,9 @@ class ExtractionJob(Generic[T]):
         self._prefilled, self._decoded = Prefilled.nothing(), Decoded()
         self.prompt = task.prompt
         self.reserve = call.budget
+        decides = options.evidence or options.temperature == 0
         #: its own, and forks for the values of a list
-        self.sequences = 1 + (task.listed.forks if options.evidence else 0)
+        self.sequences = 1 + (task.listed.forks if decides else 0)
         self._weighed: dict[str, Weighed] = {}
 
     @cached_property
@@ -217,7 +219,7 @@ class ExtractionJob(Generic[T]):
             position=self._prefilled.length,
             max_tokens=self.reserve,
             sampler=seeded_sampler(options.temperature, options.seed) if sampling else None,
-            measure=options.evidence,
+            measure=options.evidence or self.sequences > 1,
             drafter=session.drafter(tokens) if options.drafts else None,
             cost=session.batch_cost,
             company=company,
@@ -228,20 +230,26 @@ class ExtractionJob(Generic[T]):
             yield from self._retry(decoder)
         if sequences[1:] and self._decoded.stopped:
             with suppress(DeadlineError):
-                self._weighed = yield from self._weigh(sequences)
+                self._weighed = yield from self._decide(decoder, sequences)
 
-    def _weigh(self, sequences: Sequence[int]) -> Steps[dict[str, Weighed]]:
-        """The probabilities of listed values, once the answer is there."""
-        return weigh(
-            self._session.engine,
-            self._task.listed,
-            self._decoded,
-            self._matcher.copy(),
+    def _decide(self, decoder: Decoder, sequences: Sequence[int]) -> Steps[dict[str, Weighed]]:
+        """The probabilities of listed values, once the answer is there; greedily, the likeliest
+        ones are taken."""
+        work = Work(
             sequence=sequences[0],
+            forks=sequences[1:],
             begin=self._prefilled.length,
             before=(*self.prompt.prefix, *self.tokens, *self.prompt.suffix)[-1],
-            forks=sequences[1:],
             room=self.reserve,
+        )
+        greedy = self._call.options.temperature == 0
+        return decide(
+            decoder,
+            self._session.engine,
+            self._task.listed,
+            self._matcher,
+            work,
+            is_valid=self._is_valid if greedy else None,
         )
 
     def _retry(self, decoder: Decoder) -> Steps[None]:
@@ -272,7 +280,8 @@ class ExtractionJob(Generic[T]):
         value, answer, cut = self._whole()
         evidence = self._call.options.evidence
         found = fields(answer, decoded.choices, cut, self._text) if evidence else {}
-        found = calibrated(with_weights(found, self._weighed), self._call.calibration)
+        weighed = self._weighed if evidence else {}
+        found = calibrated(with_weights(found, weighed), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,
             decode_ms=decoded.ms,

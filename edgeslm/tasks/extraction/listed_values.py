@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from edgeslm.decoding.decoder import Choice, Decoded
+from edgeslm.decoding.decoder import Choice, Decoded, Decoder
 from edgeslm.decoding.grammar import Matcher
 from edgeslm.decoding.label_scores import LabelTokens, score_labels
 from edgeslm.engines.engine import Engine, Steps
+from edgeslm.errors import DeadlineError
 from edgeslm.results import Field
 from edgeslm.tasks.decision import softmax
 from edgeslm.tasks.extraction.leaves import Leaf, byte_places, leaves
 
 #: sequences that the values of one leaf are evaluated in; more values take more batches
 MOST_FORKS = 4
+
+#: answers that are decoded on from another value; each needs what is behind it weighed again
+MAX_CHANGES = 8
 
 #: references and alternatives that lead on to others, before a leaf counts as not listed
 _DEEPEST = 64
@@ -138,38 +142,108 @@ def _unquoted(name: str) -> str:
     return plain
 
 
-def weigh(
+def decide(
+    decoder: Decoder,
     engine: Engine,
     listed: ListedValues,
-    decoded: Decoded,
     matcher: Matcher,
+    work: Work,
     *,
-    sequence: int,
-    begin: int,
-    before: int,
-    forks: Sequence[int],
-    room: int,
+    is_valid: Callable[[], bool] | None,
 ) -> Steps[dict[str, Weighed]]:
-    """Weigh the values of every listed leaf of a whole answer, step by step; the last leaf first.
+    """Weigh the values of every listed leaf of a whole answer, and take the likeliest, in steps.
 
-    A value's probability is that of its own spelling, as training tokenizes it, after the text
-    and the answer before it, renormalised over the values that the grammar allows there. It
-    takes a batch for every MOST_FORKS values of a leaf; the answer stays as it was decoded.
+    Token by token, a value that begins likely is taken, be its end ever so unlikely; so where the
+    likeliest whole value is another one, that stands instead and the answer is decoded on from
+    there. What was decoded stays where the answer would then end in no valid value or over a
+    budget, and after MAX_CHANGES changes.
 
     Args:
-        matcher: behind the answer; it is taken back.
-        sequence: holds prompt and answer; it is cut back to the first leaf's beginning.
-        begin: tokens of the prompt. ``before``: the last one of them.
-        forks: sequences that may be used.
-        room: cells for an answer; a leaf whose values would need more is left out.
+        matcher: the decoder's, behind the answer.
+        is_valid: whether the decoder's answer is a valid value; None: nothing is changed.
 
     Returns:
         what was weighed, by path.
     """
-    answer = engine.detokenize(decoded.tokens).decode()
     found: dict[str, Weighed] = {}
+    settled = 0
+    for changes_left in reversed(range(MAX_CHANGES + 1)):
+        weighings, held = yield from _weigh(
+            engine, listed, decoder.out, matcher.copy(), work, settled=settled
+        )
+        found.update((w.path, w.weighed) for w in weighings)
+        others = [i for i, w in enumerate(weighings) if w.likeliest is not None]
+        if is_valid is None or not others or not changes_left:
+            return found
+        first = weighings[others[-1]]  # those behind it were decoded after another value
+        assert first.likeliest is not None
+        instead, taken, tokens = first.likeliest
+        before = replace(decoder.out, tokens=[*decoder.out.tokens])
+        try:
+            yield from decoder.resume(taken, tokens, held=held, before=work.before)
+            changed = decoder.out.stopped and is_valid()
+        except DeadlineError:
+            changed = False
+        if not changed:
+            decoder.out.tokens, decoder.out.choices = before.tokens, before.choices
+            decoder.out.stopped = True
+            return found
+        for behind in weighings[: others[-1]]:
+            del found[behind.path]
+        found[first.path] = instead
+        settled = taken.index + len(tokens)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where an answer is weighed: ``sequence`` holds prompt and answer, ``forks`` may be used.
+
+    ``begin`` are the tokens of the prompt, ``before`` is the last one of them, ``room`` the cells
+    for an answer: a leaf whose values would need more is left out.
+    """
+
+    sequence: int
+    forks: Sequence[int]
+    begin: int
+    before: int
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighing:
+    """A leaf that was weighed, and its likeliest value, if that is not the one which stands there:
+    what would be weighed, the choice that it is, and its tokens."""
+
+    path: str
+    weighed: Weighed
+    likeliest: tuple[Weighed, Choice, LabelTokens] | None = None
+
+
+def _weigh(
+    engine: Engine,
+    listed: ListedValues,
+    decoded: Decoded,
+    matcher: Matcher,
+    work: Work,
+    *,
+    settled: int,
+) -> Steps[tuple[list[_Weighing], int]]:
+    """Weigh the values of the listed leaves behind ``settled`` tokens; the last leaf first.
+
+    A value's probability is that of its own spelling, as training tokenizes it, after the text
+    and the answer before it, renormalised over the values that the grammar allows there. It
+    takes a batch for every MOST_FORKS values of a leaf. The matcher is taken back, the sequence
+    cut back to the first leaf's beginning.
+
+    Returns:
+        the leaves, and how many tokens of the answer the sequence still holds; -1 where the
+        prompt's last one is gone, too.
+    """
+    answer = engine.detokenize(decoded.tokens).decode()
+    found: list[_Weighing] = []
     spelled = _Spelled(engine, decoded, answer)
-    end = len(decoded.tokens)
+    end = held = len(decoded.tokens)
     for leaf in reversed(leaves(answer)):
         values = listed.at(leaf.path)
         if values is None:
@@ -179,29 +253,38 @@ def weigh(
         choice = spelled.choice(leaf)
         if choice is None:  # nothing else could have stood here
             if own in names:
-                found[leaf.path] = Weighed(1.0, {names[own]: 1.0})
+                found.append(_Weighing(leaf.path, Weighed(1.0, {names[own]: 1.0})))
             continue
+        if choice.index < settled:
+            break
         matcher.rollback(end - choice.index)
         end = choice.index
-        root = decoded.tokens[end - 1] if end else before
+        root = decoded.tokens[end - 1] if end else work.before
         labels = spelled.labels(leaf, choice, list(names), matcher)
         longest = max(map(len, labels.values()), default=0)
-        needed = min(len(labels), len(forks)) * longest
-        if own not in labels or longest >= engine.max_outputs or end + needed > room:
+        needed = min(len(labels), len(work.forks)) * longest
+        if own not in labels or longest >= engine.max_outputs or end + needed > work.room:
             continue
-        engine.truncate(sequence, begin + end - 1)
+        held = end - 1
+        engine.truncate(work.sequence, work.begin + held)
         scores, decodes = yield from score_labels(
             engine,
             [(root, *tokens) for tokens in labels.values()],
-            sequence=sequence,
-            length=begin + end - 1,
+            sequence=work.sequence,
+            length=work.begin + held,
             row=np.zeros(engine.vocab.size, np.float32),  # of the root, which all values share
-            forks=forks,
+            forks=work.forks,
         )
         decoded.decodes += decodes
         shares = dict(zip(labels, softmax(scores).tolist(), strict=True))
-        found[leaf.path] = Weighed(shares[own], {names[text]: p for text, p in shares.items()})
-    return found
+        named = {names[text]: p for text, p in shares.items()}
+        best = max(shares, key=shares.__getitem__)
+        likeliest = None
+        if shares[best] > shares[own]:
+            taken = replace(choice, end=spelled.end(leaf, best), probability=shares[best])
+            likeliest = (Weighed(shares[best], named), taken, labels[best])
+        found.append(_Weighing(leaf.path, Weighed(shares[own], named), likeliest))
+    return found, held
 
 
 def with_weights(fields: dict[str, Field], weighed: Mapping[str, Weighed]) -> dict[str, Field]:
@@ -243,6 +326,10 @@ class _Spelled:
         reached = (choice for choice in self._choices if choice.end > start)
         first = next(reached, None)
         return first if first is not None and first.start < end else None
+
+    def end(self, leaf: Leaf, text: str) -> int:
+        """The byte behind a leaf, if this text stood there."""
+        return self._places[leaf.start] + len(text.encode())
 
     def labels(
         self, leaf: Leaf, choice: Choice, texts: Sequence[str], matcher: Matcher

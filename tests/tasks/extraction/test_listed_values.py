@@ -1,4 +1,4 @@
-"""Listed values: the exact probability of each in schemas of every shape, the answer unchanged"""
+"""Listed values: the exact probability of each in schemas of every shape, the likeliest taken"""
 
 from __future__ import annotations
 
@@ -110,12 +110,92 @@ def test_what_could_only_be_one_value_is_certain_and_costs_nothing():
     assert found.timing.decodes == 0
 
 
-def test_a_batch_for_each_leaf_and_none_without_evidence():
+def test_values_are_weighed_without_evidence_too_but_not_in_a_sampled_answer():
     schema = {"properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
     read, _ = extractor_for('{"ok":true}', schema)
     with_it, without = read("x"), read("x", evidence=False)
-    assert with_it.timing.decodes == without.timing.decodes + 1
+    assert with_it.timing.decodes == without.timing.decodes
     assert without.fields == {}
+    sampled = read("x", evidence=False, temperature=0.01)
+    assert sampled.timing.decodes == without.timing.decodes - 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("pieces", [(), PIECES])
+def test_the_answer_is_the_likeliest_value_that_was_weighed(seed, pieces):
+    engine = ScriptedEngine(seed=seed, pieces=pieces, sharpness=2.0)
+    found = extractor(engine)("the ab x")
+    value = json.loads(found.json)
+    items = {f"$.all[{i}]": item for i, item in enumerate(value["all"])}
+    single = {f"$.{name}": value[name] for name in ("word", "n", "sure")}
+    for path, said in (single | items).items():
+        field = found.fields[path]
+        best = max(field.probabilities, key=field.probabilities.__getitem__)
+        assert best == (said if isinstance(said, str) else json.dumps(said))
+        assert field.confidence == field.probabilities[best]
+    for other in ({"drafts": False}, {"evidence": False}):
+        again = extractor(ScriptedEngine(seed=seed, pieces=pieces, sharpness=2.0))
+        assert again("the ab x", **other).json == found.json
+
+
+BEGINS_LIKELY = {
+    "properties": {"kind": {"enum": ["aa", "ab", "ac", "b"]}, "n": {"type": "integer"}},
+    "required": ["kind", "n"],
+}
+
+
+def torn() -> ScriptedEngine:
+    """An engine that begins a value with ``a``, though ``b`` is the likeliest of the whole ones."""
+    engine = ScriptedEngine()
+    evaluate = engine.evaluate
+
+    def evaluated(batch):
+        rows = evaluate(batch).copy()
+        wanted = [t for t, is_wanted in zip(batch.tokens, batch.wanted, strict=True) if is_wanted]
+        for row, token in zip(rows, wanted, strict=True):
+            if token == ord('"'):
+                row[:] = -20.0
+                row[[ord("a"), ord("b")]] = 1.0, 0.8
+            elif token == ord("a"):
+                row[:] = -20.0
+                row[[ord("a"), ord("b"), ord("c")]] = 0.1, 0.0, 0.0
+        return rows
+
+    engine.evaluate = evaluated
+    return engine
+
+
+def test_a_value_that_only_begins_likely_gives_way():
+    found = extractor(torn(), BEGINS_LIKELY)("x")
+    assert json.loads(found.json)["kind"] == "b"
+    assert found.fields["$.kind"].probabilities["b"] == pytest.approx(0.44, abs=0.01)
+    assert found.fields["$.kind"].confidence == found.fields["$.kind"].probabilities["b"]
+    assert found.complete
+    assert next(extractor(torn(), BEGINS_LIKELY).map(["x"])).json == found.json
+    alone = extractor(torn(), {"enum": ["aa", "ab", "ac", "b"]})("x")
+    shares = alone.fields["$"].probabilities
+    assert alone.value == max(shares, key=shares.__getitem__)
+
+
+def test_what_follows_is_decoded_anew_where_the_value_decides_its_shape():
+    def kind(name, rest):
+        return {"type": "object", "properties": {"kind": {"const": name}, **rest},
+                "required": ["kind", *rest], "additionalProperties": False}  # fmt: skip
+
+    shapes = [kind(name, {"n": {"type": "integer"}}) for name in ("aa", "ab", "ac")]
+    schema = {"anyOf": [*shapes, kind("b", {"ok": {"type": "boolean"}})]}
+    found = extractor(torn(), schema)("x")
+    assert list(found.value) == ["kind", "ok"]
+    assert found.value["kind"] == "b"
+
+
+def test_the_decoded_value_stays_where_another_breaks_a_rule_or_the_budget():
+    unique = {"type": "array", "items": {"enum": ["aa", "ab", "ac", "b"]}, "uniqueItems": True,
+              "minItems": 2, "maxItems": 2}  # fmt: skip
+    found = extractor(torn(), unique)("x")
+    assert len(set(found.value)) == 2
+    wordy = {"anyOf": [{"enum": ["aa", "ab", "ac"]}, {"enum": ["b" + "b" * 40]}]}
+    assert extractor(torn(), wordy)("x", max_tokens=20).value == "aa"
 
 
 def test_a_string_that_is_spelled_like_another_value_keeps_its_quotation_marks():
