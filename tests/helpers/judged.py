@@ -7,14 +7,19 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
-#: bytes that a process may take beside its libraries, and seconds for one file
+#: bytes that a process may take beside its libraries
 MEMORY = 2 * 1024**3
+#: seconds for one file, of the processor, which others keep busy; and of the clock
 SECONDS = 10.0
+LONGEST = 180.0
 
 #: begins each child: ``ask(path)`` follows, and LOOP
 BEGIN = """
@@ -65,7 +70,7 @@ class _Child:
         )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        assert self._line(120) == "ready"
+        assert self._line() == "ready"
 
     def judge(self, path: Path) -> str:
         """What became of a file; after a crash or a hang the process is gone."""
@@ -75,7 +80,7 @@ class _Child:
             self._process.stdin.flush()
         except OSError:
             return f"crash {self._process.wait()}"
-        return self._line(SECONDS)
+        return self._line()
 
     def close(self) -> None:
         self._process.kill()
@@ -87,11 +92,21 @@ class _Child:
             self._lines.put(line.rstrip("\n"))
         self._lines.put("")
 
-    def _line(self, seconds: float) -> str:
+    def _line(self) -> str:
+        begun, spent = time.monotonic(), self._spent()
+        while self._spent() - spent < SECONDS and time.monotonic() - begun < LONGEST:
+            try:
+                return self._lines.get(timeout=0.5) or f"crash {self._process.wait()}"
+            except queue.Empty:
+                continue
+        return "hang"
+
+    def _spent(self) -> float:
         try:
-            return self._lines.get(timeout=seconds) or f"crash {self._process.wait()}"
-        except queue.Empty:
-            return "hang"
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:  # it is gone, which its output tells
+            return 0.0
+        return float(times.user + times.system)
 
 
 def judged(paths: Sequence[Path], code: str) -> dict[str, str]:
