@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeslm.engines.requests import CancelToken as CancelToken
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.formats.card import Card as Card
     from edgeslm.formats.card import PromptSpec as PromptSpec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
+    "CancelToken": "edgeslm.engines.requests",
     "Card": "edgeslm.formats.card",
     "Cascade": "edgeslm.models.cascade.cascade",
     "CascadeAnswer": "edgeslm.results",

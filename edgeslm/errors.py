@@ -181,6 +181,10 @@ class EngineError(EdgeslmError):
     exit_code = 10
 
 
+class ForkError(EngineError):
+    """The model was loaded before this process was forked from the one that did."""
+
+
 # --- the registry and the network ---------------------------------------------
 
 

@@ -19,6 +19,7 @@ LIBRARY = [path for path in SOURCES if path.startswith("edgeslm/")]
 
 #: what `import edgeslm` offers; a change here is a change for every user
 PUBLIC = [
+    "CancelToken",
     "Card",
     "Cascade",
     "CascadeAnswer",

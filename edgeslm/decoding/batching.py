@@ -14,6 +14,7 @@ from edgeslm.decoding.job import Job
 from edgeslm.decoding.sequences.leases import Lease
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch, Engine, Logits, Steps, merge
+from edgeslm.engines.requests import CancelToken, check_token
 from edgeslm.errors import (
     CancelledError,
     DeadlineError,
@@ -54,22 +55,26 @@ def answer_all(
     *,
     width: int,
     deadline_ms: float | None,
+    cancel: CancelToken | None = None,
 ) -> Generator[R | EdgeslmError, None, None]:
     """The answer to each text in order, or the error in its place.
 
     ``texts`` is read as answers can begin, at most a few times ``width`` ahead, and never
-    while the engine is held. Other requests take turns with each answer.
+    while the engine is held. Other requests take turns with each answer. A cancelled token ends it
+    with CancelledError, after the answers that are there.
 
     Raises:
         ArgumentError: ``texts`` is one text, or ``width`` or ``deadline_ms`` has no meaning.
     """
     arguments.many(texts)
     width, deadline_ms = arguments.count("width", width), arguments.deadline(deadline_ms)
-    return _answers(session, iter(texts), _Batcher(session, job_of, width, deadline_ms))
+    check_token(cancel)
+    batcher = _Batcher(session, job_of, width, deadline_ms)
+    return _answers(session, iter(texts), batcher, cancel)
 
 
 def _answers(
-    session: Session, texts: Iterator[str], batcher: _Batcher[R]
+    session: Session, texts: Iterator[str], batcher: _Batcher[R], cancel: CancelToken | None
 ) -> Generator[R | EdgeslmError, None, None]:
     more = True
     try:
@@ -81,7 +86,7 @@ def _answers(
                     batcher.add(text)
             if not batcher.waiting:
                 return
-            with session.request(None):
+            with session.request(None, cancel):
                 batcher.turn(more)
             yield from batcher.ready()
     finally:

@@ -24,6 +24,7 @@ from edgeslm.decoding.sequences.leases import Leases
 from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
 from edgeslm.decoding.sequences.prefix_slots import PrefixSlots
 from edgeslm.engines.engine import Engine, Logits, Steps, drive, run_steps
+from edgeslm.engines.requests import CancelToken, Turns
 from edgeslm.errors import DeadlineError, EngineError
 
 R = TypeVar("R")
@@ -72,7 +73,7 @@ class _Shared:
 
     def __init__(self, engine: Engine, saved: PrefixCache | None) -> None:
         self.engine = engine
-        self.lock = threading.Lock()
+        self.turns = Turns()
         self.prefixes = PrefixSlots(engine, range(1, FIRST_FREE), saved)
         self.leases = Leases(engine, range(FIRST_FREE, engine.max_sequences))
         self.closed = False
@@ -164,17 +165,25 @@ class Session:
         return CopyDrafter(text, self._shared.marks, self.engine.tokenize)
 
     @contextmanager
-    def request(self, deadline_ms: float | None) -> Iterator[None]:
-        """Hold the engine for one request; the deadline counts from now, queue included."""
+    def request(
+        self, deadline_ms: float | None, cancel: CancelToken | None = None
+    ) -> Iterator[None]:
+        """Hold the engine for one request; the deadline counts from now, queue included.
+
+        Raises:
+            CancelledError: cancelled while it waited, or before. DeadlineError: time was up.
+            ForkError: another process loaded the model. EngineError: it is closed.
+        """
         budget = arguments.deadline(deadline_ms)
         seconds = None if budget is None else _wait_seconds(budget)
         deadline = None if seconds is None else time.monotonic() + seconds
-        if not self._shared.lock.acquire(timeout=-1 if seconds is None else seconds):
-            raise DeadlineError("the deadline passed while other requests were being answered")
-        try:
+        turns = self._shared.turns
+        with turns.open(self, cancel) as request:
+            turns.wait(request, seconds)
             self.engine.arm(deadline)
             try:
-                # asked after arming, which forgets a cancel, so that close() is never missed
+                # after arming, which forgets a cancel, so that none is missed
+                turns.begin(request, self.engine.cancel)
                 if self._shared.closed:
                     raise EngineError("the model is closed")
                 if self._removed:
@@ -183,10 +192,10 @@ class Session:
                 yield
             finally:
                 self.engine.arm(None)
-        finally:
-            self._shared.lock.release()
 
-    def answer(self, job: Job[R], deadline_ms: float | None) -> R:
+    def answer(
+        self, job: Job[R], deadline_ms: float | None, cancel: CancelToken | None = None
+    ) -> R:
         """Do one job, in its turn.
 
         Raises:
@@ -195,7 +204,7 @@ class Session:
         """
         late = None
         try:
-            with self.request(deadline_ms):
+            with self.request(deadline_ms, cancel):
                 self.make_room(job.prompt, job.tokens, job.reserve)
                 lease = self.leases.claim(job.sequences - 1, 0)
                 try:
@@ -259,27 +268,26 @@ class Session:
         prefixes.make_room(prefix, adapter, max(one, min(copies * one, most)))
 
     def cancel(self) -> None:
-        """Stop the request that runs now; it raises CancelledError. Queued ones go on."""
-        self.engine.cancel()
+        """Cancel this session's requests that run or wait now; they raise CancelledError."""
+        self._shared.turns.cancel(self)
 
     def close(self) -> None:
         """Stop what runs, then free the engine; with an adapter, wait and free the adapter alone.
 
-        A second call does nothing.
+        A second call does nothing, nor does one in a forked child, whose engine is not its own.
         """
-        if self._adapter is not None:
-            self._close_adapter(self._adapter)
+        turns = self._shared.turns
+        if turns.forked:
             return
-        self._shared.closed = True
-        self.engine.cancel()
-        with self._shared.lock:
-            self.engine.close()
-
-    def _close_adapter(self, adapter: _Adapter) -> None:
-        with self._shared.lock:
-            if self._removed or self._shared.closed:
-                return
-            self._removed = True
-            with suppress(EngineError):  # an engine that failed has freed everything
-                self._shared.prefixes.forget(adapter.sha256)
-                self.engine.remove_adapter(adapter.number)
+        if self._adapter is None:
+            self._shared.closed = True
+            turns.stop_first()
+        with turns.open(self) as request:
+            turns.wait(request, None)
+            if self._adapter is None:
+                self.engine.close()
+            elif not self._removed and not self._shared.closed:
+                self._removed = True
+                with suppress(EngineError):  # an engine that failed has freed everything
+                    self._shared.prefixes.forget(self._adapter.sha256)
+                    self.engine.remove_adapter(self._adapter.number)

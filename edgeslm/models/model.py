@@ -39,7 +39,8 @@ class Model(ABC):
     """A loaded model. Safe to share between threads. `edgeslm.load` gives one.
 
     A language model answers one call after the other; calls of an encoder and of a linear model
-    run side by side. Use it in a ``with`` block, or call ``close``.
+    run side by side. Use it in a ``with`` block, or call ``close``. A process that was forked after
+    the loading cannot use it (ForkError): spawn children, and load models there.
     """
 
     @property
@@ -165,7 +166,11 @@ class Model(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stop the calls that run now, from another thread; they raise CancelledError."""
+        """Stop this model's calls that run or wait now, from any thread.
+
+        They raise CancelledError; calls that begin later are not met. To stop a call of its own,
+        give it a token: ``call(text, cancel=edgeslm.CancelToken())``.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -18,6 +18,7 @@ from edgeslm.decoding.label_search import LabelTrie, search_labels
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Engine, Steps
+from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
 from edgeslm.formats.text import TRUNCATE, Truncate, check_text
@@ -57,9 +58,10 @@ class LanguageClassifier(Classifier):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         all_labels: bool = False,
+        cancel: CancelToken | None = None,
     ) -> Classification:
         job = self._job_of(truncate, all_labels)(text)
-        return self._session.answer(job, deadline_ms)
+        return self._session.answer(job, deadline_ms, cancel)
 
     def map(
         self,
@@ -69,9 +71,12 @@ class LanguageClassifier(Classifier):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         all_labels: bool = False,
+        cancel: CancelToken | None = None,
     ) -> Generator[Classification | EdgeslmError, None, None]:
         job_of = self._job_of(truncate, all_labels)
-        return answer_all(self._session, texts, job_of, width=width, deadline_ms=deadline_ms)
+        return answer_all(
+            self._session, texts, job_of, width=width, deadline_ms=deadline_ms, cancel=cancel
+        )
 
     def _job_of(self, truncate: Truncate, all_labels: bool) -> Callable[[str], ClassificationJob]:
         """What makes the job of each text of a call."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from typing import Final
 
+from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import EdgeslmError
 from edgeslm.formats.text import Truncate
 from edgeslm.results import Classification
@@ -30,6 +31,7 @@ class Classifier(ABC):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         all_labels: bool = False,
+        cancel: CancelToken | None = None,
     ) -> Classification:
         """Classify one text.
 
@@ -43,10 +45,13 @@ class Classifier(ABC):
                 within that, and the likeliest label is the same; many labels are then several
                 times faster. Other models always have the probability of every label.
 
+            cancel: a token that stops this call, also while it waits for others.
+
         Raises:
             ArgumentError: an argument has no meaning.
             InputError: empty or not text. InputTooLongError: it does not fit the context.
-            DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
+            DeadlineError: the deadline passed. CancelledError: ``cancel`` or ``model`` was
+            cancelled.
             EngineError: the model is closed.
         """
 
@@ -59,6 +64,7 @@ class Classifier(ABC):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         all_labels: bool = False,
+        cancel: CancelToken | None = None,
     ) -> Generator[Classification | EdgeslmError, None, None]:
         """Classify many texts in order, several of them together.
 
@@ -74,6 +80,8 @@ class Classifier(ABC):
             deadline_ms: budget of one text while the iterator works, from when it was taken;
                 other models take a text when a core is free for it.
             truncate, all_labels: as in a call.
+            cancel: a token that ends the iterator: texts in progress have CancelledError in
+                their place, and then it is raised.
 
         Raises:
             ArgumentError: ``texts`` is one str, or an argument has no meaning.

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import numpy as np
@@ -16,7 +17,8 @@ from edgeslm import arguments
 from edgeslm.engines.onnx.inputs import Reader
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.onnx.tokens import Row, stack
-from edgeslm.errors import DeadlineError, EdgeslmError, EngineError
+from edgeslm.engines.requests import CancelToken, check_token
+from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError, EngineError
 from edgeslm.formats.card_facts import LabelSet
 from edgeslm.formats.text import TRUNCATE, Truncate, check_text
 from edgeslm.results import Classification, Labels, Tags, Timing
@@ -32,6 +34,24 @@ R = TypeVar("R")
 _AHEAD: Final = 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The arguments of a call, checked; ``Classifier.__call__`` says what they mean."""
+
+    deadline_ms: float | None
+    truncate: Truncate
+    cancel: CancelToken | None
+
+    def __post_init__(self) -> None:
+        arguments.deadline(self.deadline_ms)
+        arguments.choice("truncate", self.truncate, TRUNCATE)
+        check_token(self.cancel)
+
+    @property
+    def cancelled(self) -> bool:
+        return self.cancel is not None and self.cancel.cancelled
+
+
 class TextAnswerer(ABC, Generic[R]):
     """Runs texts through an ONNX session; subclasses turn the logits into answers."""
 
@@ -43,20 +63,14 @@ class TextAnswerer(ABC, Generic[R]):
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> R:
         """The answer to one text, from its logits [labels]."""
 
-    def _one(self, text: str, deadline_ms: float | None, truncate: Truncate) -> R:
-        arguments.choice("truncate", truncate, TRUNCATE)
-        return self._run(text, arguments.deadline(deadline_ms), truncate)
-
     def _many(
-        self, texts: Iterable[str], width: int, deadline_ms: float | None, truncate: Truncate
+        self, texts: Iterable[str], width: int, options: _Options
     ) -> Generator[R | EdgeslmError, None, None]:
         arguments.many(texts)
-        width, deadline_ms = arguments.count("width", width), arguments.deadline(deadline_ms)
-        arguments.choice("truncate", truncate, TRUNCATE)
-        return self._map(iter(texts), width, deadline_ms, truncate)
+        return self._map(iter(texts), arguments.count("width", width), options)
 
     def _map(
-        self, texts: Iterator[str], width: int, deadline_ms: float | None, truncate: Truncate
+        self, texts: Iterator[str], width: int, options: _Options
     ) -> Generator[R | EdgeslmError, None, None]:
         """Texts side by side, a run for each: an int8 file scales its numbers by all that is in a
         run, and a longer neighbour pads a text, so that company would change its answer."""
@@ -64,28 +78,34 @@ class TextAnswerer(ABC, Generic[R]):
         waiting: deque[Future[R | EdgeslmError]] = deque()
         try:
             for text in texts:
-                waiting.append(pool.submit(self._run_in_place, text, deadline_ms, truncate))
+                if options.cancelled:
+                    yield from self._finished(waiting)
+                    raise CancelledError("the request was cancelled")
+                self._session.check_process()
+                waiting.append(pool.submit(self._run_in_place, text, options))
                 if len(waiting) >= width * _AHEAD:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from self._finished(waiting)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _run_in_place(
-        self, text: str, deadline_ms: float | None, truncate: Truncate
-    ) -> R | EdgeslmError:
+    def _finished(self, waiting: deque[Future[R | EdgeslmError]]) -> Iterator[R | EdgeslmError]:
+        while waiting:
+            self._session.check_process()  # in a fork nobody would ever finish them
+            yield waiting.popleft().result()
+
+    def _run_in_place(self, text: str, options: _Options) -> R | EdgeslmError:
         try:
-            return self._run(text, deadline_ms, truncate)
+            return self._run(text, options)
         except EngineError:
             raise  # it concerns all texts that follow, too
         except EdgeslmError as error:
             return error
 
-    def _run(self, text: str, deadline_ms: float | None, truncate: Truncate) -> R:
-        job = EncoderJob(text, deadline_ms)
-        with self._session.begin() as call:
-            row = self._read(job.text, truncate)
+    def _run(self, text: str, options: _Options) -> R:
+        job = EncoderJob(text, options.deadline_ms)
+        with self._session.begin(options.cancel) as call:
+            row = self._read(job.text, options.truncate)
             job.check()
             start = time.perf_counter()
             [logits] = call.run(stack([row]))
@@ -151,9 +171,10 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         all_labels: bool = False,  # one run gives all of them
+        cancel: CancelToken | None = None,
     ) -> Classification:
         arguments.flag("all_labels", all_labels)
-        return self._one(text, deadline_ms, truncate)
+        return self._run(text, _Options(deadline_ms, truncate, cancel))
 
     def map(
         self,
@@ -163,9 +184,10 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         deadline_ms: float | None = None,
         truncate: Truncate = None,
         all_labels: bool = False,
+        cancel: CancelToken | None = None,
     ) -> Generator[Classification | EdgeslmError, None, None]:
         arguments.flag("all_labels", all_labels)
-        return self._many(texts, width, deadline_ms, truncate)
+        return self._many(texts, width, _Options(deadline_ms, truncate, cancel))
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Classification:
         decision = self._remembered(text, logits) or self._rule(logits[self._chosen])
@@ -194,7 +216,12 @@ class Tagger(TextAnswerer[Tags]):
         self._temperature = temperature
 
     def __call__(
-        self, text: str, *, deadline_ms: float | None = None, truncate: Truncate = None
+        self,
+        text: str,
+        *,
+        deadline_ms: float | None = None,
+        truncate: Truncate = None,
+        cancel: CancelToken | None = None,
     ) -> Tags:
         """Answer one text.
 
@@ -202,13 +229,16 @@ class Tagger(TextAnswerer[Tags]):
             deadline_ms: budget of the call, in milliseconds; looked at before and after the
                 model's run, which takes some milliseconds and is not cut short.
             truncate: ``"middle"`` drops the middle of a text that does not fit.
+            cancel: a token that stops this call.
 
         Raises:
+            ArgumentError: an argument has no meaning.
             InputError: empty or not text. InputTooLongError: more tokens than the model reads.
-            DeadlineError: the deadline passed. CancelledError: ``model.cancel()`` was called.
+            DeadlineError: the deadline passed. CancelledError: ``cancel`` or ``model`` was
+            cancelled.
             EngineError: the model is closed.
         """
-        return self._one(text, deadline_ms, truncate)
+        return self._run(text, _Options(deadline_ms, truncate, cancel))
 
     def map(
         self,
@@ -217,9 +247,10 @@ class Tagger(TextAnswerer[Tags]):
         width: int = DEFAULT_WIDTH,
         deadline_ms: float | None = None,
         truncate: Truncate = None,
+        cancel: CancelToken | None = None,
     ) -> Generator[Tags | EdgeslmError, None, None]:
         """Answer many texts in order, several side by side; as ``Classifier.map``."""
-        return self._many(texts, width, deadline_ms, truncate)
+        return self._many(texts, width, _Options(deadline_ms, truncate, cancel))
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Tags:
         found: dict[str, Classification | Labels] = {}

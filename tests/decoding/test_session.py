@@ -184,7 +184,7 @@ def test_eight_threads_get_what_each_gets_alone(tiny_model: Path) -> None:
 # --- deadlines and cancel -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deadline_ms", [0, -5, 0.001, float("nan")])
+@pytest.mark.parametrize("deadline_ms", [0, 0.001])
 def test_a_deadline_that_has_passed_is_told(tiny_model: Path, deadline_ms: float) -> None:
     with edgeslm.load(tiny_model, threads=1) as model:
         classify = model.classifier(["refund", "billing"])

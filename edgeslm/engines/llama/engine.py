@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from edgeslm.engines.llama.memory import (
 from edgeslm.engines.llama.pacing import Pace, thread_counts
 from edgeslm.engines.llama.tokenizer import no_space_prefix, tokenize
 from edgeslm.engines.llama.vocab import read_vocab
+from edgeslm.engines.requests import check_process
 from edgeslm.errors import EdgeslmError, EngineError, ModelFileError
 from edgeslm.formats.gguf.guard import refuse_fatal
 from edgeslm.formats.gguf.info import read_gguf
@@ -60,7 +61,12 @@ class LlamaEngine:
         ModelFileError: not a model that llama.cpp can load.
         ResourceError: weights, cells and buffers do not fit into memory.
         EngineError: ``max_context`` or ``threads`` is less than 1.
+        ForkError: the process that this one was forked from has loaded a model: what llama.cpp
+            computes with in a fork waits for ever for threads that are not there.
     """
+
+    #: the process that loaded a model first
+    _process: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -76,6 +82,8 @@ class LlamaEngine:
                 raise EngineError(
                     f"{name} must be at least 1, or None for edgeslm's choice, not {value}"
                 )
+        check_process(LlamaEngine._process or os.getpid())
+        LlamaEngine._process = os.getpid()
         self.info = read_gguf(path)
         refuse_fatal(self.info)
         self._path = path

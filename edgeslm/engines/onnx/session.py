@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.engines.device.machine import default_threads
+from edgeslm.engines.requests import CancelToken, check_process, check_token
 from edgeslm.errors import (
     CancelledError,
     EngineError,
@@ -86,6 +88,7 @@ class OnnxSession:
         runtime = load_library()
         self._new_options = runtime.RunOptions
         self._failures = _failures(runtime)
+        self._process = os.getpid()
         self._lock = Lock()
         self._running: list[OnnxCall] = []
         names = providers() if gpu else (_CPU,)
@@ -107,9 +110,15 @@ class OnnxSession:
             ) from error
         self.provider: str = self._session.get_providers()[0]
 
-    def begin(self) -> OnnxCall:
-        """A call that ``cancel`` and ``close`` stop from now on; raises EngineError if closed."""
-        call = OnnxCall(self, self._new_options())
+    def begin(self, token: CancelToken | None = None) -> OnnxCall:
+        """A call that ``token``, ``cancel`` and ``close`` stop from now on.
+
+        Raises:
+            EngineError: closed. ForkError: another process loaded the file.
+        """
+        check_process(self._process)  # before any lock: a thread that is not here may hold it
+        check_token(token)
+        call = OnnxCall(self, self._new_options(), token)
         with self._lock:
             if self._session is None:
                 raise EngineError("the model is closed")
@@ -145,6 +154,14 @@ class OnnxSession:
             raise EngineError(f"onnxruntime failed: {_first_line(error)}") from error
         return _checked(logits)
 
+    def check_process(self) -> None:
+        """Raises ForkError where another process loaded the file."""
+        check_process(self._process)
+
+    @property
+    def _forked(self) -> bool:
+        return os.getpid() != self._process
+
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
@@ -152,12 +169,20 @@ class OnnxSession:
 
     def cancel(self) -> None:
         """Stop the calls under way, from any thread."""
+        if self._forked:
+            return
         with self._lock:
             for call in self._running:
                 call.options.terminate = True
 
     def close(self) -> None:
-        """Stop what runs and free the memory; a second call does nothing."""
+        """Stop what runs and free the memory; a second call does nothing.
+
+        Nor does one in a forked child: what has threads waits for them to free it, and they are
+        not there.
+        """
+        if self._forked:
+            return
         with self._lock:
             self._session = None
         self.cancel()
@@ -166,12 +191,22 @@ class OnnxSession:
 class OnnxCall:
     """One call of a session: its text is made ready and run, until it is stopped."""
 
-    def __init__(self, session: OnnxSession, options: Any) -> None:
+    def __init__(self, session: OnnxSession, options: Any, token: CancelToken | None) -> None:
         self.options = options
         self._session = session
+        self._token = nullcontext() if token is None else token.stops(self.stop)
 
     def __enter__(self) -> OnnxCall:
+        try:
+            self._token.__enter__()
+        except BaseException:
+            self._session._end(self)
+            raise
         return self
+
+    def stop(self) -> None:
+        """Stop it, from any thread."""
+        self.options.terminate = True
 
     def __exit__(
         self,
@@ -179,6 +214,7 @@ class OnnxCall:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._token.__exit__(kind, error, traceback)
         self._session._end(self)
 
     def check(self) -> None:

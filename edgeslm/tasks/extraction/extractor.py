@@ -16,6 +16,7 @@ from edgeslm.decoding.grammar import Grammar, Matcher, lark_matcher
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.decoding.session import Prefilled, Session
 from edgeslm.engines.engine import Steps
+from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import (
     DeadlineError,
     EdgeslmError,
@@ -60,12 +61,14 @@ class Extractor(Generic[T]):
         text: str,
         *,
         deadline_ms: float | None = None,
+        cancel: CancelToken | None = None,
         **arguments: Unpack[ExtractArguments],
     ) -> Extraction[T]:
         """Extract from one text.
 
         Args:
             deadline_ms: budget of the call, in milliseconds, time in the queue included.
+            cancel: a token that stops this call, also while it waits for others.
             max_tokens: budget of the answer, in tokens of the model, from 1 on. None: the
                 card's, else 512.
             on_budget: what happens when a budget ends: ``"close"`` completes the JSON
@@ -95,10 +98,10 @@ class Extractor(Generic[T]):
             SchemaError: grounded, and the schema has objects of any names, or no such field.
             OutputTruncatedError: a budget ended, with ``on_budget="raise"``.
             OutputInvalidError: the value breaks a rule that no grammar can hold.
-            CancelledError: ``model.cancel()`` was called meanwhile.
+            CancelledError: ``cancel`` or ``model`` was cancelled.
         """
         job_of = self._jobs(ExtractOptions(**arguments))
-        return self._session.answer(job_of(text), deadline_ms)
+        return self._session.answer(job_of(text), deadline_ms, cancel)
 
     def map(
         self,
@@ -106,6 +109,7 @@ class Extractor(Generic[T]):
         *,
         width: int = DEFAULT_WIDTH,
         deadline_ms: float | None = None,
+        cancel: CancelToken | None = None,
         **arguments: Unpack[ExtractArguments],
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
         """Extract from many texts, decoding several answers in one evaluation of the model.
@@ -125,6 +129,8 @@ class Extractor(Generic[T]):
             width: answers in progress together, as far as the context has room for them.
             deadline_ms: budget of one text while the iterator works, from when it was taken;
                 looked at between evaluations.
+            cancel: a token that ends the iterator: texts in progress have CancelledError in
+                their place, and then it is raised.
             seed: of every text's sampling.
 
         The other arguments are those of a call.
@@ -135,7 +141,9 @@ class Extractor(Generic[T]):
             EngineError: the model is closed.
         """
         job_of = self._jobs(ExtractOptions(**arguments))
-        return answer_all(self._session, texts, job_of, width=width, deadline_ms=deadline_ms)
+        return answer_all(
+            self._session, texts, job_of, width=width, deadline_ms=deadline_ms, cancel=cancel
+        )
 
     def _jobs(self, options: ExtractOptions) -> Callable[[str], ExtractionJob[T]]:
         """What makes the job of each text of a call."""
