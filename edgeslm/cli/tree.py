@@ -61,7 +61,9 @@ TREE: dict[str, Command] = {
         "models:pull",
     ),
     "show": Command("keep right", "Show what a model is.", "show:show"),
-    "model": Command("keep right", "Change which version of a model answers.", "model:model"),
+    "model": Command(
+        "keep right", "Change which version of a model answers, and package models.", "model:model"
+    ),
     "model rollback": Command(
         "keep right", "Go back to the version before the current one.", "model:rollback"
     ),

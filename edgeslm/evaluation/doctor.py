@@ -119,6 +119,7 @@ def examine() -> Report:
     openmp = {name: os.environ.get(name) for name in _OPENMP}
     findings += judge_machine(facts, openmp)
     findings += judge_storage(models, disk_free, facts.memory_available)
+    findings += judge_files(store, models)
     if build is not None:
         findings += judge_build(build, facts, nvidia_driver())
     if onnx is not None:
@@ -209,6 +210,15 @@ def judge_storage(
             f"{machine.show_bytes(disk_free)} are free where models are kept; make room or set "
             "EDGESLM_HOME to another disk",
         )
+
+
+def judge_files(store: Store, models: tuple[StoredModel, ...]) -> Iterator[Finding]:
+    """Whether each model is what was verified when it came; every byte is read."""
+    for model in models:
+        try:
+            store.verify(model.name)
+        except EdgeslmError as error:
+            yield _problem(model.name, error)
 
 
 def nvidia_driver() -> bool:

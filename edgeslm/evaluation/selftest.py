@@ -13,6 +13,7 @@ from edgeslm.formats.info import read_info
 from edgeslm.models.ask import Ask, asker
 from edgeslm.models.load import load
 from edgeslm.models.model import Model
+from edgeslm.store.store import Store
 
 #: characters of a value that a message shows
 _SHOWN = 200
@@ -84,8 +85,12 @@ def self_test(model: Model) -> tuple[SelfTest, ...]:
 
 
 def self_test_of(name_or_path: str | Path) -> tuple[SelfTest, ...]:
-    """Load a model and answer the examples of its card; raises what ``load`` does."""
+    """Verify and load a model and answer the examples of its card; raises what ``load`` does.
+
+    The file of a name is hashed in any case, however lately it was.
+    """
     with load(name_or_path) as model:
+        Store().verify(name_or_path)
         return self_test(model)
 
 

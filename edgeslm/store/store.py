@@ -266,6 +266,7 @@ class Store:
         freed = 0
         with self._changing(name, silent) as folder:
             (folder / STATE).unlink(missing_ok=True)  # from here on it is not pulled
+            forget_place(folder)
             for path in folder.iterdir():
                 ours = _DIGITS.match(path.stem) and path.suffix in SUFFIXES
                 if ours and path.is_file() and not path.is_symlink():
