@@ -14,9 +14,9 @@ import click
 
 from edgeslm.cli.answering import Shape, answer_all
 from edgeslm.cli.arguments import Choice, model_name
-from edgeslm.cli.inputs import Source, columns_of
+from edgeslm.cli.inputs import Source, columns_of, decode
 from edgeslm.cli.schema import read_schema
-from edgeslm.errors import CardError, LabelError
+from edgeslm.errors import CardError, InputError, LabelError
 from edgeslm.formats.files import read_small
 from edgeslm.models.ask import Result
 
@@ -324,9 +324,9 @@ def _label_names(labels: str) -> list[str]:
         return [name.strip() for name in labels.split(",")]
     path = Path(labels[1:])
     try:
-        lines = read_small(path, _MAX_LABEL_BYTES).decode("utf-8-sig").splitlines()
+        lines = decode(read_small(path, _MAX_LABEL_BYTES)).splitlines()
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror or error}; --labels @FILE reads it") from error
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except InputError as error:
+        raise LabelError(f"{path}: {error}") from error
     return [line.strip() for line in lines if line.strip()]

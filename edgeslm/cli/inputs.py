@@ -87,7 +87,7 @@ class Source:
         """The size of all inputs together; None where one is a pipe or cannot be read."""
         try:
             found = [
-                os.fstat(sys.stdin.fileno()) if file == "-" else Path(file).stat()
+                os.fstat(standard_input().fileno()) if file == "-" else Path(file).stat()
                 for file in self.files
             ]
         except (OSError, ValueError):
@@ -133,6 +133,23 @@ def columns_of(file: str) -> list[str]:
     return [] if kind is not None or "\0" in first else next(_reader(iter(()), first), [])
 
 
+def decode(data: bytes) -> str:
+    """The text of a small file: UTF-8, or what its mark says.
+
+    Raises:
+        InputError: it is another kind of file, or not in this encoding; the message has no place.
+    """
+    kind = kind_of(data)
+    if kind is not None:
+        raise _foreign(kind)
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        named = encoding.removesuffix("-sig").upper()
+        raise InputError(f"not {named} at byte {error.start}; convert it to UTF-8") from error
+
+
 # --- opening --------------------------------------------------------------------
 
 
@@ -140,13 +157,14 @@ def columns_of(file: str) -> list[str]:
 def _opened(file: str) -> Iterator[tuple[BinaryIO, str | None]]:
     """A file's bytes as UTF-8, and what it is where that is not text."""
     if file == "-":
-        yield _as_utf8(_stdin())
+        yield _as_utf8(standard_input())
     else:
         with Path(file).open("rb") as stream:
             yield _as_utf8(stream)
 
 
-def _stdin() -> BinaryIO:
+def standard_input() -> BinaryIO:
+    """The bytes of stdin. Raises OSError where its starter closed it."""
     if sys.stdin is None:
         raise OSError("standard input is closed")
     return sys.stdin.buffer

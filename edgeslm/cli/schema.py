@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgeslm.cli.inputs import decode, standard_input
 from edgeslm.cli.output import fail, for_people, print_line
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.formats.files import TooLargeError, read_all, read_small
@@ -57,13 +57,13 @@ def read_schema(file: str) -> Any:
     """The JSON in a file, or on stdin for ``-``.
 
     Raises:
-        InputError: no such file, not UTF-8.
+        InputError: no such file, or no text.
         SchemaError: not JSON, with line and column; or larger than a schema may be.
     """
     name = "stdin" if file == "-" else file
     try:
         if file == "-":
-            data = read_all(sys.stdin.buffer, MAX_BYTES)
+            data = read_all(standard_input(), MAX_BYTES)
         else:
             data = read_small(Path(file), MAX_BYTES)
     except TooLargeError as error:
@@ -71,9 +71,11 @@ def read_schema(file: str) -> Any:
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}") from error
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=distinct)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 at byte {error.start}") from error
+        text = decode(data)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    try:
+        return json.loads(text, object_pairs_hook=distinct)
     except json.JSONDecodeError as error:
         raise SchemaError(
             f"{name}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"

@@ -269,6 +269,105 @@ def test_an_adapter_answers_in_place_of_its_base(work, tiny_model, run):
             assert str(bad) in err
 
 
+def test_texts_are_given_as_options(sorter, run):
+    code, lines, _ = run(
+        "classify", "m", "--labels", LABELS, "--text", "a refund", "--text", "billing"
+    )
+    assert [line.get("label") for line in lines] == ["refund", "billing"]
+    code, lines, err = run("classify", "m", "--labels", LABELS, "--text", "")
+    assert (code, error_types(lines)) == (4, ["InputError"])
+    assert "text: the input is empty" in err
+
+
+def test_an_answer_carries_the_id_of_its_row_and_what_is_kept(sorter, run):
+    Path("t.csv").write_text("id,body,who\n1,refund,Zoë\n2,,Bo\n")
+    arguments = ("classify", "m", "--labels", LABELS, "--column", "body", "--keep", "who")
+    code, lines, _ = run(*arguments, "t.csv")
+    assert code == 4
+    assert list(lines[0])[:3] == ["id", "who", "label"]
+    assert (lines[0]["id"], lines[0]["who"], lines[0]["label"]) == ("1", "Zoë", "refund")
+    assert (lines[1]["id"], lines[1]["who"]) == ("2", "Bo")
+    assert lines[1]["error"]["message"].startswith("t.csv, line 3: ")
+    Path("l.jsonl").write_text('{"id": 9, "body": "refund", "who": null}\n')
+    code, (line,), _ = run(*arguments, "l.jsonl")
+    assert (code, line["id"], line["who"], line["label"]) == (0, 9, None, "refund")
+
+
+def test_only_the_likeliest_labels(sorter, reader, run, monkeypatch):
+    schema = {"type": "object", "properties": {"probabilities": {"enum": ["a", "b", "c"]}}}
+    schema["required"] = ["probabilities"]
+    Path("enum.json").write_text(json.dumps(schema))
+    script = '{"probabilities":"b"}'
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(script, sharpness=2.0)))
+    code, (line,), _ = run("extract", "m", "a.txt", "--schema", "enum.json", "--top", "2")
+    assert (code, line["value"]) == (0, {"probabilities": line["value"]["probabilities"]})
+    assert len(line["fields"]["$.probabilities"]["probabilities"]) == 2
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine("refund")))
+    code, (line,), _ = run("classify", "m", "--labels", LABELS, "--text", "refund", "--top", "1")
+    assert (code, list(line["probabilities"])) == (0, [line["label"]])
+
+
+USES = [
+    ("t.csv is a table: say which column has the texts with --column NAME; its columns: id, body",
+     ["t.csv"]),
+    ("--keep label: an answer has a key of that name", ["l.jsonl", "--keep", "label"]),
+    ("--keep is for rows", ["a.txt", "--keep", "who"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "arguments"), USES)
+def test_what_cannot_be_read_so_is_said_before_the_model_is_loaded(work, run, says, arguments):
+    Path("t.csv").write_text("id,body\n1,hi\n")
+    code, lines, err = run("classify", "no-such-model", *arguments)
+    assert (code, lines) == (2, [])
+    assert says in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("task", "command", "does", "instead"),
+    [
+        (
+            {"kind": "extract", "json_schema": SCHEMA},
+            "classify",
+            "extract JSON with the fields shop, total",
+            "extract",
+        ),
+        (
+            {"kind": "classify", "labels": ["yes", "no"]},
+            "extract",
+            "classify into 2 labels: yes, no",
+            "classify",
+        ),
+        (
+            {"kind": "classify", "labels": ["yes", "no"]},
+            "tag",
+            "classify into 2 labels: yes, no",
+            "classify",
+        ),
+    ],
+)
+def test_a_specialist_of_another_task_says_what_it_does(work, run, task, command, does, instead):
+    card = Card.from_dict({"name": "c", "licence": "mit", "task": task}, where="card")
+    write_tiny_gguf(Path("card.gguf"), card=card)
+    code, lines, err = run(command, "card.gguf", "a.txt")
+    assert (code, lines) == (6, [])
+    assert f"card.gguf does not {command}; its card says: {does}" in err
+    assert f"Use `edgeslm {instead} card.gguf`" in err
+
+
+@pytest.mark.parametrize("command", ["show", "classify", "extract", "eval", "doctor", "bench"])
+def test_a_file_that_is_no_model_is_named_for_what_it_is(work, run, command):
+    Path("scan.pdf").write_bytes(b"%PDF-1.7")
+    Path("notes").write_text("words")
+    Path("gold.jsonl").write_text('{"input": "x", "answer": "y"}\n')
+    more = {"classify": ["a.txt"], "extract": ["a.txt"], "eval": ["gold.jsonl"]}.get(command, [])
+    for file, kind in (("a.txt", "a text file"), ("./scan.pdf", "a PDF document"),
+                       ("notes", "a text file")):  # fmt: skip
+        code, lines, err = run(command, file, *more)
+        assert (code, lines) == (5, []), file
+        assert f"{Path(file)} is {kind}, not a model" in err
+
+
 # --- errors before the first input ----------------------------------------------
 
 

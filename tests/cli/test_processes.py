@@ -1,4 +1,4 @@
-"""`edgeslm classify` among other processes: pipes, `| head`, Ctrl-C, a full disk."""
+"""The commands among other processes: pipes, `| head`, Ctrl-C, a full disk, terminals."""
 
 import json
 import os
@@ -112,3 +112,96 @@ def test_ctrl_c_keeps_what_was_answered(busy):
     code, err = finish(process)
     assert code == 130
     assert err.strip() == "interrupted"
+
+
+# --- streams that are closed, and terminals -----------------------------------------
+
+
+def shell(line, **more):
+    """Run a line of the shell in which `edgeslm` is the command under test."""
+    line = line.replace("edgeslm", f"{sys.executable} -m edgeslm")
+    done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=120, check=False, **more)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in out + err
+    assert "Exception ignored" not in out + err
+    return done.returncode, out, err
+
+
+@posix
+@pytest.mark.parametrize("words", ["models", "--help", "schema -", "pull x", "show x"])
+def test_a_closed_stdout_is_one_message(words, tmp_path):
+    code, out, err = shell(f"edgeslm {words} >&- </dev/null", cwd=tmp_path)
+    assert (code, out) == (1, "")
+    assert err == "error: standard output is closed, so no answer can be written; open it\n"
+
+
+@posix
+def test_a_closed_stderr_takes_no_answer_away(tiny_model):
+    line = f"edgeslm classify {tiny_model} --labels yes,no --text hi --text '' 2>&-"
+    code, out, _ = shell(line)
+    assert code == 4
+    assert [next(iter(json.loads(row))) for row in out.splitlines()] == ["label", "error"]
+
+
+@posix
+def test_a_closed_stdin_is_one_message(tiny_model):
+    code, out, err = shell(f"edgeslm classify {tiny_model} --labels yes,no <&-")
+    assert (code, out) == (2, "")
+    assert "standard input is closed: name a FILE, or give a --text" in err
+    code, out, err = shell(f"edgeslm classify {tiny_model} --labels yes,no - <&-")
+    assert (code, "standard input is closed" in out) == (4, True)
+    code, out, err = shell("edgeslm schema - <&-")
+    assert (code, out) == (4, "")
+    assert "standard input is closed" in err
+
+
+@posix
+def test_a_reader_of_the_help_that_leaves_ends_it_quietly():
+    for words in ("--help", "extract --help", "--version"):
+        process = start([sys.executable, "-m", "edgeslm", *words.split()])
+        process.stdout.close()
+        process.stdin.close()
+        assert finish(process) == (0, "")
+
+
+def on_terminal(command, **environment):
+    """Run a command on a terminal of its own: exit code and what the terminal was sent."""
+    import pty
+
+    variables = {"TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    main_end, its_end = pty.openpty()
+    streams = {"stdin": its_end, "stdout": its_end, "stderr": its_end}
+    with subprocess.Popen(command, env={**os.environ, **variables}, **streams) as process:
+        os.close(its_end)
+        said = b""
+        while True:
+            try:
+                piece = os.read(main_end, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not piece:
+                break
+            said += piece
+        code = process.wait(60)
+    os.close(main_end)
+    return code, said.decode()
+
+
+@posix
+def test_a_terminal_is_sent_colours_unless_it_is_told_not_to(tiny_model, tmp_path):
+    asked = [*COMMAND, str(tiny_model), "--labels", "yes,no", "--text", "hi"]
+    wrong = [sys.executable, "-m", "edgeslm", "show", "./none.gguf"]
+    for command, code in ((asked, 0), (wrong, 12)):
+        plain = on_terminal(command)
+        assert (plain[0], "\x1b[" in plain[1]) == (code, True)
+        for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+            code_here, said = on_terminal(command, **environment)
+            assert (code_here, "\x1b" in said) == (code, False), environment
+
+
+@posix
+def test_nothing_is_read_from_a_terminal_without_being_asked(tiny_model):
+    code, said = on_terminal([*COMMAND, str(tiny_model), "--labels", "yes,no"])
+    assert code == 2
+    assert "edgeslm classify" in said
+    assert "give a --text" in said

@@ -91,7 +91,9 @@ def test_reads_stdin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     [
         (b'{"type":\n  oops}', 7, "line 2, column 3"),
         (b"", 7, "line 1, column 1"),
-        (b"\xff\xfe{", 4, "not UTF-8 at byte 0"),
+        (b"\xfe{", 4, "not UTF-8 at byte 0"),
+        (b"\xff\xfe{", 4, "not UTF-16 at byte 2"),
+        (b"%PDF-1.7", 4, "is a PDF document"),
         (b"[" * 200_000, 7, "too deep"),
         (b'{"a": "' + b"x" * 1_000_001, 7, "1,000,000 bytes"),
         (b"[1]", 7, "JSON object"),

@@ -1,0 +1,229 @@
+"""What is read as a text: lines, tables, UTF-16, and what is refused by its first bytes."""
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeslm.cli import inputs
+from edgeslm.cli.inputs import Source
+from edgeslm.errors import InputError
+from edgeslm.formats.kinds import kind_of, kind_of_file
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(*files, **how):
+    return list(Source(files, **how).read())
+
+
+def texts(items):
+    return [str(item.text) if isinstance(item.text, InputError) else item.text for item in items]
+
+
+# --- lines ----------------------------------------------------------------------
+
+
+def test_blank_lines_are_none_and_lines_keep_their_numbers(folder):
+    Path("a.jsonl").write_bytes(b'\n{"text": "one"}\n  \r\n\n{"text": "two"}\n\n')
+    found = read("a.jsonl")
+    assert texts(found) == ["one", "two"]
+    assert [item.place for item in found] == ["a.jsonl, line 2", "a.jsonl, line 5"]
+
+
+def test_a_line_gives_its_id_and_what_is_kept(folder):
+    rows = [
+        {"id": 7, "text": "one", "lang": "de", "more": 1},
+        {"text": "two"},
+        {"id": "x", "lang": "en"},
+    ]
+    Path("a.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read("a.ndjson", keep=("lang",))
+    assert [item.row for item in found] == [
+        {"id": 7, "lang": "de"},
+        {"lang": None},
+        {"id": "x", "lang": "en"},
+    ]
+    assert isinstance(found[2].text, InputError)
+
+
+def test_the_key_of_the_text_can_be_named(folder):
+    Path("a.jsonl").write_text('{"body": "hi"}\n{"text": "no"}\n')
+    one, other = read("a.jsonl", column="body")
+    assert one.text == "hi"
+    assert 'no "body" with a string in it' in str(other.text)
+
+
+# --- tables ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "separator"), [("t.csv", ","), ("t.csv", ";"), ("t.tsv", "\t")])
+def test_a_table_gives_one_text_for_each_row(folder, name, separator):
+    with Path(name).open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file, delimiter=separator)
+        writer.writerows(
+            [["id", "body", "who"], ["1", "a, b; c\nd", "Zoë"], [], ["2", 'say "hi"', ""]]
+        )
+    found = read(name, column="body", keep=("who",))
+    assert texts(found) == ["a, b; c\nd", 'say "hi"']
+    assert [item.row for item in found] == [{"id": "1", "who": "Zoë"}, {"id": "2", "who": ""}]
+
+
+def test_rows_that_are_none_are_errors_in_their_place(folder):
+    data = b'id,text\n1,one\n2\n3,a,b\n4,\xff\n5,"x"y\n6,six\n'
+    Path("t.csv").write_bytes(data)
+    found = read("t.csv", column="text")
+    said = texts(found)
+    assert (said[0], said[-1]) == ("one", "six")
+    assert "has 1 cells, but the table has 2 columns" in said[1]
+    assert "has 3 cells" in said[2]
+    assert "not UTF-8" in said[3]
+    assert "not a row of a table" in said[4]
+    assert [item.place for item in found[:3]] == [f"t.csv, line {n}" for n in (2, 3, 4)]
+    assert found[3].row == {"id": "4"}
+
+
+@pytest.mark.parametrize(
+    ("header", "column", "keep", "says"),
+    [
+        ("id,body", "text", (), "has no column 'text'; its columns: id, body"),
+        ("id,text", "text", ("who",), "has no column 'who'"),
+        ("text,text", "text", (), "has no column 'text' once"),
+        ("", "text", (), "its columns: none"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named_with_those_that_are(
+    folder, header, column, keep, says
+):
+    Path("t.csv").write_text(header + "\nx,y\n")
+    (found,) = read("t.csv", column=column, keep=keep)
+    assert says in str(found.text)
+
+
+def test_columns_are_told_for_a_message(folder):
+    Path("t.csv").write_text("id;text;who\n1;a;b\n")
+    assert inputs.columns_of("t.csv") == ["id", "text", "who"]
+    Path("t.csv").write_bytes(b"%PDF-1.7")
+    assert inputs.columns_of("t.csv") == inputs.columns_of("gone.csv") == []
+
+
+@given(
+    st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+                      min_size=2, max_size=2)),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_what_a_writer_of_tables_wrote_is_read_as_it_was(rows):
+    written = io.StringIO()
+    csv.writer(written).writerows([["id", "text"], *rows])
+    found = list(inputs.read_table(io.BytesIO(written.getvalue().encode()), "t", "text"))
+    assert [(item.row["id"], item.text) for item in found] == [tuple(row) for row in rows]
+
+
+@given(st.binary(max_size=300), st.integers(20, 60))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_as_a_table_are_inputs_or_errors(data, limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "MAX_BYTES", limit)
+        found = list(inputs.read_table(io.BytesIO(b"id,text\n" + data), "t", "text"))
+    assert all(isinstance(item.text, str | InputError) for item in found)
+    assert sum(item.size for item in found) <= len(data) + 8
+
+
+# --- encodings and other files ----------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-be"])
+def test_utf_16_and_32_are_decoded_by_their_mark(folder, encoding):
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    Path("a.txt").write_bytes(f"{mark}Café 😀".encode(encoding))
+    Path("a.jsonl").write_bytes(f'{mark}{{"text": "é"}}\n{{"text": "ü"}}\n'.encode(encoding))
+    Path("t.csv").write_bytes(f"{mark}id,text\n1,é\n".encode(encoding))
+    assert texts(read("a.txt")) == ["Café 😀"]
+    assert texts(read("a.jsonl")) == ["é", "ü"]
+    assert texts(read("t.csv", column="text")) == ["é"]
+
+
+def test_small_files_are_decoded_in_the_same_way(folder):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        assert inputs.decode("é\n😀".encode(encoding)) == "é\n😀"
+    for data, says in (
+        (b"\xff\xfea", "not UTF-16 at byte"),
+        (b"a\xe9", "not UTF-8 at byte 1"),
+        (b"%PDF-1.7", "is a PDF document"),
+    ):
+        with pytest.raises(InputError, match=says):
+            inputs.decode(data)
+
+
+def test_what_only_looks_like_utf_16_is_an_error(folder):
+    Path("cut.txt").write_bytes("\ufeffabc".encode("utf-16-le")[:-1])
+    Path("bare.txt").write_bytes("plain".encode("utf-16-le"))
+    cut, bare = texts(read("cut.txt", "bare.txt"))
+    assert "its mark says utf-16, but it is not" in cut
+    assert "is it UTF-16 without a mark?" in bare
+
+
+KINDS = {
+    "a.pdf": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document", "take the text out of it"),
+    "a.png": (b"\x89PNG\r\n\x1a\n\0\0", "a PNG picture", "take the text out of it"),
+    "a.jpg": (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture", "take the text out of it"),
+    "a.webp": (b"RIFF\0\0\0\0WEBPVP8 ", "a WebP picture", "take the text out of it"),
+    "a.heic": (b"\0\0\0\x18ftypheic", "a picture or film", "take the text out of it"),
+    "a.gz": (b"\x1f\x8b\x08\0", "a gzip archive", "unpack it first"),
+    "a.rtf": (b"{\\rtf1\\ansi hello}", "an RTF document", "take the text out of it"),
+    "a.gguf": (b"GGUF\x03\0\0\0", "a GGUF model", "take the text out of it"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_no_text_is_refused_by_its_first_bytes(folder, name):
+    data, kind, remedy = KINDS[name]
+    for named in (name, "renamed.txt", "renamed.jsonl", "renamed.csv"):
+        Path(named).write_bytes(data)
+        (found,) = read(named, column=None if named.endswith(("txt", name)) else "text")
+        assert f"is {kind}, not text" in str(found.text)
+        assert remedy in str(found.text)
+    assert kind_of_file(Path(name)) == kind
+
+
+def test_an_office_document_is_refused(folder):
+    with zipfile.ZipFile("a.docx", "w") as archive:
+        archive.writestr("word/document.xml", "<text/>")
+    assert "a zip archive or an office document" in texts(read("a.docx"))[0]
+
+
+def test_what_a_file_is_in_words(folder):
+    Path("t").write_text("naïve " * 200)
+    Path("b").write_bytes(b"a\0b")
+    Path("l").write_bytes(b"caf\xe9 more")
+    Path("e").touch()
+    words = {name: kind_of_file(Path(name)) for name in ("t", "b", "l", "e", ".")}
+    other = "a file of another kind"
+    assert words == {
+        "t": "a text file",
+        "b": other,
+        "l": other,
+        "e": "an empty file",
+        ".": "a folder",
+    }
+    assert kind_of(b"MZ is a name") is None
+
+
+def test_texts_come_first_and_count_their_bytes(folder):
+    Path("a.txt").write_text("file")
+    source = Source(("a.txt",), texts=("é", "b"))
+    found = list(source.read())
+    assert texts(found) == ["é", "b", "file"]
+    assert [item.place for item in found] == ["text 1", "text 2", "a.txt"]
+    assert sum(item.size for item in found) == source.total_bytes() == 7
+    assert source.several
+    assert not Source(texts=("a",)).several
