@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from edgeslm.formats.card import ShortText
 
@@ -12,6 +13,29 @@ from edgeslm.formats.card import ShortText
 Part = Literal["train", "development", "gold", "seen"]
 #: the parts of every recipe; ``seen`` is there where data.split asks for it
 PARTS: tuple[Part, ...] = ("train", "development", "gold")
+
+
+#: no count of a recipe is larger: rows, tokens, steps
+MAX_COUNT = 1_000_000_000
+
+#: numbers and switches are taken as they are written: "8", true and 1.0 are no whole numbers
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Switch = Annotated[bool, Field(strict=True)]
+
+
+def _lies_within(path: str) -> str:
+    if (
+        PurePosixPath(path).is_absolute()
+        or PureWindowsPath(path).is_absolute()
+        or ".." in path.replace("\\", "/").split("/")
+    ):
+        raise ValueError("a path within the data folder must be relative and without '..'")
+    return path
+
+
+#: the name of a file within the data folder
+DataPath = Annotated[ShortText, AfterValidator(_lies_within)]
 
 
 class Closed(BaseModel):
@@ -26,7 +50,7 @@ class DataFile(Closed):
     ``url`` and ``licence`` say where anyone can get it.
     """
 
-    path: ShortText
+    path: DataPath
     url: ShortText
     licence: ShortText
     format: Literal["auto", "jsonl", "csv", "messages"] = "auto"
@@ -41,7 +65,7 @@ class AnswerField(Closed):
 
     source: ShortText
     as_: Literal["text", "date", "amount", "value"] = Field(default="text", alias="as")
-    day_first: bool = True
+    day_first: Switch = True
 
 
 class Split(Closed):
@@ -52,11 +76,11 @@ class Split(Closed):
     gold and development have at most ``per_group`` rows, so that no large one decides a score.
     """
 
-    gold: float = Field(default=0.15, ge=0.01, le=0.5)
-    development: float = Field(default=0.05, ge=0.01, le=0.5)
+    gold: Number = Field(default=0.15, ge=0.01, le=0.5)
+    development: Number = Field(default=0.05, ge=0.01, le=0.5)
     group: ShortText | None = None
-    seen: float = Field(default=0.0, ge=0, le=0.5)
-    per_group: int | None = Field(default=None, ge=1)
+    seen: Number = Field(default=0.0, ge=0, le=0.5)
+    per_group: Whole | None = Field(default=None, ge=1, le=MAX_COUNT)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -82,11 +106,11 @@ class Augment(Closed):
     share that goes without the last part of the input template.
     """
 
-    drop_field: float = Field(default=0.0, ge=0, le=1)
-    vary_field: float = Field(default=0.0, ge=0, le=1)
-    swap_field: float = Field(default=0.0, ge=0, le=1)
-    vary_text: float = Field(default=0.0, ge=0, le=1)
-    drop_part: float = Field(default=0.0, ge=0, le=1)
+    drop_field: Number = Field(default=0.0, ge=0, le=1)
+    vary_field: Number = Field(default=0.0, ge=0, le=1)
+    swap_field: Number = Field(default=0.0, ge=0, le=1)
+    vary_text: Number = Field(default=0.0, ge=0, le=1)
+    drop_part: Number = Field(default=0.0, ge=0, le=1)
 
 
 class Data(Closed):
@@ -109,15 +133,15 @@ class Data(Closed):
     label: ShortText | None = None
     answer: dict[str, AnswerField] = {}
     confidence: ShortText | None = None
-    min_confidence: float = Field(default=0.85, ge=0, le=1)
-    near_duplicate: float = Field(default=0.85, ge=0.5, le=1)
-    max_rows: int | None = Field(default=None, ge=10)
+    min_confidence: Number = Field(default=0.85, ge=0, le=1)
+    near_duplicate: Number = Field(default=0.85, ge=0.5, le=1)
+    max_rows: Whole | None = Field(default=None, ge=10, le=MAX_COUNT)
     copies: Literal["majority", "all"] = "majority"
-    weight_power: float = Field(default=0.5, ge=0, le=1)
+    weight_power: Number = Field(default=0.5, ge=0, le=1)
     remember: Literal["nothing", "training", "everything"] = "nothing"
     split: Split = Split()
     augment: Augment = Augment()
-    references: dict[ShortText, ShortText] = {}
+    references: dict[ShortText, DataPath] = {}
 
     @property
     def remembers(self) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from converters.errors import RecipeError
-from converters.recipe.data import Closed, Data
+from converters.recipe.data import MAX_COUNT, Closed, Data, Number, Switch, Whole
 from edgeslm.engines.onnx.features import MAX_FEATURES
 from edgeslm.errors import first_fault
 from edgeslm.formats.card import (
     ClassifyTask,
     Example,
+    LabelSpec,
     PromptSpec,
     Serving,
     Sha256,
@@ -44,9 +46,9 @@ class Lora(Closed):
     ``start`` is a peft folder of the same base and shape, whose training goes on.
     """
 
-    rank: int = Field(default=16, ge=1, le=256)
-    alpha: float = Field(default=32, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    rank: Whole = Field(default=16, ge=1, le=256)
+    alpha: Number = Field(default=32, gt=0, le=10_000)
+    dropout: Number = Field(default=0.0, ge=0, lt=1)
     targets: tuple[ShortText, ...] = (
         "q_proj",
         "k_proj",
@@ -56,10 +58,10 @@ class Lora(Closed):
         "up_proj",
         "down_proj",
     )
-    layers: int | None = Field(default=None, ge=1)
+    layers: Whole | None = Field(default=None, ge=1, le=10_000)
     start: Path | None = None
-    rslora: bool = False
-    dora: bool = False
+    rslora: Switch = False
+    dora: Switch = False
 
     @model_validator(mode="after")
     def _refuse_dora(self) -> Lora:
@@ -85,17 +87,17 @@ class Encoder(Closed):
     """
 
     method: Literal["full", "lora"] = "full"
-    max_tokens: int = Field(default=128, ge=4, le=8192)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: bool = False
-    embeddings: bool = False
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    head_rate: float = Field(default=10.0, ge=1, le=1000)
-    probe: bool = True
+    max_tokens: Whole = Field(default=128, ge=4, le=8192)
+    dropout: Number = Field(default=0.1, ge=0, lt=1)
+    label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
+    class_weights: Switch = False
+    embeddings: Switch = False
+    layer_decay: Number = Field(default=1.0, gt=0, le=1)
+    head_rate: Number = Field(default=10.0, ge=1, le=1000)
+    probe: Switch = True
     embedding_bits: Literal[4, 8] = 8
-    linear_features: int = Field(default=0, ge=0, le=MAX_FEATURES)
-    logit_adjustment: float = Field(default=0.0, ge=0, le=1)
+    linear_features: Whole = Field(default=0, ge=0, le=MAX_FEATURES)
+    logit_adjustment: Number = Field(default=0.0, ge=0, le=1)
 
 
 class Train(Closed):
@@ -109,18 +111,18 @@ class Train(Closed):
     weights and inputs as its "int8" file rounds them.
     """
 
-    epochs: float = Field(default=3.0, gt=0, le=1000)
-    batch_rows: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0, lt=1)
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    max_tokens: int = Field(default=2048, ge=16)
-    evaluations: int = Field(default=8, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
-    qlora: bool = False
-    quantization_aware: bool = False
+    epochs: Number = Field(default=3.0, gt=0, le=1000)
+    batch_rows: Whole = Field(default=8, ge=1, le=65_536)
+    learning_rate: Number = Field(default=5e-4, gt=0, lt=1)
+    weight_decay: Number = Field(default=0.01, ge=0, lt=1)
+    warmup: Number = Field(default=0.05, ge=0, lt=1)
+    label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
+    max_tokens: Whole = Field(default=2048, ge=16, le=1_048_576)
+    evaluations: Whole = Field(default=8, ge=1, le=10_000)
+    patience: Whole | None = Field(default=None, ge=1, le=10_000)
+    seed: Whole = Field(default=0, ge=0, lt=2**32)
+    qlora: Switch = False
+    quantization_aware: Switch = False
 
 
 class Quantize(Closed):
@@ -129,7 +131,7 @@ class Quantize(Closed):
 
     types: tuple[QuantType, ...] = Field(default=("Q4_0",), min_length=1)
     embeddings: Literal["Q8_0", "F16", "same"] = "Q8_0"
-    imatrix_rows: int = Field(default=64, ge=0)
+    imatrix_rows: Whole = Field(default=64, ge=0, le=MAX_COUNT)
     overrides: dict[Pattern, TensorType] = Field(default_factory=dict)
 
     @field_validator("types", mode="before")
@@ -145,11 +147,11 @@ class Gates(Closed):
     ``max_drop`` the largest loss in points of that metric from float to quantized.
     """
 
-    min_score: float = Field(default=0.0, ge=0, le=1)
-    min_exact: float = Field(default=0.0, ge=0, le=1)
-    max_ece: float | None = Field(default=None, gt=0, le=1)
-    max_drop: float = Field(default=0.5, ge=0, le=100)
-    beat_baselines: bool = True
+    min_score: Number = Field(default=0.0, ge=0, le=1)
+    min_exact: Number = Field(default=0.0, ge=0, le=1)
+    max_ece: Number | None = Field(default=None, gt=0, le=1)
+    max_drop: Number = Field(default=0.5, ge=0, le=100)
+    beat_baselines: Switch = True
 
 
 class Recipe(Closed):
@@ -241,6 +243,19 @@ class Recipe(Closed):
         return self
 
     @model_validator(mode="after")
+    def _examples_can_be_answered(self) -> Recipe:
+        for number, example in enumerate(self.examples, start=1):
+            if isinstance(self.task, ClassifyTask):
+                _require_label(number, example.expected, self.task.labels)
+            elif isinstance(self.task, TagTask):
+                answers = example.expected if isinstance(example.expected, dict) else {}
+                for head in self.task.heads:
+                    answer = answers.get(head.name)
+                    for label in answer if isinstance(answer, list) else [answer]:
+                        _require_label(number, label, head.labels)
+        return self
+
+    @model_validator(mode="after")
     def _is_served_as_it_can_be(self) -> Recipe:
         if "file" not in self.serve_as or len(set(self.serve_as)) != len(self.serve_as):
             raise ValueError("serve_as must have 'file', and each way once")
@@ -325,6 +340,12 @@ def _fill_nulls(table: Any) -> None:
         if isinstance(expected, dict) and isinstance(properties, dict):
             for name in properties:
                 expected.setdefault(name, None)
+
+
+def _require_label(number: int, answer: Any, labels: Sequence[LabelSpec]) -> None:
+    if answer not in [label.name for label in labels]:
+        names = ", ".join(label.name for label in labels[:8])
+        raise ValueError(f"example {number}: expected has {answer!r}, which is no label ({names})")
 
 
 def _refuse_case_twins(names: list[str]) -> None:

@@ -24,9 +24,17 @@ def recipe(task: dict[str, Any], *files: str, **data: Any) -> Recipe:
             "base": "smollm2-135m",
             "task": task,
             "data": {"files": listed, **data},
-            "examples": [{"input": "a", "expected": "a"}],
+            "examples": [{"input": "a", "expected": _expected(task)}],
         }
     )
+
+
+def _expected(task: dict[str, Any]) -> Any:
+    """An answer that the task can give."""
+    if "labels" in task:
+        label = task["labels"][0]
+        return label if isinstance(label, str) else label["name"]
+    return {head["name"]: head["labels"][0] for head in task.get("heads", [])} or "a"
 
 
 def classify(*files: str, labels: list[str], **data: Any) -> Recipe:

@@ -25,7 +25,7 @@ def sorter(*labels):
             "base": "b",
             "task": task,
             "data": {**DATA, "label": "label"},
-            "examples": EXAMPLES,
+            "examples": [{"input": "x", "expected": labels[0]}],
         }
     )
 
