@@ -260,7 +260,7 @@ def _beside_base(work: CausalWork, progress: Progress) -> Beside:
     write_adapter(adapter, read_peft(work.peft, read_gguf(base)), card=card)
     try:
         with open_gguf(base, None) as loaded:
-            model = loaded.without_prefix_cache().adapter(adapter)
+            model = loaded.without_prefix_cache().adapter(adapter, unproven=True)
             said = predictions(
                 model,
                 work.judged_rows,

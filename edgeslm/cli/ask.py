@@ -78,6 +78,11 @@ _RUNNING = (
         help="A LoRA adapter of the model, to answer with; its card then counts.",
     ),
     click.option(
+        "--unproven",
+        is_flag=True,
+        help="Answer with an --adapter whose card was proven as one file alone.",
+    ),
+    click.option(
         "--threads", type=click.IntRange(1, 256), help="Threads to compute on. Default: chosen."
     ),
     click.option(
@@ -98,6 +103,7 @@ class _Asked:
     deadline_ms: int | None
     truncate: Truncate
     adapter: str | None
+    unproven: bool
     threads: int | None
     gpu_layers: int | None
 
@@ -107,7 +113,10 @@ class _Asked:
         from edgeslm.models.load import load
 
         with load(self.name, threads=self.threads, gpu_layers=self.gpu_layers) as base:
-            yield base if self.adapter is None else base.adapter(Path(self.adapter))
+            if self.adapter is None:
+                yield base
+            else:
+                yield base.adapter(Path(self.adapter), unproven=self.unproven)
 
 
 def _asking(command: C) -> C:
@@ -127,13 +136,16 @@ def _asking(command: C) -> C:
         deadline_ms: int | None,
         truncate: Truncate,
         adapter: str | None,
+        unproven: bool,
         threads: int | None,
         gpu_layers: int | None,
         **own: Any,
     ) -> Any:
         source = _source(files, texts, jsonl, column, keep)
         shape = Shape(as_json=as_json, top=top)
-        asked = _Asked(name, source, shape, deadline_ms, truncate, adapter, threads, gpu_layers)
+        asked = _Asked(
+            name, source, shape, deadline_ms, truncate, adapter, unproven, threads, gpu_layers
+        )
         return command(asked, **own)
 
     decorated: Callable[..., Any] = gathered

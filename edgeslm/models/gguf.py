@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeslm import arguments
 from edgeslm.decoding.sequences.prefix_files import (
     PrefixCache,
     Weights,
@@ -95,7 +96,8 @@ class GgufModel(Model):
     def card(self) -> Card | None:
         return self._card
 
-    def adapter(self, path: str | Path) -> GgufModel:
+    def adapter(self, path: str | Path, *, unproven: bool = False) -> GgufModel:
+        arguments.flag("unproven", unproven)
         store = Store()
         path = store.resolve(path)
         file = Weights(path, store.sha256_of(path))
@@ -105,6 +107,8 @@ class GgufModel(Model):
             template = self._session.engine.chat_template
             own = None if template is None else sha256(template.encode()).hexdigest()
             check_template(info.card, own, path)
+            if not unproven:
+                _require_proven(info.card, path)
         other = copy.copy(self)
         other._card = info.card
         other._session = self._session.with_adapter(file)
@@ -170,6 +174,17 @@ class GgufModel(Model):
 
     def close(self) -> None:
         self._session.close()
+
+
+def _require_proven(card: Card, path: Path) -> None:
+    """Refuse an adapter that was proven as a part of one file alone."""
+    if "adapter" not in card.proven_as:
+        raise CardError(
+            f"{path}: {card.name} was proven as one file, not as an adapter beside its base, where "
+            f"it gives other answers; `edgeslm pull {card.name}` makes that file where models.toml "
+            "names its base. To answer beside the base all the same, say so: adapter(path, "
+            "unproven=True), or --unproven on the command line"
+        )
 
 
 def _no_labels() -> CardError:

@@ -132,21 +132,28 @@ class Model(ABC):
         """
         raise CardError(f"{self._name} has no tagger; use an encoder whose card is for tagging")
 
-    def adapter(self, path: str | Path) -> Model:
+    def adapter(self, path: str | Path, *, unproven: bool = False) -> Model:
         """A model that answers with a LoRA adapter, on the weights that this one has loaded.
 
         It has the adapter's card. Calls of both, and of other adapters, may mix and come from
         many threads; ``close`` frees the adapter alone. It is no second layer on another
         adapter: each changes the base.
 
+        Beside its base it works on weights that are rounded otherwise than those of the file
+        that the two are made into, and answers otherwise. So a card must say that the adapter
+        was proven in this way (``proven_as`` has "adapter").
+
         Args:
             path: an adapter's .gguf file.
+            unproven: answer with an adapter whose card was proven in another way; its scores
+                then say nothing of these answers.
 
         Raises:
             ModelNotFoundError: no such file.
             ModelFileError: no adapter, damaged, or made for another base; or this kind of model
                 takes none.
-            CardError: its card is malformed, or made for another chat template.
+            CardError: its card is malformed, made for another chat template, or was not proven
+                beside its base.
             ResourceError: it does not fit into memory.
             EngineError: this model is closed.
         """

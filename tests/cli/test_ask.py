@@ -261,7 +261,10 @@ def test_an_adapter_answers_in_place_of_its_base(work, tiny_model, run):
         card = Card.from_dict({"name": "c", "licence": "mit", "task": task}, where="card")
         write_tiny_adapter(Path("adapter"), tiny_model, **{CARD_KEY: card.to_json()})
         arguments = (command, tiny_model, "a.txt", "--adapter")
-        code, (line,), _ = run(*arguments, "adapter")
+        code, lines, err = run(*arguments, "adapter")
+        assert (code, lines) == (6, [])
+        assert "--unproven" in err
+        code, (line,), _ = run(*arguments, "adapter", "--unproven")
         assert (code, set(line[place])) == (0, names)
         for exit_code, bad in ((12, "none.gguf"), (5, "a.txt"), (5, tiny_model)):
             code, lines, err = run(*arguments, bad)

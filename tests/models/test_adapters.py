@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ import edgeslm
 from edgeslm.decoding.sequences.prefix_files import LIMIT_VARIABLE
 from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
-from edgeslm.errors import CardError, EngineError, ModelFileError, ModelNotFoundError
+from edgeslm.errors import ArgumentError, CardError, EngineError, ModelFileError, ModelNotFoundError
 from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.gguf.adapter import Assembly, Mark, Quantization
 from edgeslm.models.model import Model
@@ -32,7 +34,8 @@ TEXTS = ("the ice is thin", "my money, please", "where is the invoice")
 
 def card_of(name: str, **prompt: str) -> Card:
     data = {"name": name, "licence": "mit", "task": {"kind": "classify", "labels": [*LABELS]}}
-    return Card.from_dict({**data, "prompt": prompt}, where=name)
+    beside = {"proven_as": ["file", "adapter"]}
+    return Card.from_dict({**data, **beside, "prompt": prompt}, where=name)
 
 
 def assembly(base_sha256: str) -> str:
@@ -204,10 +207,10 @@ def test_calls_of_all_adapters_mix(tiny_model: Path, model: Model, adapters: lis
         for text in TEXTS:
             with edgeslm.load(tiny_model, threads=1) as fresh:
                 one = fresh if path is None else fresh.adapter(path)
-                alone[path, text] = one.classifier(LABELS)(text).probabilities
+                alone[path, text] = one.classifier(LABELS, untrained=True)(text).probabilities
     assert len({tuple(found.values()) for found in alone.values()}) == len(alone)
     models = {None: model, **{path: model.adapter(path) for path in adapters}}
-    sorters = {path: one.classifier(LABELS) for path, one in models.items()}
+    sorters = {path: one.classifier(LABELS, untrained=True) for path, one in models.items()}
     # where cells lie changes the last digits, also without adapters
     for text in TEXTS * 2:
         for path in (adapters[0], None, adapters[1], None):
@@ -235,7 +238,7 @@ def test_saved_prompts_belong_to_their_adapter(
     for _ in range(2):
         with edgeslm.load(tiny_model, threads=1) as base:
             models = (base, *(base.adapter(path) for path in adapters))
-            runs.append([one.classifier(LABELS)(TEXTS[0]) for one in models])
+            runs.append([one.classifier(LABELS, untrained=True)(TEXTS[0]) for one in models])
     for found, again in zip(*runs, strict=True):
         assert found.timing.cached_tokens == 0 < again.timing.cached_tokens
         assert found.probabilities == again.probabilities
@@ -244,7 +247,7 @@ def test_saved_prompts_belong_to_their_adapter(
 
 def test_closing_an_adapter_leaves_the_rest(model: Model, adapters: list[Path]) -> None:
     with model.adapter(adapters[0]) as one:
-        sorter, base = one.classifier(), model.classifier(LABELS)
+        sorter, base = one.classifier(), model.classifier(LABELS, untrained=True)
         two = model.adapter(adapters[1]).classifier()
         before = [ask(TEXTS[0]).probabilities for ask in (base, two)]
         sorter(TEXTS[0])
@@ -263,7 +266,7 @@ def test_an_adapter_waits_for_its_call_before_it_goes(slow_model: Path, tmp_path
     path = write_tiny_adapter(tmp_path / "slow.gguf", slow_model)
     with edgeslm.load(slow_model, threads=1) as base:
         one = base.adapter(path)
-        sorter = one.classifier(LABELS)
+        sorter = one.classifier(LABELS, untrained=True)
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(sorter, "the " * 200)
             closer = threading.Timer(0.1, one.close)
@@ -288,7 +291,7 @@ def test_an_adapter_for_another_base_is_refused_by_its_hash(
     for part in (path, tiny_model, file_sha256(twin), file_sha256(tiny_model)):
         assert str(part) in str(raised.value)
     with edgeslm.load(twin, threads=1) as right:
-        right.adapter(path).classifier(LABELS)(TEXTS[0])
+        right.adapter(path).classifier(LABELS, untrained=True)(TEXTS[0])
 
 
 def test_a_base_that_was_replaced_is_not_vouched_for(
@@ -366,3 +369,31 @@ def test_a_card_of_another_chat_template_is_refused(
     path = write_tiny_adapter(tmp_path / "a.gguf", tiny_model, **{"edgeslm.card": card})
     with pytest.raises(CardError, match="made for a chat template"):
         model.adapter(path)
+
+
+@pytest.mark.parametrize("ways", [None, ["file"], ["file", "adapter"], ["adapter"]])
+def test_an_adapter_answers_beside_its_base_only_where_it_was_proven_so(
+    tmp_path: Path, tiny_model: Path, ways: list[str] | None
+) -> None:
+    card = card_of("reader").model_dump(mode="json")
+    del card["proven_as"]
+    card |= {} if ways is None else {"proven_as": ways}
+    path = tmp_path / "reader.gguf"
+    write_tiny_adapter(path, tiny_model, **{CARD_KEY: json.dumps(card)})
+    with edgeslm.load(tiny_model, threads=1) as base:
+        if "adapter" not in (ways or ()):
+            with pytest.raises(CardError, match=r"reader was proven as one file.*unproven=True"):
+                base.adapter(path)
+            with pytest.raises(ArgumentError, match="unproven must be"):
+                base.adapter(path, unproven="yes")  # type: ignore[arg-type]
+        else:
+            base.adapter(path).close()
+        with base.adapter(path, unproven=True) as model:
+            assert model.classifier()(TEXTS[0]).label in LABELS
+
+
+def test_an_adapter_without_a_card_promises_nothing(tmp_path: Path, tiny_model: Path) -> None:
+    path = tmp_path / "plain.gguf"
+    write_tiny_adapter(path, tiny_model)
+    with edgeslm.load(tiny_model, threads=1) as base, base.adapter(path) as model:
+        assert model.card is None
