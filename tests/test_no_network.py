@@ -34,7 +34,7 @@ def test_the_guard_sees_a_socket() -> None:
 def test_loading_and_answering_open_no_socket(tiny_model: Path) -> None:
     child = run_child(GUARD + CHILD, [str(tiny_model)])
     assert (child.returncode, child.stderr) == (0, "")
-    assert '["answered", "answered"]' in child.stdout
+    assert child.stdout.split() == ["answered"]
 
 
 def unshare() -> list[str]:
@@ -60,4 +60,4 @@ def test_it_answers_where_there_is_no_network(tiny_model: Path) -> None:
         cwd=Path(__file__).resolve().parent.parent,
     )
     assert (child.returncode, child.stderr) == (0, "")
-    assert '["answered", "answered"]' in child.stdout
+    assert child.stdout.split() == ["answered"]
