@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from edgeslm.errors import InputError
+from edgeslm.errors import InputError, InputTooLongError
 
 #: ``"middle"`` keeps the beginning and the end and drops what is between
 Truncate = Literal["middle"] | None
 #: what it may be
 TRUNCATE: Final[tuple[Truncate, ...]] = (None, "middle")
+
+#: characters of a text for each token that a language model may read; words have 4 to 6
+_CHARACTERS: Final = 32
 
 #: combining grapheme joiner, Hangul fillers, and variation selectors: invisible as format
 #: characters are
@@ -56,11 +59,51 @@ def is_invisible(character: str) -> bool:
 
 def without_middle(text: str, limit: int) -> str:
     """The beginning and the end of a text, whole words where it has some, ``limit`` characters."""
+    return kept_of(text, limit).text
+
+
+class Kept(NamedTuple):
+    """What is read of a text: all, or its first ``head`` characters and its end.
+
+    ``dropped`` characters of the text stand where ``text`` has one space.
+    """
+
+    text: str
+    head: int
+    dropped: int
+
+    def place(self, start: int, end: int) -> tuple[int, int] | None:
+        """Where in the caller's text a part of this one stands; None where it spans the gap."""
+        if not self.dropped or end <= self.head:
+            return start, end
+        shift = self.dropped - 1
+        return (start + shift, end + shift) if start > self.head else None
+
+
+def kept_of(text: str, limit: int) -> Kept:
+    """The beginning and the end of a text, whole words where it has some, ``limit`` characters."""
     if len(text) <= limit:
-        return text
+        return Kept(text, len(text), 0)
     half = limit // 2
-    head, tail = text[: half - 1], text[len(text) - half :]
-    return f"{_begun(head)} {_begun(tail[::-1])[::-1]}"
+    head, tail = _begun(text[: half - 1]), _begun(text[len(text) - half :][::-1])[::-1]
+    return Kept(f"{head} {tail}", len(head), len(text) - len(head) - len(tail))
+
+
+def bounded(text: str, tokens: int, truncate: Truncate) -> Kept:
+    """What a language model of so many tokens may read of a text, before it is tokenized.
+
+    Raises:
+        InputTooLongError: it has more than 32 characters for each token, and ``truncate`` is None.
+    """
+    limit = tokens * _CHARACTERS
+    if len(text) > limit and truncate is None:
+        raise InputTooLongError(
+            f"the text has {len(text):,} characters, but this model reads {tokens:,} tokens; "
+            'shorten it, or allow truncate="middle"',
+            tokens=tokens + 1,  # at least
+            limit=tokens,
+        )
+    return kept_of(text, limit)
 
 
 def _begun(text: str) -> str:

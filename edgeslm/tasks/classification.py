@@ -21,7 +21,7 @@ from edgeslm.engines.engine import Engine, Steps
 from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
-from edgeslm.formats.text import TRUNCATE, Truncate, check_text
+from edgeslm.formats.text import TRUNCATE, Truncate, bounded, check_text
 from edgeslm.results import Classification, Timing
 from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
 from edgeslm.tasks.decision import Rule
@@ -102,7 +102,8 @@ class ClassificationJob:
     def __init__(self, task: _Task, text: str, truncate: Truncate, all_labels: bool) -> None:
         self._start = time.perf_counter()
         self._task = task
-        self._text = check_text(text)
+        room = task.session.engine.max_context
+        self._text = bounded(check_text(text), room, truncate).text
         self._truncate = truncate
         self._all_labels = all_labels
         self.prompt = task.prompt

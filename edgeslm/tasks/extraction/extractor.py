@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, TypeVar, Unpack
 
@@ -24,8 +24,8 @@ from edgeslm.errors import (
     OutputTruncatedError,
 )
 from edgeslm.formats.card import FieldCalibration, Style
-from edgeslm.formats.text import check_text
-from edgeslm.results import Extraction, Timing
+from edgeslm.formats.text import Kept, bounded, check_text
+from edgeslm.results import Extraction, Field, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.evidence import calibrated, fields
 from edgeslm.tasks.extraction.grounding import ground, grounded_fields
@@ -190,7 +190,9 @@ class ExtractionJob(Generic[T]):
         self._start = time.perf_counter()
         self._task = task
         self._session = task.session
-        self._text = check_text(text)
+        room = task.session.engine.max_context
+        self._kept = bounded(check_text(text), room, call.options.truncate)
+        self._text = self._kept.text
         self._call, options = call, call.options
         self._prefilled, self._decoded = Prefilled.nothing(), Decoded()
         self.prompt = task.prompt
@@ -289,6 +291,7 @@ class ExtractionJob(Generic[T]):
         evidence = self._call.options.evidence
         found = fields(answer, decoded.choices, cut, self._text) if evidence else {}
         weighed = self._weighed if evidence else {}
+        found = _placed(found, self._kept)
         found = calibrated(with_weights(found, weighed), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,
@@ -321,3 +324,13 @@ class ExtractionJob(Generic[T]):
             return self._task.schema.read(answer)
         except RecursionError as error:
             raise OutputInvalidError("the answer is nested too deeply", json=answer) from error
+
+
+def _placed(fields: dict[str, Field], kept: Kept) -> dict[str, Field]:
+    """Fields whose spans are in the caller's text, of those in what was kept of it."""
+    if not kept.dropped:
+        return fields
+    return {
+        path: field if field.span is None else replace(field, span=kept.place(*field.span))
+        for path, field in fields.items()
+    }
