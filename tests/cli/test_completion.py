@@ -82,3 +82,12 @@ def test_paths_where_no_name_begins_so(complete, tmp_path):
 def test_a_registry_that_cannot_be_read_completes_nothing_and_says_nothing(complete, tmp_path):
     (tmp_path / "broken.toml").write_text("[[[")
     assert complete("show", "my-", models=tmp_path / "broken.toml") == ["file,my-"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_shells_are_given_a_script(shell):
+    asked = {**os.environ, "_EDGESLM_COMPLETE": f"{shell}_source"}
+    command = [sys.executable, "-m", "edgeslm"]
+    done = subprocess.run(command, env=asked, capture_output=True, text=True, check=False)
+    assert f"_EDGESLM_COMPLETE={shell}_complete" in done.stdout
+    assert done.stderr == ""

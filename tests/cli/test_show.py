@@ -225,7 +225,7 @@ def test_pack_needs_a_card(model: Path) -> None:
 
 def test_the_card_in_the_help_is_one(model: Path, tmp_path: Path) -> None:
     text = edgeslm.cli.show.pack.help or ""
-    blocks = [block.split("\n\n")[0] for block in text.split("\b\n")[1:]]
+    blocks = [block.split("\n\n")[0] for block in text.split("\b\n")[2:]]
     assert len(blocks) == 2
     path = tmp_path / "card.toml"
     path.write_text(blocks[0])
