@@ -3,13 +3,16 @@
 Importing pydantic and building the validator of `Card` take longer than everything else that
 edgeslm adds to loading an encoder. `read_facts` knows the cards that the converters write: what
 it takes, `Card` takes too, and understands alike. Of all else it says nothing: `Card` decides.
+Keys and bounds are not written here a second time: card.schema.json is made from `Card`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 #: the version of this format; a loader refuses a higher one
@@ -59,9 +62,9 @@ def read_facts(text: str) -> CardFacts | None:
         return None
     try:
         found = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        return facts_of(found) if _is_card(found) else None
+    except (ValueError, RecursionError):  # no JSON, or so deep that nobody meant it
         return None
-    return facts_of(found) if _is_card(found) else None
 
 
 def facts_of(card: Mapping[str, Any]) -> CardFacts:
@@ -92,10 +95,6 @@ def _name(label: Any) -> str:
     return name
 
 
-def _verbalizer(label: Any) -> str:
-    return _name(label) if isinstance(label, str) else label.get("verbalizer") or label["name"]
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -107,163 +106,118 @@ def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-# --- what is known to be valid; `Card` has the same rules, and some that allow more ---------------
+# --- what is known to be valid --------------------------------------------------
 
-Check = Callable[[Any], bool]
+_Schema = Mapping[str, Any]
 
+#: keys and bounds of a card, which `python -m scripts.card_schema` writes from `Card`
+SCHEMA_FILE: Final = Path(__file__).with_name("card.schema.json")
 #: far from where a float ends: what is larger, `Card` decides on
 _HUGE: Final = 1e100
 _LARGE: Final = 2**53
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
 
 
-def _is(value: object) -> Check:
-    return lambda found: type(found) is type(value) and found == value
-
-
-def _text(least: int, most: int) -> Check:
-    return lambda found: type(found) is str and least <= len(found) <= most
-
-
-def _matching(pattern: str) -> Check:
-    fits = re.compile(pattern, re.ASCII).fullmatch
-    return lambda found: type(found) is str and fits(found) is not None
-
-
-def _number(least: float = -_HUGE, most: float = _HUGE) -> Check:
-    return lambda found: type(found) in (int, float) and least <= found <= most
-
-
-def _count(least: int) -> Check:
-    return lambda found: type(found) is int and least <= found <= _LARGE
-
-
-def _maybe(check: Check) -> Check:
-    return lambda found: found is None or check(found)
-
-
-def _many(check: Check, least: int = 0, most: int = _LARGE) -> Check:
-    return lambda found: (
-        type(found) is list and least <= len(found) <= most and all(map(check, found))
+def _is_card(found: Any) -> bool:
+    """Whether this is an encoder's card. Keys and bounds come from `Card` itself; what its
+    validators demand of several keys together is here once more."""
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    if not _fits(found, schema, schema["$defs"]):
+        return False
+    task, calibration = found["task"], found.get("calibration") or {}
+    if task.get("kind") not in ("classify", "tag") or calibration.get("fields"):
+        return False  # the cards of language models
+    heads = [task] if task["kind"] == "classify" else task["heads"]
+    out_of_scope = task.get("out_of_scope")
+    return (
+        all(_are_distinct(head["labels"]) for head in heads)
+        and len({head.get("name") for head in heads}) == len(heads)
+        and (out_of_scope is None or out_of_scope in map(_name, heads[0]["labels"]))
+        and (calibration.get("reject") != "energy" or calibration.get("energy") is not None)
+        and all(value in (None, "{{ text }}") for value in found.get("prompt", {}).values())
     )
 
 
-def _table(check: Check) -> Check:
-    return lambda found: type(found) is dict and all(map(check, found.values()))
+def _are_distinct(labels: list[dict[str, Any]]) -> bool:
+    names = {label["name"] for label in labels}
+    verbalizers = {label.get("verbalizer") or label["name"] for label in labels}
+    return len(names) == len(verbalizers) == len(labels)
 
 
-def _closed(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Check:
-    known = {**required, **optional}
-    return lambda found: (
-        type(found) is dict
-        and found.keys() <= known.keys()
-        and required.keys() <= found.keys()
-        and all(known[key](value) for key, value in found.items())
+def _fits(value: Any, schema: _Schema, known: _Schema) -> bool:
+    """Whether a JSON value fits a schema; ``known`` are the schemas that it refers to by name."""
+    if "$ref" in schema:
+        return _fits(value, known[schema["$ref"].removeprefix("#/$defs/")], known)
+    branches = schema.get("anyOf") or schema.get("oneOf")  # a card's exclude each other by kind
+    if branches is not None:
+        return any(_fits(value, branch, known) for branch in branches)
+    kind = type(value)
+    const = schema.get("const", value)
+    fits = _CHECKS.get(kind)
+    return (
+        (kind is type(const) and value == const)
+        and ("enum" not in schema or value in schema["enum"])
+        and ("type" not in schema or kind in _TYPES[schema["type"]])
+        and (fits is None or fits(value, schema, known))
     )
 
 
-def _distinct(values: Iterable[str]) -> bool:
-    listed = list(values)
-    return len(set(listed)) == len(listed)
-
-
-_ANY: Final = _text(0, MAX_CARD_BYTES)
-_SHORT: Final = _text(1, 200)
-_SHARE: Final = _number(0, 1)
-_SHA256: Final = _matching(r"[0-9a-f]{64}")
-_LABEL: Final = _closed(
-    {"name": _SHORT}, {"verbalizer": _maybe(_SHORT), "description": _maybe(_text(0, 2000))}
-)
-_LABELS: Final = _many(lambda found: _SHORT(found) or _LABEL(found), 2, MAX_LABELS)
-
-
-def _are_labels(found: Any) -> bool:
-    return _LABELS(found) and _distinct(map(_name, found)) and _distinct(map(_verbalizer, found))
-
-
-_HEAD: Final = _closed(
-    {"name": _SHORT, "labels": _are_labels},
-    {"multi_label": lambda found: type(found) is bool, "threshold": _SHARE},
-)
-_TAG: Final = _closed({"kind": _is("tag"), "heads": _many(_HEAD, 1, MAX_HEADS)}, {})
-_CLASSIFY: Final = _closed(
-    {"kind": _is("classify"), "labels": _are_labels}, {"out_of_scope": _maybe(_SHORT)}
-)
-
-
-def _is_task(found: Any) -> bool:
-    if _CLASSIFY(found):
-        return found.get("out_of_scope") in {None, *map(_name, found["labels"])}
-    return _TAG(found) and _distinct(head["name"] for head in found["heads"])
-
-
-_CALIBRATION: Final = _closed(
-    {},
-    {
-        "temperature": _number(1 / _HUGE, 100),
-        "threshold": _maybe(_SHARE),
-        "reject": lambda found: found in ("probability", "energy"),
-        "energy": _maybe(_number()),
-        "fields": _is({}),
-        "fitted_on_sha256": _maybe(_SHA256),
-        "n": _maybe(_count(1)),
-        "ece_before": _maybe(_SHARE),
-        "ece_after": _maybe(_SHARE),
-    },
-)
-
-
-def _is_calibration(found: Any) -> bool:
-    return _CALIBRATION(found) and (
-        found.get("reject") != "energy" or found.get("energy") is not None
+def _object_fits(value: dict[str, Any], schema: _Schema, known: _Schema) -> bool:
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    return (
+        _counts(len(value), schema, "Properties")
+        and all(name in value for name in schema.get("required", ()))
+        and all(
+            _fits(item, properties[name], known)
+            if name in properties
+            else others is not False and _fits(item, {} if others is True else others, known)
+            for name, item in value.items()
+        )
     )
 
 
-_SCORE: Final = _closed(
-    {"metric": _SHORT, "value": _SHARE, "n": _count(1), "gold": _SHORT},
-    {
-        "interval": _maybe(_many(_number(), 2, 2)),
-        "gold_sha256": _maybe(_SHA256),
-        "by_category": _table(
-            _closed({"n": _count(0), "value": _SHARE}, {"lower": _maybe(_SHARE)})
-        ),
-        "baselines": _table(_number()),
-    },
-)
-_PROVENANCE: Final = _closed(
-    {},
-    {
-        "base": _maybe(_ANY),
-        **dict.fromkeys(
-            ("base_sha256", "adapter_sha256", "recipe_sha256", "data_sha256"), _maybe(_SHA256)
-        ),
-        "tools": _table(_ANY),
-        "sources": _many(_ANY),
-    },
-)
-#: a label, or a label or several for each head
-_ANSWER: Final = _table(lambda found: _ANY(found) or _many(_ANY)(found))
-_EXAMPLE: Final = _closed(
-    {"input": _text(1, 65536), "expected": lambda found: _ANY(found) or _ANSWER(found)}, {}
-)
-#: the one that every encoder's card has, since it reads the text alone
-_PROMPT: Final = _closed(
-    {}, {"system": _is(None), "user": _is("{{ text }}"), "chat_template_sha256": _is(None)}
-)
-_is_card: Final = _closed(
-    {
-        "name": _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"),
-        "licence": _SHORT,
-        "task": _is_task,
-    },
-    {
-        "format": _is(CARD_FORMAT),
-        "version": _SHORT,
-        "description": _text(0, 2000),
-        "prompt": _PROMPT,
-        "calibration": _maybe(_is_calibration),
-        "scores": _many(_SCORE),
-        "proven_as": _is(["file"]),  # no encoder has adapters
-        "provenance": _PROVENANCE,
-        "examples": _many(_EXAMPLE, 0, 100),
-    },
-)
+def _array_fits(value: list[Any], schema: _Schema, known: _Schema) -> bool:
+    first, others = schema.get("prefixItems", []), schema.get("items", {})
+    return _counts(len(value), schema, "Items") and all(
+        _fits(item, first[at] if at < len(first) else others, known)
+        for at, item in enumerate(value)
+    )
+
+
+def _text_fits(value: str, schema: _Schema, _known: _Schema) -> bool:
+    pattern = schema.get("pattern")
+    return _counts(len(value), schema, "Length") and (
+        pattern is None or re.fullmatch(pattern, value, re.ASCII) is not None
+    )
+
+
+def _number_fits(value: float, schema: _Schema, _known: _Schema) -> bool:
+    most = _LARGE if type(value) is int else _HUGE
+    return (
+        schema.get("minimum", -most) <= value <= schema.get("maximum", most)
+        and value > schema.get("exclusiveMinimum", -math.inf)
+        and -most <= value <= most
+    )
+
+
+def _counts(count: int, schema: _Schema, of: str) -> bool:
+    least: int = schema.get(f"min{of}", 0)
+    most: int = schema.get(f"max{of}", count)
+    return least <= count <= most
+
+
+_CHECKS: Final[dict[type, Callable[[Any, _Schema, _Schema], bool]]] = {
+    dict: _object_fits,
+    list: _array_fits,
+    str: _text_fits,
+    int: _number_fits,
+    float: _number_fits,
+}

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 
 from edgeslm.errors import CardError
 from edgeslm.formats.card import Card
-from edgeslm.formats.card_facts import MAX_CARD_BYTES, Bounds, LabelSet, facts_of, read_facts
+from edgeslm.formats.card_facts import (
+    MAX_CARD_BYTES,
+    SCHEMA_FILE,
+    Bounds,
+    LabelSet,
+    facts_of,
+    read_facts,
+)
 from edgeslm.formats.onnx.info import read_onnx
+from scripts.card_schema import schema
 
 SHA256 = "0123456789abcdef" * 4
 SPECIALISTS = sorted((Path(__file__).parents[2] / "specialists").glob("*/*/*.onnx"))
@@ -35,7 +43,11 @@ CLASSIFIER: dict[str, Any] = {
     "description": "Über Bücher",
     "task": {
         "kind": "classify",
-        "labels": ["a", {"name": "b", "verbalizer": "bee", "description": "the second"}, "oos"],
+        "labels": [
+            {"name": "a"},
+            {"name": "b", "verbalizer": "bee", "description": "the second"},
+            {"name": "oos"},
+        ],
         "out_of_scope": "oos",
     },
     "calibration": {
@@ -64,8 +76,13 @@ TAGGER: dict[str, Any] = {
     "task": {
         "kind": "tag",
         "heads": [
-            {"name": "type", "labels": ["bug", "wish"]},
-            {"name": "areas", "labels": ["ui", "api"], "multi_label": True, "threshold": 0.6},
+            {"name": "type", "labels": [{"name": "bug"}, {"name": "wish"}]},
+            {
+                "name": "areas",
+                "labels": [{"name": "ui"}, {"name": "api"}],
+                "multi_label": True,
+                "threshold": 0.6,
+            },
         ],
     },
     "calibration": {"temperature": 2},
@@ -114,6 +131,7 @@ def test_shipped_encoders_are_known(path: Path) -> None:
         "[]",
         "{}",
         "[" * 100_000,
+        PLAIN.replace('"expected": "a"', '"expected": ' + "[" * 900 + "]" * 900),
         "9" * 10_000,
         PLAIN.replace("0.6", "NaN"),
         PLAIN.replace("5.5", "1e999"),
@@ -219,3 +237,59 @@ def test_an_error_is_told_by_the_card_itself() -> None:
     assert read_facts(text) is None
     with pytest.raises(CardError, match="licens: Extra inputs"):
         told(text)
+
+
+def test_labels_that_a_person_wrote_as_names_alone_are_the_cards_matter() -> None:
+    task = {"kind": "classify", "labels": ["a", "b"]}
+    text = json.dumps({"name": "router", "licence": "mit", "task": task})
+    assert read_facts(text) is None
+    assert told(text).heads == (LabelSet(("a", "b")),)
+
+
+# --- keys and bounds, made from `Card` ------------------------------------------------------------
+
+#: what `read_facts` knows of JSON Schema
+KEYWORDS = {
+    *("$defs", "$ref", "type", "const", "enum", "anyOf", "oneOf", "pattern"),
+    *("properties", "required", "additionalProperties", "maxProperties"),
+    *("items", "prefixItems", "minItems", "maxItems", "minLength", "maxLength"),
+    *("minimum", "maximum", "exclusiveMinimum"),
+}
+
+
+def keywords(found: Any, *, names: bool = False) -> set[str]:
+    """The keywords of a schema; ``names`` are keys that are not."""
+    if isinstance(found, list):
+        return {key for item in found for key in keywords(item)}
+    if not isinstance(found, dict):
+        return set()
+    below = {
+        word
+        for key, item in found.items()
+        for word in keywords(item, names=key in {"properties", "$defs"} and not names)
+    }
+    return below if names else below | found.keys()
+
+
+def test_the_file_is_made_from_the_card_of_today() -> None:
+    written = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    assert written == schema(), "run: python -m scripts.card_schema"
+
+
+def test_every_keyword_of_the_file_is_known_to_the_reader() -> None:
+    assert keywords(schema()) <= KEYWORDS
+
+
+@pytest.mark.parametrize("card", [CLASSIFIER, TAGGER], ids=["classifier", "tagger"])
+def test_every_key_of_a_card_is_held_to_its_bounds(card: dict[str, Any]) -> None:
+    """No place of a whole card takes a value of another kind without the card's own consent."""
+    whole = json.loads(Card.from_dict(card, where="x").to_json())
+    for at in range(len(places(whole))):
+        for value in (None, True, -1, 2**60, 1e300, "", "x" * 70_000, [], {}, [[]]):
+            other = copy.deepcopy(whole)
+            holder, key = places(other)[at]
+            holder[key] = value
+            text = json.dumps(other)
+            facts = read_facts(text)
+            if facts is not None:
+                assert told(text) == facts, (key, value)
