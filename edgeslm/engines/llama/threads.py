@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from edgeslm.formats.files import publish, read_small
 #: (rows, threads) -> the milliseconds that a batch of so many rows takes with so many threads
 Measure = Callable[[int, int], float]
 
+#: the files that are kept: choices, and what killed processes left of one
+_OWN = re.compile(r"[0-9a-f]{64}\.json|choice-\w+\.part", re.ASCII)
 #: rows of the batch that stands for all of a prompt
 PREFILL_ROWS = 64
 #: the measurement ends when it has taken so long, or with the evaluation then under way
@@ -179,7 +182,7 @@ def _keep(path: Path, choice: Choice) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _forget_oldest(path.parent)
-        handle, aside = tempfile.mkstemp(suffix=".part", dir=path.parent)
+        handle, aside = tempfile.mkstemp(prefix="choice-", suffix=".part", dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 json.dump(asdict(choice), file)
@@ -193,6 +196,7 @@ def _keep(path: Path, choice: Choice) -> None:
 
 def _forget_oldest(folder: Path) -> None:
     """Builds and models go, and their files would stay; also asides of killed processes."""
-    files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    own = (file for file in folder.iterdir() if _OWN.fullmatch(file.name))
+    files = sorted(own, key=lambda file: file.lstat().st_mtime_ns)
     for file in files[: -_MAX_FILES + 1]:
         file.unlink(missing_ok=True)

@@ -236,6 +236,16 @@ def test_the_folder_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [ask(facts=facts)[1] for facts in (4, 3, 2, 0)] == [False, False, False, True]
 
 
+def test_what_edgeslm_did_not_write_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_choice, "_MAX_FILES", 3)
+    foreign = home / "threads" / "notes.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    for facts in range(5):
+        ask(facts=facts)
+    assert foreign.read_text() == "mine"
+
+
 # --- an engine ----------------------------------------------------------------
 
 Measured = list[tuple[int, int]]
