@@ -25,7 +25,7 @@ LONGEST = 180.0
 BEGIN = """
 import sys
 import edgeslm
-from edgeslm.errors import EdgeslmError, ResourceError
+from edgeslm.errors import EdgeslmError
 """
 LOOP = """
 def limit(most):
@@ -42,10 +42,11 @@ print("ready", flush=True)
 for line in sys.stdin:
     try:
         outcome = ask(line.rstrip("\\n"))
-    except (MemoryError, ResourceError) as error:
+    except MemoryError as error:
         outcome = "memory " + repr(error)[:300]
-    except EdgeslmError as error:
-        outcome = type(error).__name__
+    except EdgeslmError as error:  # what needs too much may be refused, before it is taken
+        taken = isinstance(error.__cause__, MemoryError) or "alloc" in str(error).lower()
+        outcome = "memory " + str(error)[:300] if taken else type(error).__name__
     except BaseException as error:
         outcome = "bug " + repr(error)[:300]
     print(outcome, flush=True)

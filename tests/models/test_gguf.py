@@ -40,9 +40,9 @@ def ask(path):
         ):
             try:
                 call()
-            except ResourceError:
-                raise
             except EdgeslmError as error:
+                if isinstance(error.__cause__, MemoryError):
+                    raise
                 outcome = "asked: " + type(error).__name__
     return outcome
 """
@@ -52,7 +52,7 @@ def ask(path):
 CHILD = f"""
 import sys
 import edgeslm
-from edgeslm.errors import EdgeslmError, ResourceError
+from edgeslm.errors import EdgeslmError
 {CODE}
 for line in sys.stdin:
     try:
