@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgeslm.tasks.extraction.extractor import Extractor as Extractor
     from edgeslm.tasks.onnx import Tagger as Tagger
 
+__version__: str
+
 #: name -> module; imported at first use, so that `import edgeslm` costs next to nothing
 _PUBLIC = {
     "CancelToken": "edgeslm.engines.requests",
@@ -45,12 +47,16 @@ _PUBLIC = {
     "load": "edgeslm.models.load",
 }
 
-__all__ = [*_PUBLIC, "errors"]  # noqa: PLE0604  the keys are strings
+__all__ = [*_PUBLIC, "__version__", "errors"]  # noqa: PLE0604  the keys are strings
 
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
         return importlib.import_module("edgeslm.errors")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("edgeslm-core")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'edgeslm' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)

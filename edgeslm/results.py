@@ -93,6 +93,9 @@ class Extraction(Generic[T]):
     RFC 9535 path of every leaf, such as ``$.items[0].price``, to its Field; it is empty
     for calls with ``evidence=False``.
     ``complete`` is False if a budget ended the answer and edgeslm closed it.
+    ``nothing_read`` says that no value of the answer stands in the text, listed values (an enum,
+    a boolean) aside: all of it is null or made up. It is False where this cannot be told: without
+    evidence, in an answer that was cut, and for a task that writes text of its own.
     """
 
     value: T
@@ -100,6 +103,7 @@ class Extraction(Generic[T]):
     complete: bool
     fields: Mapping[str, Field]
     timing: Timing
+    nothing_read: bool = False
 
     def plain(self) -> Any:
         """The value as JSON's types, to compare with another."""
@@ -112,6 +116,7 @@ class Extraction(Generic[T]):
         return {
             "value": self.plain(),
             "complete": self.complete,
+            **({"nothing_read": True} if self.nothing_read else {}),
             "fields": {path: field.to_dict() for path, field in self.fields.items()},
             "timing": self.timing.to_dict(),
         }
@@ -121,8 +126,9 @@ class Extraction(Generic[T]):
 class Classification:
     """A label and the probability of every label; they add up to 1.
 
-    ``confidence`` is the label's own probability. The label is the likeliest, but for the
-    out-of-scope label of a card that has one: that is also said where no other is sure enough.
+    The label is the likeliest, but for the out-of-scope label of a card that has one: that is
+    also said where no other is sure enough. ``confidence`` is that of the decision: the label's
+    own probability, or how sure it is that no other label is right.
     """
 
     label: str

@@ -35,6 +35,7 @@ PUBLIC = [
     "Tagger",
     "Tags",
     "Timing",
+    "__version__",
     "errors",
     "load",
 ]

@@ -161,7 +161,7 @@ class ClassificationJob:
         )
         return Classification(
             label=self._task.labels[best],
-            confidence=float(shares[best]),
+            confidence=decision.confidence,
             probabilities=dict(zip(self._task.labels, shares.tolist(), strict=True)),
             timing=timing,
         )

@@ -19,10 +19,21 @@ Scores = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The index of the label that is said, and every label's probability, float64 [labels]."""
+    """The index of the label that is said, and every label's probability, float64 [labels].
+
+    ``confidence`` is that of the decision: the label's own probability, but where no label was
+    sure enough, how sure it is that the likeliest is not right.
+    """
 
     label: int
     probabilities: NDArray[np.float64]
+    confidence: float
+
+    @classmethod
+    def likeliest(cls, probabilities: NDArray[np.float64]) -> Decision:
+        """The label of the highest probability."""
+        best = int(probabilities.argmax())
+        return cls(best, probabilities, float(probabilities[best]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,10 @@ class Rule:
     """How a classifier's label is chosen: the likeliest, or ``out_of_scope`` where none is sure.
 
     ``threshold`` bounds the probability of the likeliest other label, ``energy`` the
-    log-sum-exp of the logits of the others, before the temperature; None is no bound.
+    log-sum-exp of the logits of the others, before the temperature; None is no bound. What is
+    below a threshold is out of scope as surely as the likeliest label is wrong, 1 - its
+    probability; what is below an energy, by the logistic function of what is missing, at the
+    temperature (from 0.5 on).
     """
 
     temperature: float = 1.0
@@ -62,13 +76,17 @@ class Rule:
     def __call__(self, logits: Scores) -> Decision:
         """Decide on the logits (or log-probabilities) of one text, [labels]."""
         probabilities = softmax(logits, self.temperature)
-        best = int(probabilities.argmax())
-        if self.out_of_scope is None or best == self.out_of_scope:
-            return Decision(best, probabilities)
-        sure = self.threshold is None or probabilities[best] >= self.threshold
-        if sure and self.energy is not None:
-            sure = log_sum_exp(np.delete(logits, self.out_of_scope)) >= self.energy
-        return Decision(best if sure else self.out_of_scope, probabilities)
+        likeliest = Decision.likeliest(probabilities)
+        if self.out_of_scope is None or likeliest.label == self.out_of_scope:
+            return likeliest
+        if self.threshold is not None and likeliest.confidence < self.threshold:
+            return Decision(self.out_of_scope, probabilities, 1 - likeliest.confidence)
+        if self.energy is not None:
+            missing = self.energy - log_sum_exp(np.delete(logits, self.out_of_scope))
+            if missing > 0:
+                sure = float(sigmoid(np.array(missing), self.temperature))
+                return Decision(self.out_of_scope, probabilities, sure)
+        return likeliest
 
 
 def softmax(logits: Scores, temperature: float = 1.0) -> NDArray[np.float64]:

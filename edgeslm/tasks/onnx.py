@@ -201,7 +201,7 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         if shares is None or not (total := shares[self._chosen].sum()):
             return None
         own = shares[self._chosen] / total
-        return Decision(int(own.argmax()), own)
+        return Decision.likeliest(own)
 
 
 class Tagger(TextAnswerer[Tags]):
@@ -270,7 +270,7 @@ def _classified(labels: Sequence[str], decision: Decision, timing: Timing) -> Cl
     shares = decision.probabilities.tolist()
     return Classification(
         label=labels[decision.label],
-        confidence=shares[decision.label],
+        confidence=decision.confidence,
         probabilities=dict(zip(labels, shares, strict=True)),
         timing=timing,
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeslm.formats.card import Calibration, ClassifyTask
 from edgeslm.tasks.decision import Rule, log_sum_exp, sigmoid, softmax
@@ -47,3 +49,26 @@ def test_scores_without_overflow() -> None:
     assert softmax(far).tolist() == [1.0, 0.0]
     assert sigmoid(far).tolist() == [1.0, 0.0]
     assert log_sum_exp(far) == 1e4
+
+
+def test_the_confidence_is_that_of_the_decision() -> None:
+    sure = Rule(1.0, out_of_scope=2, threshold=0.6)(np.array([5.0, 0.0, -9.0]))
+    assert sure.confidence == sure.probabilities[0]
+    unsure = Rule(1.0, out_of_scope=2, threshold=0.6)(np.array([0.1, 0.0, -9.0]))
+    assert (unsure.label, unsure.confidence) == (2, 1 - unsure.probabilities[0])
+    assert unsure.confidence > 0.4 > 1e-3 > unsure.probabilities[2]
+    own = Rule(1.0, out_of_scope=2, threshold=0.6)(np.array([0.1, 0.0, 9.0]))
+    assert own.confidence == own.probabilities[2]
+
+
+@given(st.floats(0, 20), st.floats(0.5, 4))
+def test_far_below_the_energy_it_is_surely_out_of_scope(missing: float, temperature: float) -> None:
+    logits = np.array([3.0, -4.0, -8.0])
+    bound = log_sum_exp(logits[:2]) + missing
+    decision = Rule(temperature, out_of_scope=2, energy=bound)(logits)
+    if decision.label == 2:
+        expected = 1 / (1 + np.exp(-missing / temperature))
+        assert decision.confidence == pytest.approx(expected)
+        assert decision.confidence >= 0.5
+    else:
+        assert missing < 1e-9

@@ -28,7 +28,7 @@ from edgeslm.models.cascade.risk import Bound, fit_thresholds
 from edgeslm.results import CascadeAnswer, Classification
 
 #: the version of the file that `Cascade.save` writes
-CASCADE_FORMAT: Final = 1
+CASCADE_FORMAT: Final = 2
 #: a file larger than this is refused before it is parsed
 MAX_CASCADE_BYTES: Final = 1024 * 1024
 #: texts that `map` asks a member together
@@ -43,7 +43,7 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = CASCADE_FORMAT
+    format: Literal[2] = CASCADE_FORMAT
     members: tuple[Name, ...] = Field(min_length=1, max_length=100)
     bound: Bound
 

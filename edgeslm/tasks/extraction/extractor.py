@@ -54,7 +54,7 @@ class Extractor(Generic[T]):
             compiled = compile_prompt(plan.prompt, session.engine)
             grammar = Grammar(plan.schema, session.grammar_tokenizer, plan.style)
         listed = ListedValues(plan.schema.closed)
-        self._task = _Task(session, plan.schema, compiled, grammar, plan.style, listed)
+        self._task = _Task(session, plan.schema, compiled, grammar, plan.style, listed, plan.reads)
 
     def __call__(
         self,
@@ -168,6 +168,7 @@ class _Task(Generic[T]):
     grammar: Grammar
     style: Style
     listed: ListedValues
+    reads: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class ExtractionJob(Generic[T]):
         self._session = task.session
         room = task.session.engine.max_context
         self._kept = bounded(check_text(text), room, call.options.truncate)
+        #: what the model reads of it, once ``tokens`` are known
         self._text = self._kept.text
         self._call, options = call, call.options
         self._prefilled, self._decoded = Prefilled.nothing(), Decoded()
@@ -207,7 +209,12 @@ class ExtractionJob(Generic[T]):
         engine = self._session.engine
         tokens = engine.tokenize(self._text)
         room, truncate = engine.max_context, self._call.options.truncate
-        return fit_text(tokens, self.prompt, room, self.reserve, truncate)
+        fitted = fit_text(tokens, self.prompt, room, self.reserve, truncate)
+        if len(fitted) < len(tokens):
+            half = len(fitted) // 2
+            ends = fitted[: len(fitted) - half], fitted[len(fitted) - half :]
+            self._text = " ".join(engine.detokenize(e).decode("utf-8", "ignore") for e in ends)
+        return fitted
 
     @cached_property
     def _matcher(self) -> Matcher:
@@ -289,7 +296,7 @@ class ExtractionJob(Generic[T]):
         decoded, prefilled = self._decoded, self._prefilled
         value, answer, cut = self._whole()
         evidence = self._call.options.evidence
-        found = fields(answer, decoded.choices, cut, self._text) if evidence else {}
+        found = fields(answer, decoded.choices, cut, self._kept.text) if evidence else {}
         weighed = self._weighed if evidence else {}
         found = _placed(found, self._kept)
         found = calibrated(with_weights(found, weighed), self._call.calibration)
@@ -302,7 +309,8 @@ class ExtractionJob(Generic[T]):
             output_tokens=len(decoded.tokens),
             decodes=decoded.decodes,
         )
-        return Extraction(value, answer, decoded.stopped, found, timing)
+        unread = decoded.stopped and self._task.reads and _nothing_stands(found)
+        return Extraction(value, answer, decoded.stopped, found, timing, unread)
 
     def _whole(self) -> tuple[T, str, int | None]:
         """The value, the whole answer, and where a budget cut it, in bytes."""
@@ -324,6 +332,12 @@ class ExtractionJob(Generic[T]):
             return self._task.schema.read(answer)
         except RecursionError as error:
             raise OutputInvalidError("the answer is nested too deeply", json=answer) from error
+
+
+def _nothing_stands(fields: Mapping[str, Field]) -> bool:
+    """Whether there are values that could stand in the text, and none does."""
+    free = [field for field in fields.values() if field.probabilities is None]
+    return bool(free) and all(field.span is None for field in free)
 
 
 def _placed(fields: dict[str, Field], kept: Kept) -> dict[str, Field]:

@@ -34,6 +34,7 @@ class ExtractionPlan(Generic[T]):
 
     ``grounded`` are the names of the fields that take their values from the text, None for all.
     ``calibration`` is that of the card where answers are decoded as those it was fitted on.
+    ``reads`` is False for a task that writes text of its own.
     """
 
     schema: Schema[T]
@@ -42,6 +43,7 @@ class ExtractionPlan(Generic[T]):
     max_tokens: int = DEFAULT_MAX_TOKENS
     grounded: frozenset[str] | None = frozenset()
     calibration: Mapping[str, FieldCalibration] = field(default_factory=dict)
+    reads: bool = True
 
     @classmethod
     def of(
@@ -85,6 +87,7 @@ class ExtractionPlan(Generic[T]):
             task.max_tokens,
             fields,
             fitted if is_own and fields == grounded_fields(compiled, own) else {},
+            isinstance(task, ExtractTask),
         )
 
 

@@ -80,7 +80,7 @@ def test_nothing_fitted_is_nothing_to_save(tmp_path):
     "change",
     [
         {"extra": 1},
-        {"format": 2},
+        {"format": 1},
         {"members": ["weak"]},
         {"bound": {"thresholds": [1.5, 0.8]}},
         {"bound": {"method": "by hand"}},
