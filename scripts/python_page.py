@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "python.md"
 
 #: the public names in the order in which one meets them
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Models": ("load", "Model"),
+    "Models": ("load", "Model", "CancelToken"),
     "Tasks": ("Extractor", "Classifier", "Tagger"),
     "Answers": ("Extraction", "Field", "Classification", "Labels", "Tags", "Timing"),
     "Cascades": ("Cascade", "CascadeAnswer"),
