@@ -15,8 +15,8 @@ from edgeslm.formats.text import Truncate, without_middle
 #: one text's inputs; raises InputTooLongError where it is longer than may be read
 Reader = Callable[[str, Truncate], Row]
 
-#: characters that a linear model reads: their features take a third of a second
-MAX_CHARACTERS: Final = 200_000
+#: characters that a linear model reads; their features take a sixth of a second
+MAX_CHARACTERS: Final = 50_000
 #: tokens of the row that a graph is tried with
 _TRIAL = 4
 

@@ -28,7 +28,7 @@ _MAX_ADDED_CHARACTERS: Final = 256
 _MAX_TEMPLATE: Final = 16
 _MAX_PREFIX: Final = 16
 #: characters of a word that is looked up part by part, which takes their square
-_MAX_WORD: Final = 1_000
+_MAX_WORD: Final = 200
 #: bytes that stand for one character after a Precompiled normalizer
 _MAX_REPLACEMENT: Final = 64
 

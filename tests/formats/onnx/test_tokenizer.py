@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "added in millions": ({"added_tokens": [{}] * 10_001}, "at most 10,000"),
     "ids": ({"added_tokens": [{"id": "1", "content": "x"}]}, "must be a number"),
     "chance": (model(dropout=0.5), "by chance"),
-    "long words": (model(max_input_chars_per_word=10**9), "at most 1000"),
+    "long words": (model(max_input_chars_per_word=10**9), "at most 200"),
     "a long prefix": (model(continuing_subword_prefix="#" * 17), "at most 16 characters"),
     "no model": ({"model": {"type": "Other"}}, "its model must be one of"),
     "no vocabulary": (model(vocab=None), "no vocabulary"),
