@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 def say(text: str = "", *, colour: str | None = None) -> None:
     """A line for people on stdout."""
-    click.echo(_styled(printable(text), colour), color=_colour())
+    click.echo(_styled(printable(text), colour), file=sys.stdout, color=_colour())
 
 
 def tell(text: str, *, mark: str = "", colour: str | None = None) -> None:
@@ -36,7 +36,7 @@ def tell(text: str, *, mark: str = "", colour: str | None = None) -> None:
     shown = printable(text)
     line = f"{_styled(mark, colour, bold=True)}: {shown}" if mark else _styled(shown, colour)
     with contextlib.suppress(OSError):
-        click.echo(line, err=True, color=_colour())
+        click.echo(line, file=sys.stderr, color=_colour())
 
 
 def tell_error(message: object) -> None:

@@ -53,22 +53,28 @@ def bars(
     }
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *amount[unit])
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Bars(
+    shown = Bars(
         *columns,
         *times,
         console=Console(stderr=True),
-        redirect_stdout=False,  # answers must not go to stderr
-        redirect_stderr=False,
-    ) as shown:
-        tasks: dict[str, Any] = {}
+        # what is printed meanwhile stands above the bars; answers that go elsewhere go there
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=True,
+    )
+    tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int | None) -> None:
-            words, key = printable(prefix + what), "" if one else what
-            if key not in tasks:
-                tasks[key] = shown.add_task(words, total=total or None)
-            shown.update(tasks[key], description=words, completed=done, total=total or None)
+    def show(what: str, done: int, total: int | None) -> None:
+        words, key = printable(prefix + what), "" if one else what
+        if not tasks:
+            shown.start()
+        if key not in tasks:
+            tasks[key] = shown.add_task(words, total=total or None)
+        shown.update(tasks[key], description=words, completed=done, total=total or None)
 
+    try:
         yield show
+    finally:
+        shown.stop()
 
 
 def _lines(prefix: str, unit: Unit | None) -> Progress:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from edgeslm import children
 from edgeslm.cli import build
 from edgeslm.cli.main import main
+from tests.helpers.cli import on_terminal
 
 EVENTS = [
     {"event": "start", "format": 1, "name": "r", "kind": "linear", "folder": "f", "steps": []},
@@ -173,3 +175,25 @@ def test_a_reader_that_leaves_ends_the_build(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a terminal of its own")
+def test_on_a_terminal_lines_stand_above_the_bars(tmp_path):
+    events = tmp_path / "events"
+    events.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
+    child = f"print(open({str(events)!r}).read())"
+    code, said = on_terminal([sys.executable, "-c", PARENT.replace("CHILD", repr(child))])
+    assert code == 0
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    lines = [line.rpartition("\r")[2].rstrip() for line in seen.split("\r\n")]
+    for line in ("train", "passed  accuracy: 0.9\\x1b[2J", "noted   speed: 3 ms"):
+        assert line in lines
+    assert any(line.startswith("f/r.onnx is made") for line in lines)
+    assert "training" in said and "1/4" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a terminal of its own")
+def test_what_has_no_progress_moves_no_cursor(tmp_path):
+    child = f"print({json.dumps({'event': 'end', 'ran': [], 'model': None})!r})"
+    code, said = on_terminal([sys.executable, "-c", PARENT.replace("CHILD", repr(child))])
+    assert (code, said) == (0, "nothing to do: all of it holds\r\n")

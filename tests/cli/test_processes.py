@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.cli import on_terminal
+
 COMMAND = [sys.executable, "-m", "edgeslm", "classify"]
 MORE = ["--jsonl", "--labels", "yes,no"]
 LINE = b'{"text": "is it?"}\n'
@@ -162,29 +164,6 @@ def test_a_reader_of_the_help_that_leaves_ends_it_quietly():
         process.stdout.close()
         process.stdin.close()
         assert finish(process) == (0, "")
-
-
-def on_terminal(command, **environment):
-    """Run a command on a terminal of its own: exit code and what the terminal was sent."""
-    import pty
-
-    variables = {"TERM": "xterm-256color", "COLUMNS": "80", **environment}
-    main_end, its_end = pty.openpty()
-    streams = {"stdin": its_end, "stdout": its_end, "stderr": its_end}
-    with subprocess.Popen(command, env={**os.environ, **variables}, **streams) as process:
-        os.close(its_end)
-        said = b""
-        while True:
-            try:
-                piece = os.read(main_end, 65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not piece:
-                break
-            said += piece
-        code = process.wait(60)
-    os.close(main_end)
-    return code, said.decode()
 
 
 @posix

@@ -3,7 +3,9 @@
 import contextlib
 import importlib
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,3 +64,26 @@ def sorter(work, monkeypatch):
         return re.search("billing|refund|shipping", prompt.rpartition("user\n")[2])[0]
 
     use(monkeypatch, lambda: GgufModel(ScriptedEngine(script)))
+
+
+def on_terminal(command, **environment):
+    """Run a command on a terminal of its own: exit code and what the terminal was sent."""
+    import pty
+
+    variables = {"TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    main_end, its_end = pty.openpty()
+    streams = {"stdin": its_end, "stdout": its_end, "stderr": its_end}
+    with subprocess.Popen(command, env={**os.environ, **variables}, **streams) as process:
+        os.close(its_end)
+        said = b""
+        while True:
+            try:
+                piece = os.read(main_end, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not piece:
+                break
+            said += piece
+        code = process.wait(60)
+    os.close(main_end)
+    return code, said.decode()
