@@ -241,3 +241,33 @@ def test_one_token_stops_calls_of_several_models(
         for call in calls:
             with pytest.raises(CancelledError):
                 call.result(10)
+
+
+def test_a_token_stops_a_cascade_between_its_members_and_in_them(
+    model: GgufModel, gate: Gate, pool: ThreadPoolExecutor
+) -> None:
+    token, asked = edgeslm.CancelToken(), []
+
+    def unsure(text: str) -> Any:
+        asked.append(text)
+        token.cancel()
+        return edgeslm.Classification("a", 0.1, {"a": 0.1, "b": 0.9}, None)  # type: ignore[arg-type]
+
+    def never(_text: str) -> str:
+        raise AssertionError("nobody else is asked")
+
+    cascade = edgeslm.Cascade([unsure, never], fallback=never)
+    with pytest.raises(CancelledError):
+        cascade("text", cancel=token)
+    with pytest.raises(CancelledError):
+        list(cascade.map(["text"], cancel=token))
+    assert asked == ["text"]
+    fresh = edgeslm.CancelToken()
+    gate.open.clear()
+    call = pool.submit(edgeslm.Cascade([model.classifier(["a", "b"])]), "text", cancel=fresh)
+    queued(model, 1)
+    fresh.cancel()
+    with pytest.raises(CancelledError):
+        call.result(10)
+    with pytest.raises(ArgumentError, match="cancel must be"):
+        cascade("text", cancel=True)  # type: ignore[arg-type]

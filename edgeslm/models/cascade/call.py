@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Literal
 
+from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError
 from edgeslm.models.cascade.members import Member, Said
 from edgeslm.results import Asked, CascadeAnswer, Classification
@@ -15,12 +16,15 @@ Reason = Literal["fallback", "unsure", "fallback failed", "deadline"]
 class Call:
     """One text on its way through the members: who was asked, and the best answer so far."""
 
-    def __init__(self, text: str, deadline_ms: float | None) -> None:
+    def __init__(
+        self, text: str, deadline_ms: float | None, cancel: CancelToken | None = None
+    ) -> None:
         self.text = text
         #: whether members were left unasked, or left behind, because time was up
         self.cut = False
         self._start = time.perf_counter()
         self._deadline_ms = deadline_ms
+        self._cancel = cancel
         self._asked: list[Asked] = []
         self._sure: Asked | None = None
         self._error: EdgeslmError | None = None
@@ -36,10 +40,12 @@ class Call:
 
     def ask(self, member: Member) -> Said:
         """Ask within the time that is left; what is raised on purpose is part of what it said."""
+        if self._cancel is not None:
+            self._cancel.check()
         start = time.perf_counter()
         answer, failed = None, None
         try:
-            answer = member.ask(self.text, self.left_ms())
+            answer = member.ask(self.text, self.left_ms(), self._cancel)
         except EdgeslmError as error:
             failed = error
         return Said(answer, failed, _ms_since(start))
@@ -79,6 +85,8 @@ class Call:
         raise self._error
 
     def _ask_fallback(self, fallback: Member | None) -> Reason:
+        if self._cancel is not None:
+            self._cancel.check()
         if self.cut:
             return "deadline"
         if fallback is None:
@@ -87,8 +95,10 @@ class Call:
             return "deadline"
         start = time.perf_counter()
         try:
-            said = fallback.ask(self.text, self.left_ms())
+            said = fallback.ask(self.text, self.left_ms(), self._cancel)
             label, confidence = _label_of(said)
+        except CancelledError:
+            raise
         except Exception as error:  # noqa: BLE001  a remote model can fail in any way
             words = f"{type(error).__name__}: {error}"
             self._asked.append(Asked(fallback.name, _ms_since(start), error=words))

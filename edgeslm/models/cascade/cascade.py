@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeslm import arguments
+from edgeslm.engines.requests import CancelToken, check_token
 from edgeslm.errors import (
     ArgumentError,
     CalibrationError,
@@ -179,20 +180,29 @@ class Cascade:
         """What is proved of the answers; None where nothing was fitted."""
         return self._bound
 
-    def __call__(self, text: str, *, deadline_ms: float | None = None) -> CascadeAnswer:
+    def __call__(
+        self,
+        text: str,
+        *,
+        deadline_ms: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CascadeAnswer:
         """Answer one text.
 
         Args:
             deadline_ms: budget of the call, in milliseconds. When it is spent, nobody else is
                 asked and the best local answer is returned. A fallback that takes no
                 ``deadline_ms`` is left behind on a thread of its own.
+            cancel: a token that stops this call; members and a fallback that take a ``cancel``
+                get it, others are answered first.
 
         Raises:
             ArgumentError: ``deadline_ms`` is no time.
             DeadlineError: time was up before there was any answer. CancelledError: a member
                 was cancelled. The first member's error, where nobody could answer.
         """
-        call = Call(text, arguments.deadline(deadline_ms))
+        check_token(cancel)
+        call = Call(text, arguments.deadline(deadline_ms), cancel)
         for member, threshold in zip(self._members, self._thresholds, strict=True):
             if call.late():
                 call.cut = True
@@ -202,7 +212,12 @@ class Cascade:
         return call.finish(self._fallback)
 
     def map(
-        self, texts: Iterable[str], *, width: int = MAP_WIDTH, deadline_ms: float | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        width: int = MAP_WIDTH,
+        deadline_ms: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Generator[CascadeAnswer | EdgeslmError, None, None]:
         """Answer many texts, in order; lazy, ``width`` of them together.
 
@@ -212,6 +227,7 @@ class Cascade:
         Args:
             deadline_ms: budget of each text, in milliseconds, from when it was taken with the
                 others of its ``width``. When it is spent, all is as in a call.
+            cancel: a token that ends the iterator.
 
         Raises:
             CancelledError: a member was cancelled; that ends it.
@@ -219,7 +235,8 @@ class Cascade:
         """
         arguments.many(texts)
         width, deadline_ms = arguments.count("width", width), arguments.deadline(deadline_ms)
-        return self._map(iter(texts), width, deadline_ms)
+        check_token(cancel)
+        return self._map(iter(texts), width, deadline_ms, cancel)
 
     def close(self) -> None:
         """Free the models that were loaded here by name."""
@@ -240,15 +257,19 @@ class Cascade:
         self._bound, self._thresholds = bound, bound.thresholds
 
     def _map(
-        self, texts: Iterator[str], width: int, deadline_ms: float | None
+        self,
+        texts: Iterator[str],
+        width: int,
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
     ) -> Generator[CascadeAnswer | EdgeslmError, None, None]:
         while batch := list(islice(texts, width)):
-            calls = [Call(text, deadline_ms) for text in batch]
-            self._ask_members(calls)
+            calls = [Call(text, deadline_ms, cancel) for text in batch]
+            self._ask_members(calls, cancel)
             # all before the first is given, so that the caller's own work costs nobody time
             yield from [self._finished(call) for call in calls]
 
-    def _ask_members(self, calls: Sequence[Call]) -> None:
+    def _ask_members(self, calls: Sequence[Call], cancel: CancelToken | None) -> None:
         """Each member in turn is asked what those before it were not sure enough of."""
         left = list(calls)
         for member, threshold in zip(self._members, self._thresholds, strict=True):
@@ -258,7 +279,9 @@ class Cascade:
             if not left:
                 return
             # they were taken together, so the first one's time is that of all
-            said = member.ask_all([call.text for call in left], left[0].left_ms())
+            if cancel is not None:
+                cancel.check()
+            said = member.ask_all([call.text for call in left], left[0].left_ms(), cancel)
             left = [
                 call
                 for call, found in zip(left, said, strict=True)

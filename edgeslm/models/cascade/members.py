@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import CalibrationError, DeadlineError, EdgeslmError
 from edgeslm.formats.card import Card
 from edgeslm.models.load import load
@@ -43,14 +44,18 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody who is asked. ``close`` frees what was loaded for it, or is None."""
+    """Somebody who is asked.
+
+    ``takes`` are the keyword arguments of a call that it knows: "deadline_ms", "cancel".
+    ``close`` frees what was loaded for it, or is None.
+    """
 
     name: str
     answer: Answers
-    takes_deadline: bool
+    takes: frozenset[str] = frozenset()
     close: Callable[[], None] | None = None
 
-    def ask(self, text: str, left_ms: float | None) -> Any:
+    def ask(self, text: str, left_ms: float | None, cancel: CancelToken | None = None) -> Any:
         """The answer to one text; whatever it raises is raised.
 
         One that takes no ``deadline_ms`` is left behind on a thread when time is up.
@@ -58,13 +63,25 @@ class Member:
         Raises:
             DeadlineError: ``left_ms`` (None: no limit) passed before the answer came.
         """
-        if left_ms is None:
-            return self.answer(text)
-        if self.takes_deadline:
-            return self.answer(text, deadline_ms=left_ms)
-        return _within(lambda: self.answer(text), left_ms, self.name)
+        options = self._options(left_ms, cancel, self.takes)
+        if left_ms is None or "deadline_ms" in self.takes:
+            return self.answer(text, **options)
+        return _within(lambda: self.answer(text, **options), left_ms, self.name)
 
-    def ask_all(self, texts: Sequence[str], left_ms: float | None = None) -> list[Said]:
+    @staticmethod
+    def _options(
+        left_ms: float | None, cancel: CancelToken | None, takes: frozenset[str]
+    ) -> dict[str, Any]:
+        """The arguments that there are and that are known."""
+        given = {"deadline_ms": left_ms, "cancel": cancel}
+        return {name: value for name, value in given.items() if value is not None and name in takes}
+
+    def ask_all(
+        self,
+        texts: Sequence[str],
+        left_ms: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Said]:
         """What it says to each text, within ``left_ms`` (None: no limit) for all together. One
         with a ``map`` gets all of them at once; each then has its part of the time.
 
@@ -73,9 +90,9 @@ class Member:
         """
         start = time.perf_counter()
         if not hasattr(self.answer, "map"):
-            return [self._timed(text, left_ms, start) for text in texts]
+            return [self._timed(text, left_ms, start, cancel) for text in texts]
         try:
-            answers = self._mapped(texts, left_ms)
+            answers = self._mapped(texts, left_ms, cancel)
         except DeadlineError as error:
             answers = [error] * len(texts)
         ms = _ms_since(start) / max(1, len(texts))
@@ -84,22 +101,26 @@ class Member:
             for answer in answers
         ]
 
-    def _mapped(self, texts: Sequence[str], left_ms: float | None) -> list[Any]:
+    def _mapped(
+        self, texts: Sequence[str], left_ms: float | None, cancel: CancelToken | None
+    ) -> list[Any]:
         many = cast(Any, self.answer).map
-        if left_ms is None:
-            return list(many(texts))
-        if _takes_deadline(many):
-            return list(many(texts, deadline_ms=left_ms))
-        return cast(list[Any], _within(lambda: list(many(texts)), left_ms, self.name))
+        takes = _takes(many)
+        options = self._options(left_ms, cancel, takes)
+        if left_ms is None or "deadline_ms" in takes:
+            return list(many(texts, **options))
+        return cast(list[Any], _within(lambda: list(many(texts, **options)), left_ms, self.name))
 
-    def _timed(self, text: str, left_ms: float | None, since: float) -> Said:
+    def _timed(
+        self, text: str, left_ms: float | None, since: float, cancel: CancelToken | None
+    ) -> Said:
         start = time.perf_counter()
         left = None if left_ms is None else left_ms - _ms_since(since)
         if left is not None and left <= 0:
             return Said(None, DeadlineError(f"{self.name} was not asked: time was up"), 0.0)
         answer, failed = None, None
         try:
-            answer = self.ask(text, left)
+            answer = self.ask(text, left, cancel)
         except EdgeslmError as error:
             failed = error
         return Said(answer, failed, _ms_since(start))
@@ -125,7 +146,7 @@ def as_members(given: Sequence[MemberLike]) -> tuple[Member, ...]:
 
 def as_fallback(given: Answers) -> Member:
     """A fallback, which any callable can be."""
-    return Member("fallback", given, _takes_deadline(given))
+    return Member("fallback", given, _takes(given))
 
 
 def close_all(members: Iterable[Member]) -> None:
@@ -150,14 +171,14 @@ def _as_member(given: MemberLike) -> Member:
             f"{type(given).__name__} is no member; give a classifier, a loaded model, or a name"
         )
     name = getattr(given, "__name__", type(given).__name__)
-    return Member(name, given, _takes_deadline(given))
+    return Member(name, given, _takes(given))
 
 
 def _of_model(model: Loaded) -> Member:
     answer = model.classifier()
     card = model.card
     name = "model" if card is None else f"{card.name} {card.version}"
-    return Member(name, answer, _takes_deadline(answer))
+    return Member(name, answer, _takes(answer))
 
 
 def _with_own_name(member: Member, others: Sequence[Member]) -> Member:
@@ -167,11 +188,12 @@ def _with_own_name(member: Member, others: Sequence[Member]) -> Member:
     return member
 
 
-def _takes_deadline(answer: Answers) -> bool:
+def _takes(answer: Answers) -> frozenset[str]:
+    """The names of a callable's parameters."""
     try:
-        return "deadline_ms" in inspect.signature(answer).parameters
+        return frozenset(inspect.signature(answer).parameters)
     except (TypeError, ValueError):  # some callables of C have no signature
-        return False
+        return frozenset()
 
 
 def _within(answer: Callable[[], Any], left_ms: float, name: str) -> Any:
