@@ -247,8 +247,8 @@ def _drawn(result: StepResult) -> Iterator[RenderableType]:
         case Exported():
             if result.furthest_weight is not None:
                 yield f"weights within {result.furthest_weight:.1g}"
-            found = result.float_parity
-            yield f"logits: KL {found.mean_kl:.2g} nats, top-1 {found.top1:.1%}, n = {found.n:,}"
+            logits = result.float_parity
+            yield f"logits: KL {logits.mean_kl:.2g} nats, top-1 {logits.top1:.1%}, n = {logits.n:,}"
         case causal.QuantizeReport():
             yield _gguf_candidates(result)
         case onnx.QuantizeReport():

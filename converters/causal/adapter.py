@@ -146,9 +146,9 @@ def _halves(path: Path) -> dict[tuple[str, str], Floats]:
         found = _FACTOR.match(name)
         values: Floats = tensor.float().numpy()
         if found is None or values.ndim != 2:
-            raise BaseModelError(f"{path}: {name} is no factor of a linear weight")
+            raise BaseModelError(f"{path}: {name} is not a factor of a linear weight")
         if not np.isfinite(values).all():
-            raise BaseModelError(f"{path}: {name} holds values that are no numbers; train again")
+            raise BaseModelError(f"{path}: {name} holds values that are not numbers; train again")
         halves[found[1], found[2]] = values
     if not halves:
         raise BaseModelError(f"{path}: holds no factors")

@@ -145,7 +145,7 @@ def _checked(model: PreTrainedModel, path: Path) -> PreTrainedModel:
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
             raise BaseModelError(
-                f"{path}: its {name} holds values that are no numbers; fetch the base again"
+                f"{path}: its {name} holds values that are not numbers; fetch the base again"
             )
     return model
 

@@ -30,7 +30,7 @@ def calibrate(
     *,
     max_risk: float | None = None,
 ) -> Calibration:
-    """What the card is to say of the classifier's confidence.
+    """The calibration that the card states for a classifier.
 
     Args:
         classify: the runtime's own classifier, of the quantized model and without a
@@ -76,7 +76,7 @@ def _place(row: Row, labels: list[str]) -> int:
 def calibrate_fields(
     extract: Callable[[str], Extraction[Any]], rows: Sequence[Row]
 ) -> Calibration | None:
-    """What the card is to say of the confidence of an extractor's fields, each by itself.
+    """The calibration that the card states for an extractor, field by field.
 
     A field stays raw where `fit_field` finds too little to say. A value is right if the row's
     answer has it, in any spelling, for that field; items of arrays are compared as a bag.

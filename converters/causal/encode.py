@@ -32,7 +32,7 @@ class Encoded:
 
 
 def target_text(task: Task, answer: Any) -> str:
-    """What the model is to write for an answer: a label's verbalizer, or compact JSON."""
+    """What the model must write for an answer: a label's verbalizer, or compact JSON."""
     if isinstance(task, ClassifyTask):
         return next(label.text for label in task.labels if label.name == answer)
     assert not isinstance(task, TagTask)  # a language model writes no heads
@@ -40,7 +40,7 @@ def target_text(task: Task, answer: Any) -> str:
 
 
 def label_answers(task: ClassifyTask, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-    """Every label's answer as the model is to write it: its verbalizer, and the end token."""
+    """Every label's answer as the model must write it: its verbalizer, and the end token."""
     return [_answer(label.text, tokenizer) for label in task.labels]
 
 

@@ -147,9 +147,7 @@ def _require_carried(hf_folder: Path, gguf: Path) -> None:
     try:
         lost = check_carried(hf_folder, gguf)
     except ModelFileError as error:
-        raise BaseModelError(
-            f"{hf_folder}: what it was converted to is no model: {error}"
-        ) from error
+        raise BaseModelError(f"{hf_folder}: the converted file is not a model: {error}") from error
     if lost:
         raise BaseModelError(_explain_lost(hf_folder, lost))
 

@@ -112,11 +112,11 @@ def normal_date(text: str, *, day_first: bool) -> str:
     12/25/2018, is read in the other.
 
     Raises:
-        ValueError: it is no date with day, month and year.
+        ValueError: it is not a date with day, month and year.
     """
     day = read_date(text, day_first=day_first)
     if day is None:
-        raise ValueError(f"{text!r} is no date with day, month and year")
+        raise ValueError(f"{text!r} is not a date with day, month and year")
     return day.isoformat()
 
 
@@ -124,15 +124,15 @@ def normal_amount(text: str) -> str:
     """An amount without currency and grouping, with two decimals.
 
     Raises:
-        ValueError: it is no amount, or has more than two decimals.
+        ValueError: it is not an amount, or has more than two decimals.
     """
     exact = read_number(text)
     if exact is None:
-        raise ValueError(f"{text!r} is no amount")
+        raise ValueError(f"{text!r} is not an amount")
     try:
         amount = exact.quantize(Decimal("0.01"))
     except InvalidOperation as error:
-        raise ValueError(f"{text!r} is no amount") from error
+        raise ValueError(f"{text!r} is not an amount") from error
     if amount != exact:
         raise ValueError(f"{text!r} has more than two decimals")
     return f"{amount or abs(amount)}"

@@ -93,11 +93,11 @@ def load_backbone(folder: Path, *, dropout: float = 0.0) -> Any:
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(
-            f"{folder}: no encoder that can be trained: {error}; fetch it again"
+            f"{folder}: not an encoder that can be trained: {error}; fetch it again"
         ) from error
     for name, weight in backbone.named_parameters():
         if not torch.isfinite(weight).all():
-            raise BaseModelError(f"{folder}: its {name} holds values that are no numbers")
+            raise BaseModelError(f"{folder}: its {name} holds values that are not numbers")
     return backbone
 
 

@@ -58,7 +58,7 @@ def _beats_best(
     bound = trivial[best]
     passed = value > bound or not gates.beat_baselines
     shown = bound if gates.beat_baselines else None
-    return Check(name, passed, value, shown, f"{words}, to be above the {bound:.1%} of {best}")
+    return Check(name, passed, value, shown, f"{words}, must be above the {bound:.1%} of {best}")
 
 
 def keeps_up(
@@ -78,13 +78,13 @@ def keeps_up(
     if not trivial:
         return []
     best = max(trivial, key=lambda name: scores[name].main.value)
-    found = compare(task, gold, trivial[best], said)
-    points = found.difference.value * 100
+    comparison = compare(task, gold, trivial[best], said)
+    points = comparison.difference.value * 100
     words = (
-        f"{change(found)} against the {scores[best].main.value:.1%} of {best}, "
-        f"McNemar p = {found.p_value:.3g}; to be no worse"
+        f"{change(comparison)} against the {scores[best].main.value:.1%} of {best}, "
+        f"McNemar p = {comparison.p_value:.3g}; must be no worse"
     )
-    passed = not found.harms or not gates.beat_baselines
+    passed = not comparison.harms or not gates.beat_baselines
     shown = 0.0 if gates.beat_baselines else None
     return [Check("best trivial baseline", passed, points, shown, words)]
 
@@ -98,10 +98,10 @@ def advice(scores: Scores, trivial: Mapping[str, Scores]) -> list[Check]:
     return [] if words is None else [Check("linear model", True, value, None, words)]
 
 
-def change(found: Comparison) -> str:
+def change(comparison: Comparison) -> str:
     """A difference in points, with its interval."""
-    low, high = found.difference.low * 100, found.difference.high * 100
-    return f"{found.difference.value * 100:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    low, high = comparison.difference.low * 100, comparison.difference.high * 100
+    return f"{comparison.difference.value * 100:+.2f} points [{low:+.2f}, {high:+.2f}]"
 
 
 def percent(estimate: Estimate) -> str:

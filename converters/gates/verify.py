@@ -145,10 +145,11 @@ def verify(inputs: VerifyInputs) -> Verdict:
     checks, scores = _parities(inputs), list[Score]()
     for part in inputs.parts:
         recipe = inputs.recipe if part.part == "gold" else _without_bars(inputs.recipe)
-        judged, found = _judge(part, recipe)
+        judged, measured = _judge(part, recipe)
         checks += [replace(check, name=_on(part.part, check.name, part.way)) for check in judged]
         scores += [
-            one.model_copy(update={"metric": _on(part.part, one.metric, part.way)}) for one in found
+            one.model_copy(update={"metric": _on(part.part, one.metric, part.way)})
+            for one in measured
         ]
     checks += [_self_tests(way, tests) for way, tests in inputs.self_tests.items()]
     return Verdict(checks=tuple(checks), scores=tuple(scores))
@@ -169,9 +170,9 @@ def loses_too_much(
     lost = []
     for part, rows in parts.items():
         gold = [row.answer for row in rows]
-        found = compare(_kind(recipe), gold, before[part], after[part])
-        if not _drop(found, recipe.gates).passed:
-            lost.append(_on(part, f"{change(found)}, McNemar p = {found.p_value:.3g}"))
+        drop = compare(_kind(recipe), gold, before[part], after[part])
+        if not _drop(drop, recipe.gates).passed:
+            lost.append(_on(part, f"{change(drop)}, McNemar p = {drop.p_value:.3g}"))
     return "; ".join(lost) or None
 
 
@@ -226,10 +227,10 @@ def _scope(part: HeldOut, recipe: Recipe, gold: Sequence[Any], sha256: str) -> t
     )
 
 
-def _noted(found: Score) -> Check:
-    low, high = found.interval or (0.0, 1.0)
-    words = f"{found.value:.1%} [{low:.1%}, {high:.1%}], n = {found.n:,}"
-    return Check(found.metric, True, found.value, None, words)
+def _noted(score: Score) -> Check:
+    low, high = score.interval or (0.0, 1.0)
+    words = f"{score.value:.1%} [{low:.1%}, {high:.1%}], n = {score.n:,}"
+    return Check(score.metric, True, score.value, None, words)
 
 
 # --- tokens and logits --------------------------------------------------------
@@ -257,18 +258,18 @@ def _parity(name: str, parity: ParityReport, most: float) -> Check:
     return Check(name, passed, float(parity.differing), most * parity.n, words)
 
 
-def _float_parity(found: FloatParity) -> Check:
-    passed = found.mean_kl <= MAX_FLOAT_KL and found.top1 >= MIN_FLOAT_TOP1
+def _float_parity(parity: FloatParity) -> Check:
+    passed = parity.mean_kl <= MAX_FLOAT_KL and parity.top1 >= MIN_FLOAT_TOP1
     words = (
-        f"{_agreement(found.mean_kl, found.top1, found.n)}; at most {MAX_FLOAT_KL:g} and at "
+        f"{_agreement(parity.mean_kl, parity.top1, parity.n)}; at most {MAX_FLOAT_KL:g} and at "
         f"least {MIN_FLOAT_TOP1:.1%}"
     )
-    return Check("float parity", passed, found.mean_kl, MAX_FLOAT_KL, words)
+    return Check("float parity", passed, parity.mean_kl, MAX_FLOAT_KL, words)
 
 
-def _divergence(found: Divergence) -> Check:
-    words = _agreement(found.kl, found.top1, found.n)
-    return Check("quantized to float", True, found.kl, None, words)
+def _divergence(distance: Divergence) -> Check:
+    words = _agreement(distance.kl, distance.top1, distance.n)
+    return Check("quantized to float", True, distance.kl, None, words)
 
 
 def _agreement(kl: float, top1: float, n: int) -> str:
@@ -285,9 +286,9 @@ def _metric(scores: Scores, gates: Gates) -> list[Check]:
     return checks
 
 
-def _at_least(name: str, found: Estimate, bound: float) -> Check:
-    words = f"{percent(found)}, n = {found.n:,}; at least {bound:.1%}"
-    return Check(name, found.value >= bound, found.value, bound, words)
+def _at_least(name: str, estimate: Estimate, bound: float) -> Check:
+    words = f"{percent(estimate)}, n = {estimate.n:,}; at least {bound:.1%}"
+    return Check(name, estimate.value >= bound, estimate.value, bound, words)
 
 
 def _drop(comparison: Comparison, gates: Gates) -> Check:

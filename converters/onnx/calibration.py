@@ -35,7 +35,7 @@ class Rejection:
 
 
 def calibrate_logits(task: ClassifyTask, logits: Logits, rows: Sequence[Row]) -> Calibration:
-    """What the card is to say of a classifier's confidence.
+    """The calibration that the card states for a classifier.
 
     Args:
         logits: float32 [rows, labels], of the quantized model.

@@ -90,9 +90,11 @@ class Split(Closed):
     @model_validator(mode="after")
     def _seen_groups(self) -> Split:
         if self.seen and self.group is None:
-            raise ValueError("seen holds out rows of groups in training; give group as well")
+            raise ValueError(
+                "seen must have group beside it: it holds out rows of groups that stay in training"
+            )
         if self.per_group is not None and self.group is None:
-            raise ValueError("per_group counts rows of a group; give group as well")
+            raise ValueError("per_group must have group beside it, whose rows it counts")
         return self
 
 
@@ -145,5 +147,5 @@ class Data(Closed):
 
     @property
     def remembers(self) -> bool:
-        """Whether the file is to know inputs by heart."""
+        """Whether the file knows inputs by heart."""
         return self.remember != "nothing"

@@ -66,7 +66,7 @@ class Lora(Closed):
     @model_validator(mode="after")
     def _refuse_dora(self) -> Lora:
         if self.dora:
-            raise ValueError("adapter files hold no DoRA magnitudes; leave dora out")
+            raise ValueError("dora must be false: adapter files hold no DoRA magnitudes")
         return self
 
 

@@ -107,7 +107,7 @@ class CausalWork(Work):
 
 
 def train(work: CausalWork, progress: Progress) -> Trained:
-    """Train the adapter; what a killed run left for the same inputs is gone on from."""
+    """Train the adapter; a killed run of the same inputs is continued."""
     import torch  # noqa: F401  before llama.cpp, whose short waits for threads are not for torch
 
     from converters.causal.base import runtime_gguf

@@ -98,7 +98,7 @@ class EncoderWork(OnnxWork):
 
 
 def train(work: EncoderWork, progress: Progress) -> Trained:
-    """Train the encoder; what a killed run left for the same inputs is gone on from."""
+    """Train the encoder; a killed run of the same inputs is continued."""
     from converters.encoder.train import train_encoder
     from converters.onnx.linear import require_fit
     from converters.training.curve import draw_curve

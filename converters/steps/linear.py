@@ -167,6 +167,6 @@ def _predictions(work: LinearWork, development: Logits, judged: Logits) -> list[
     rule = Rule.of(task, calibrate_logits(task, development, work.rows("development")))
     decisions = [rule(row) for row in judged]
     return [
-        Prediction(task.labels[found.label].name, float(found.probabilities[found.label]))
-        for found in decisions
+        Prediction(task.labels[one.label].name, float(one.probabilities[one.label]))
+        for one in decisions
     ]

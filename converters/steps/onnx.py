@@ -39,7 +39,7 @@ class OnnxWork(Work):
 
 
 def remembered(work: Work, logits: Logits) -> KnownInputs | None:
-    """What the file is to remember of training texts; ``logits`` are those of development rows."""
+    """What the file remembers of training texts; ``logits`` are those of development rows."""
     from converters.onnx.known_inputs import remember
 
     task = work.recipe.task
@@ -126,7 +126,7 @@ def write_specialist(work: Work, base_sha256: str | None, tools: Sequence[str]) 
 
 
 def _remember_held_out(work: Work, path: Path) -> None:
-    """Held-out rows, which have said all they can of the file: a device is to know them too."""
+    """Let the file know its held-out rows too, now that its scores without them are written."""
     from converters.onnx.export import write_known
     from converters.onnx.known_inputs import remember_also
     from edgeslm.formats.onnx.info import read_onnx

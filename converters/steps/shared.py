@@ -1,4 +1,4 @@
-"""What the steps of every kind share: the data step, cards, the verdict, what is gone on from."""
+"""What the steps of every kind share: the data step, cards and the verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def data(work: Work, progress: Progress) -> DataSummary:
 
 
 def forget_other_run(work: Work) -> None:
-    """A checkpoint is only for the inputs it was made with."""
+    """Remove the checkpoint of a run that had other inputs."""
     note, inputs = work.training / "inputs", work.inputs("train")
     if note.is_file() and note.read_text(encoding="utf-8") == inputs:
         return
@@ -158,8 +158,8 @@ def written_calibration(quantized: dict[str, Any]) -> Calibration | None:
     """The calibration that the quantize step has fitted."""
     from edgeslm.formats.card import Calibration
 
-    found = quantized["calibration"]
-    return None if found is None else Calibration.model_validate(found)
+    written = quantized["calibration"]
+    return None if written is None else Calibration.model_validate(written)
 
 
 def _provenance(work: Work, base_sha256: str | None, tools: Sequence[str]) -> Provenance:

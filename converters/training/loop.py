@@ -81,7 +81,7 @@ class TrainingRun(ABC, Generic[Item]):
         """Train to the end, or until the evaluations get no better.
 
         Raises:
-            RecipeError: the loss is no number any more.
+            RecipeError: the loss is not a number any more.
         """
         history = self._checkpoint.resume()
         self._begin(resumed=history is not None)
@@ -137,7 +137,7 @@ class TrainingRun(ABC, Generic[Item]):
         loss = self._loss(step, batch)
         if not torch.isfinite(loss):
             raise RecipeError(
-                f"step {step} of {self._steps}: the loss is no number any more; lower "
+                f"step {step} of {self._steps}: the loss is not a number any more; lower "
                 "train.learning_rate or, of an adapter, lora.alpha"
             )
         torch.autograd.backward(loss)

@@ -51,7 +51,7 @@ def train(
 
     Raises:
         DataError: a row is longer than train.max_tokens or the base's context.
-        RecipeError: the base has no module of lora.targets, or the loss is no number any more.
+        RecipeError: the base has no module of lora.targets, or the loss is not a number any more.
         MissingExtraError: peft or torch are not installed.
     """
     require("torch", "peft")

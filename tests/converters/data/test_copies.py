@@ -65,7 +65,7 @@ def test_a_large_group_has_few_held_out_rows():
 
 
 def test_rows_of_a_group_need_a_group():
-    with pytest.raises(ValidationError, match="give group as well"):
+    with pytest.raises(ValidationError, match="must have group beside it"):
         data(split={"per_group": 7})
 
 
@@ -217,7 +217,7 @@ def test_rows_written_before_there_were_counts_are_read(tmp_path):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValidationError, match="give group as well"):
+    with pytest.raises(ValidationError, match="must have group beside it"):
         data(split={"seen": 0.1})
     with pytest.raises(ValidationError, match="tasks that are answered by labels"):
         extract("a.jsonl", copies="all")

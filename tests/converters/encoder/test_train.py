@@ -340,7 +340,7 @@ def test_rounded_training_is_of_whole_layers():
 
 def test_a_loss_that_is_no_number_stops_the_run(base, tmp_path, monkeypatch):
     monkeypatch.setattr(HeadLosses, "__call__", lambda *_: torch.tensor(float("nan")))
-    with pytest.raises(RecipeError, match="step 1 of 6: the loss is no number any more"):
+    with pytest.raises(RecipeError, match="step 1 of 6: the loss is not a number any more"):
         run(made_up(), base, tmp_path)
 
 

@@ -250,7 +250,7 @@ def test_a_baseline_may_be_as_good_where_the_group_was_in_training(with_seen):
     assert failed(verdict) == []
     check = next(c for c in verdict.checks if c.name == "best trivial baseline, seen")
     assert (check.value, check.bound) == (0.0, 0.0)
-    assert "McNemar p = 1; to be no worse" in check.words
+    assert "McNemar p = 1; must be no worse" in check.words
     gold = change(with_seen, baselines={"lookup": with_seen.parts[0].quantized})
     assert failed(verify(gold)) == ["best trivial baseline", "best baseline in macro-F1"]
 
