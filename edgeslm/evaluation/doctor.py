@@ -15,6 +15,7 @@ from edgeslm.decoding.sequences.prefix_files import prefix_folder, prefix_limit,
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.errors import EdgeslmError, MissingExtraError
+from edgeslm.store.packages import find_all
 from edgeslm.store.places import registry_files, user_registry
 from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
@@ -112,7 +113,7 @@ def examine() -> Report:
     build = _build(findings)
     onnx = _onnx(findings)
     store = Store()
-    models = _stored(store)
+    models = (*_stored(store), *_packaged(store, findings))
     registries = _registries(findings)
     _judge_prefix_cache(findings)
     disk_free = _disk_free(store.root)
@@ -264,6 +265,20 @@ def _missing(name: str, other: str, error: MissingExtraError) -> Finding:
 
 def _stored(store: Store) -> tuple[StoredModel, ...]:
     return tuple(StoredModel(m.name, m.path, m.current.size) for m in store.installed())
+
+
+def _packaged(store: Store, findings: list[Finding]) -> tuple[StoredModel, ...]:
+    """The whole models of packages that are what a name gives."""
+    pulled = {model.name for model in store.installed()}
+    try:
+        return tuple(
+            StoredModel(one.entry.name, one.path, one.path.stat().st_size)
+            for one in find_all()
+            if one.entry.base is None and one.entry.name not in pulled and one.path.is_file()
+        )
+    except EdgeslmError as error:
+        findings.append(_problem("packages", error))
+        return ()
 
 
 def _registries(findings: list[Finding]) -> tuple[Path, ...]:

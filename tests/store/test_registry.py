@@ -171,6 +171,7 @@ def test_a_hash_is_whole_or_said_to_be_unverified(sha256):
     [
         (b"[[model]\n", "not TOML"),
         (b"a = " + b"[" * 5000, "not TOML"),
+        (b"a = " + b"1" * 4301, "not TOML"),
         (b"\xff\xfe", "not UTF-8"),
         (b"x = 1\n", "unknown key 'x'"),
         (b"[model]\nname = 'a'\n", "[[model]]"),
