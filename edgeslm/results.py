@@ -62,6 +62,10 @@ class Field:
     spelling can mean another (03/04/2026, 1,234), or where the text has a spelling of the kind
     that cannot be read. ``confidence`` is multiplied by it, but for calibrated fields, whose
     share of right answers was measured on such spellings.
+
+    ``grounded`` is whether the text offers this date, time or number, in an answer that takes
+    those from the text where it has some (``grounded="auto"``): False is one that was written
+    freely, since the text has none that could stand here. None for other leaves and answers.
     """
 
     confidence: float
@@ -69,6 +73,7 @@ class Field:
     disagreement: float = 0.0
     probabilities: Mapping[str, float] | None = None
     reading: float = 1.0
+    grounded: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The field as JSON values, likeliest listed value first."""
@@ -79,6 +84,8 @@ class Field:
         }
         if self.reading < 1:
             found["reading"] = round(self.reading, 6)
+        if self.grounded is not None:
+            found["grounded"] = self.grounded
         if self.probabilities is not None:
             found["probabilities"] = _ranked(self.probabilities)
         return found

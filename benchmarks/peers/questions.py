@@ -115,7 +115,9 @@ class SchemaQuestion(Question):
         schema = closed(schema)
         spec = prompt or default_prompt(schema)
         super().__init__(engine, spec, max_tokens)
-        self.extractor: Extractor[Any] = GgufModel(engine).extractor(schema, prompt=spec)
+        self.extractor: Extractor[Any] = GgufModel(engine).extractor(
+            schema, prompt=spec, grounded=False
+        )
         self.schema, self.form = schema, {"schema": schema}
         self._validator = jsonschema_rs.validator_for(schema, validate_formats=True)
 

@@ -36,19 +36,21 @@ class Style(_Closed):
 class ExtractTask(_Closed):
     """Text in, one JSON value out.
 
-    ``grounded`` values are taken from the text alone: all, or those of the named properties.
+    ``grounded`` values are taken from the text alone: all, those of the named properties, or
+    (``"auto"``) dates, times and numbers where the text has some. It is what the task was proven
+    with.
     """
 
     kind: Literal["extract"] = "extract"
     json_schema: dict[str, Any]
     style: Style = Style()
     max_tokens: int = Field(default=512, ge=1, le=65536)
-    grounded: bool | tuple[str, ...] = False
+    grounded: bool | Literal["auto"] | tuple[str, ...] = False
 
     @model_validator(mode="after")
     def _grounded_exist(self) -> ExtractTask:
         known = self.json_schema.get("properties")
-        if isinstance(known, dict) and not isinstance(self.grounded, bool):
+        if isinstance(known, dict) and not isinstance(self.grounded, bool | str):
             unknown = [name for name in self.grounded if name not in known]
             if unknown:
                 raise ValueError(f"grounded names no property: {', '.join(map(repr, unknown))}")

@@ -84,8 +84,9 @@ class Model(ABC):
         """An Extractor for a pydantic class or a JSON Schema; default is the card's.
 
         Args:
-            grounded: whether values must stand in the text: of all fields, of none, or of the
-                named ones at the top level. Default is what the card says, else none.
+            grounded: whether values must stand in the text: of all fields, of none, of the named
+                ones at the top level, or ``"auto"``: dates, times and numbers where the text has
+                some. Default is what the card says, else ``"auto"``.
 
         Raises:
             SchemaError: the schema cannot be enforced in full; or the card grounds fields that

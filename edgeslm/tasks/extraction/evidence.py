@@ -19,9 +19,16 @@ from edgeslm.results import Field
 from edgeslm.tasks.extraction.leaves import byte_places, field_of, leaves
 from edgeslm.tasks.extraction.readings.dates import dates, is_date
 from edgeslm.tasks.extraction.readings.numbers import numbers
+from edgeslm.tasks.extraction.readings.times import times
 from edgeslm.tasks.extraction.readings.written import Written
 
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?\Z", re.ASCII)
+_DECIMAL = re.compile(r"-?\d+\.\d+\Z", re.ASCII)
+#: a date, a time with its offset, or both
+_MOMENT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)?(?:(?:^|T)(?P<time>\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))?\Z",
+    re.ASCII,
+)
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
 #: how far a value is trusted where the text holds a spelling of its kind that cannot be read
 UNREAD: Final = 0.5
@@ -55,6 +62,24 @@ def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -
         place = finder.place(leaf.value)
         result[leaf.path] = Field(confidence, place.span, 1.0 - allowed, reading=place.reading)
     return result
+
+
+def marked(found: dict[str, Field], answer: str) -> dict[str, Field]:
+    """The fields of an answer whose dates, times and numbers are copied, with which of them stand
+    in the text; listed values are none."""
+    return {
+        leaf.path: replace(found[leaf.path], grounded=found[leaf.path].span is not None)
+        if _is_copied(leaf.value) and found[leaf.path].probabilities is None
+        else found[leaf.path]
+        for leaf in leaves(answer)
+        if leaf.path in found
+    }
+
+
+def _is_copied(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value and (_MOMENT.match(value) or _DECIMAL.match(value)))
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def calibrated(
@@ -108,6 +133,9 @@ class SpanFinder:
             return found._replace(span=exact) if exact else found
         if _PLAIN_NUMBER.match(value):
             return self._spelled_number(value)
+        moment = _MOMENT.match(value) if value else None
+        if moment is not None:
+            return self._moment(value, moment["day"], moment["time"])
         return Place(self._exact(value) or self._find_folded(value), 1.0)
 
     @cached_property
@@ -117,6 +145,20 @@ class SpanFinder:
     @cached_property
     def _dates(self) -> list[Written[date]]:
         return list(dates(self._text))
+
+    def _moment(self, value: str, day: str | None, clock: str | None) -> Place:
+        """A time, or the date of a date and a time."""
+        exact = self._exact(value)
+        if exact is not None:
+            return Place(exact, 1.0)
+        if day is not None:
+            return self.place(day) if is_date(day) else Place(None, 1.0)
+        found = [
+            spelled
+            for spelled in times(self._text)
+            if any(clock == str(reading) for reading in spelled.readings)
+        ]
+        return Place(found[0].span if found else None, 1.0)
 
     def _number(self, value: Decimal) -> Place:
         return _surest(value, self._numbers)

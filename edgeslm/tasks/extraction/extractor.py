@@ -27,8 +27,8 @@ from edgeslm.formats.card import FieldCalibration, Style
 from edgeslm.formats.text import Kept, bounded, check_text
 from edgeslm.results import Extraction, Field, Timing
 from edgeslm.schema.schema import Schema
-from edgeslm.tasks.extraction.evidence import calibrated, fields
-from edgeslm.tasks.extraction.grounding import ground, grounded_fields
+from edgeslm.tasks.extraction.evidence import calibrated, fields, marked
+from edgeslm.tasks.extraction.grounding import Names, ground, ground_copied, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
 from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
 from edgeslm.tasks.extraction.plan import ExtractionPlan
@@ -89,7 +89,10 @@ class Extractor(Generic[T]):
             grounded: True allows only strings, numbers and dates that stand in the text (and
                 null where the schema does), so that nothing is invented; white space and
                 the spelling of numbers and dates aside. Names of top-level fields ground
-                those alone. None: as the extractor was made.
+                those alone. ``"auto"`` takes dates, times, numbers and decimals from the text
+                where it offers some that are valid there; else they are free, and their field
+                says ``grounded`` False. False leaves all free. None: as the extractor was made
+                (by its card; ``"auto"`` without one).
 
         Raises:
             ArgumentError: an argument that has no meaning.
@@ -175,12 +178,12 @@ class _Task(Generic[T]):
 class _Call:
     """The options of a call, and what the extractor makes of them.
 
-    ``budget`` is in tokens; ``grounded`` are names of fields, None for all.
+    ``budget`` is in tokens; ``grounded`` are names of fields, None for all, or "auto".
     """
 
     options: ExtractOptions
     budget: int
-    grounded: frozenset[str] | None
+    grounded: Names
     calibration: Mapping[str, FieldCalibration]
 
 
@@ -221,6 +224,11 @@ class ExtractionJob(Generic[T]):
         task, names = self._task, self._call.grounded
         if names is not None and not names:
             return task.grammar.matcher()
+        if names == "auto":
+            copied = ground_copied(task.schema, self._text, task.style)
+            if copied is None:
+                return task.grammar.matcher()
+            return lark_matcher(copied, self._session.grammar_tokenizer)
         grammar = ground(task.schema, self._text, task.style, names)
         return lark_matcher(grammar, self._session.grammar_tokenizer)
 
@@ -297,6 +305,8 @@ class ExtractionJob(Generic[T]):
         value, answer, cut = self._whole()
         evidence = self._call.options.evidence
         found = fields(answer, decoded.choices, cut, self._kept.text) if evidence else {}
+        if self._call.grounded == "auto":
+            found = marked(found, answer)
         weighed = self._weighed if evidence else {}
         found = _placed(found, self._kept)
         found = calibrated(with_weights(found, weighed), self._call.calibration)

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from decimal import Decimal
-from functools import cached_property
-from typing import Any, Final
+from typing import Any, Literal
 
 import jsonschema_rs
 
 from edgeslm.decoding.grammar import json_options
 from edgeslm.errors import InputError, SchemaError
 from edgeslm.formats.card import Style
-from edgeslm.formats.words import one_line, parts
 from edgeslm.schema.parts import for_mask
 from edgeslm.schema.schema import Schema
-from edgeslm.tasks.extraction.readings.dates import dates
-from edgeslm.tasks.extraction.readings.numbers import numbers
+from edgeslm.tasks.extraction.copied import FREE, OFFERED, copied, reached, target
+from edgeslm.tasks.extraction.offered import Offered
 
-#: all of an answer, none of it, or these properties of its top level
-Grounded = bool | Collection[str]
-
-#: parts (words, numbers and marks) that a string with a pattern or format may have
-MAX_PATTERN_PARTS: Final = 16
+#: all of an answer, none of it, these properties of its top level, or what is copied: dates,
+#: times and numbers of which the text has some
+Grounded = bool | Literal["auto"] | Collection[str]
+#: the names of properties; None for all
+Names = frozenset[str] | Literal["auto"] | None
 
 _TRIMMED = "/([^ ](.*[^ ])?)?/"
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = {"type", "minLength", "maxLength"}
-#: the keyword, of this file alone, around a schema whose values need not stand in the text
-_FREE = "x-free"
 
 
-def grounded_fields(schema: Schema[Any], grounded: Grounded) -> frozenset[str] | None:
+def grounded_fields(schema: Schema[Any], grounded: Grounded) -> Names:
     """The names of the top-level properties that are grounded; None for the whole answer.
+
+    ``"auto"`` stays as it is; a property of that name is ``["auto"]``.
 
     Raises:
         SchemaError: the answer's top level has no property of such a name.
     """
     if isinstance(grounded, bool):
         return None if grounded else frozenset()
+    if grounded == "auto":
+        return "auto"
     names = frozenset([grounded] if isinstance(grounded, str) else grounded)
     objects = _outermost(schema.closed, schema.closed)
     known = list(dict.fromkeys(name for part in objects for name in part.get("properties", ())))
@@ -58,7 +57,7 @@ def ground(
     """The grammar, in llguidance's form of Lark, of the values that stand in a text.
 
     Strings are runs of whole words of the text, where all white space is one space; a
-    string with a pattern or format has at most MAX_PATTERN_PARTS words and marks, or is a
+    string with a pattern or format has at most `MAX_PATTERN_PARTS` words and marks, or is a
     number of the text in plain decimals. Numbers and dates are those that the text has in
     any spelling. Listed values, booleans and null are not grounded. Where ``fields`` is not
     None, top-level properties of other names are as the schema alone has them.
@@ -70,77 +69,27 @@ def ground(
     root = schema.closed
     if fields is not None:
         root = _free_others(root, fields)
-    return _Writer(root, text, style).grammar()
+    return _Writer(root, Offered(text), style).grammar()
 
 
-class _Text:
-    """What one text offers: its parts, numbers and dates."""
+def ground_copied(schema: Schema[Any], text: str, style: Style) -> str | None:
+    """The grammar whose dates, times and numbers are those of a text, as far as it has some.
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self.parts = parts(one_line(text))
-
-    @cached_property
-    def any_run(self) -> str:
-        """The regular expression of all runs of parts, each as it stands in JSON."""
-        parts = [_json(part)[1:-1] for part in self.parts]
-        return f"%regex {_json({'substring_chunks': parts})}"
-
-    @cached_property
-    def dates(self) -> list[str]:
-        found = (day.isoformat() for spelled in dates(self._text) for day in spelled.readings)
-        return list(dict.fromkeys(found))
-
-    @cached_property
-    def numbers(self) -> list[tuple[Decimal, str]]:
-        """Each number with its spellings: the digits of the text, and without needless zeros."""
-        found: dict[str, Decimal] = {}
-        for spelled in numbers(self._text):
-            for reading in spelled.readings:
-                value = abs(reading) if reading == 0 else reading
-                found[f"{value:f}"] = value
-                found[_shortest(value)] = value
-        return [(value, spelled) for spelled, value in found.items()]
-
-    @cached_property
-    def patterned(self) -> list[str]:
-        """What a string with a pattern may be: short runs, and numbers in plain decimals."""
-        return list(dict.fromkeys([*self.short_runs, *(spelled for _, spelled in self.numbers)]))
-
-    @cached_property
-    def short_runs(self) -> list[str]:
-        """Runs of at most MAX_PATTERN_PARTS parts that neither begin nor end with a space."""
-        found: dict[str, None] = {}
-        for start, first in enumerate(self.parts):
-            run = ""
-            for part in self.parts[start : start + MAX_PATTERN_PARTS] if first != " " else ():
-                run += part
-                if part != " ":
-                    found[run] = None
-        return list(found)
-
-    def has_run(self, low: int, high: int | None) -> bool:
-        """Whether some run has so many characters, or may be empty."""
-        if low == 0:
-            return True
-        for start, first in enumerate(self.parts):
-            length = 0
-            for part in self.parts[start:] if first != " " else ():
-                length += len(part)
-                if length >= low and part != " ":
-                    if high is None or length <= high:
-                        return True
-                    break
-        return False
+    A place for which the text offers no valid value of its kind is as the schema alone has it,
+    and so are strings and objects of any names; None where that is all of the answer.
+    """
+    offered = Offered(text)
+    marked = copied(schema.closed, offered)
+    return None if marked is None else _Writer(marked, offered, style).grammar()
 
 
 class _Writer:
     """Writes one grammar. A place that the text has nothing for is None, and left out."""
 
-    def __init__(self, root: dict[str, Any], text: str, style: Style) -> None:
+    def __init__(self, root: dict[str, Any], text: Offered, style: Style) -> None:
         self._root = root
-        self._definitions = _reached(root)
-        self._text = _Text(text)
+        self._definitions = reached(root)
+        self._text = text
         self._style = style
         self._leaves: dict[str, str | None] = {}
         self._lines: dict[str, str] = {}  # right side -> name
@@ -172,10 +121,12 @@ class _Writer:
             self._possible = fits
 
     def _can(self, node: dict[str, Any] | bool) -> bool:
-        if isinstance(node, bool) or _FREE in node:  # False where there are to be no items
+        if (
+            isinstance(node, bool) or FREE in node or OFFERED in node
+        ):  # False where there are to be no items
             return node is not False
         if "$ref" in node:
-            return _target(node) in self._possible
+            return target(node) in self._possible
         if "anyOf" in node:
             return any(self._can(branch) for branch in node["anyOf"])
         if node.get("type") == "object":
@@ -190,7 +141,7 @@ class _Writer:
     def _blame(self, node: dict[str, Any], path: str) -> str:
         """The first place that keeps the whole from having a value."""
         if "$ref" in node:
-            return self._blame(self._definitions[_target(node)], path)
+            return self._blame(self._definitions[target(node)], path)
         for name in node.get("required", []):
             if not self._can(node["properties"][name]):
                 return self._blame(node["properties"][name], f"{path}.{name}")
@@ -199,10 +150,10 @@ class _Writer:
     # --- values ---------------------------------------------------------------
 
     def _value(self, node: dict[str, Any]) -> str:
-        if _FREE in node:
-            return self._free(node[_FREE])
+        if FREE in node or OFFERED in node:
+            return self._free(node[FREE]) if FREE in node else self._terminal(node[OFFERED])
         if "$ref" in node:
-            return self._rule_of(_target(node))
+            return self._rule_of(target(node))
         if "anyOf" in node:
             return self._either([self._value(b) for b in node["anyOf"] if self._can(b)])
         if node.get("type") == "object":
@@ -215,7 +166,7 @@ class _Writer:
 
     def _free(self, node: dict[str, Any]) -> str:
         """A value by the schema alone, which the grammar library reads as it stands."""
-        definitions = _reached({**node, "$defs": self._root["$defs"]})
+        definitions = reached({**node, "$defs": self._root["$defs"]})
         whole = for_mask({**node, "$defs": definitions}) | json_options(self._style)
         return self._rule(f"%json {_json(whole)}")
 
@@ -285,11 +236,7 @@ class _Writer:
             found = self._text.dates if is_date else self._text.patterned
             yield from (_json(value) for value in found if valid(value))
             return
-        for number, spelled in self._text.numbers:
-            if kind == "number" or "." not in spelled:
-                value = int(spelled) if "." not in spelled else number
-                if valid(value):
-                    yield spelled
+        yield from self._text.numbers_for(node)
 
     def _run(self, low: int, high: int | None) -> str | None:
         """A string that is a run of whole parts of the text, within bounds on its characters."""
@@ -335,7 +282,7 @@ def _outermost(
 ) -> Iterator[dict[str, Any]]:
     """The choices that a value has as a whole, behind references."""
     if "$ref" in node:
-        name = _target(node)
+        name = target(node)
         if name not in seen:
             yield from _outermost(root["$defs"][name], root, seen | {name})
     elif "anyOf" in node:
@@ -350,37 +297,12 @@ def _free_others(root: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]
     choices = []
     for part in _outermost(root, root):
         properties = part.get("properties", {}).items()
-        marked = {name: child if name in fields else {_FREE: child} for name, child in properties}
+        marked = {name: child if name in fields else {FREE: child} for name, child in properties}
         choices.append({**part, "properties": marked} if marked else part)
     whole = choices[0] if len(choices) == 1 else {"anyOf": choices}
     return {**whole, "$defs": root.get("$defs", {})}
 
 
-def _reached(closed: dict[str, Any]) -> dict[str, Any]:
-    """The definitions in use, by name."""
-    found: dict[str, Any] = {}
-    pending: list[Any] = [{key: value for key, value in closed.items() if key != "$defs"}]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, list):
-            pending += node
-        elif isinstance(node, dict) and "enum" not in node and _FREE not in node:
-            pending += node.values()
-            if isinstance(node.get("$ref"), str) and _target(node) not in found:
-                found[_target(node)] = closed["$defs"][_target(node)]
-                pending.append(found[_target(node)])
-    return found
-
-
-def _target(node: dict[str, Any]) -> str:
-    return str(node["$ref"]).rpartition("/")[2]
-
-
 def _literal(text: str) -> str:
     """A text as a string of the grammar, which escapes as JSON does."""
     return _json(text)
-
-
-def _shortest(value: Decimal) -> str:
-    spelled = f"{value:f}"
-    return spelled.rstrip("0").rstrip(".") if "." in spelled else spelled

@@ -16,7 +16,7 @@ from edgeslm.formats.card import (
     Style,
 )
 from edgeslm.schema.schema import Schema, compile_schema
-from edgeslm.tasks.extraction.grounding import Grounded, grounded_fields
+from edgeslm.tasks.extraction.grounding import Grounded, Names, grounded_fields
 from edgeslm.tasks.extraction.prompt import default_prompt
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ DEFAULT_MAX_TOKENS = 512
 class ExtractionPlan(Generic[T]):
     """What an extractor is made of.
 
-    ``grounded`` are the names of the fields that take their values from the text, None for all.
+    ``grounded`` are the names of the fields that take their values from the text, None for all,
+    "auto" for dates, times and numbers of which the text has some.
     ``calibration`` is that of the card where answers are decoded as those it was fitted on.
     ``reads`` is False for a task that writes text of its own.
     """
@@ -41,7 +42,7 @@ class ExtractionPlan(Generic[T]):
     prompt: PromptSpec
     style: Style = field(default_factory=Style)
     max_tokens: int = DEFAULT_MAX_TOKENS
-    grounded: frozenset[str] | None = frozenset()
+    grounded: Names = "auto"
     calibration: Mapping[str, FieldCalibration] = field(default_factory=dict)
     reads: bool = True
 
@@ -71,7 +72,7 @@ class ExtractionPlan(Generic[T]):
             return cls(
                 compiled,
                 prompt or default_prompt(compiled.source),
-                grounded=grounded_fields(compiled, False if grounded is None else grounded),
+                grounded=grounded_fields(compiled, "auto" if grounded is None else grounded),
             )
         compiled = _compiled(task.json_schema if schema is None else schema)
         own = task.grounded if isinstance(task, ExtractTask) else False

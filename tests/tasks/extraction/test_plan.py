@@ -117,7 +117,7 @@ def test_without_a_card_s_schema_the_caller_gives_one(promise: Card | None) -> N
         ExtractionPlan.of(promise)
     plan = ExtractionPlan.of(promise, schema("shop"))
     assert (plan.style, plan.max_tokens) == (Style(), DEFAULT_MAX_TOKENS)
-    assert (plan.grounded, plan.calibration) == (NONE, {})
+    assert (plan.grounded, plan.calibration) == ("auto", {})
     assert "- shop (string)" in plan.prompt.user
     assert ExtractionPlan.of(promise, schema("shop"), OTHER, ["shop"]).grounded == {"shop"}
 

@@ -1,0 +1,109 @@
+"""What one text offers to an answer: its words, numbers, dates and times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Final
+
+import jsonschema_rs
+
+from edgeslm.formats.words import one_line, parts
+from edgeslm.tasks.extraction.readings.dates import dates
+from edgeslm.tasks.extraction.readings.numbers import numbers
+from edgeslm.tasks.extraction.readings.times import times
+
+#: parts (words, numbers and marks) that a string with a pattern or format may have
+MAX_PATTERN_PARTS: Final = 16
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class Offered:
+    """What one text offers: its parts, numbers and dates."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.parts = parts(one_line(text))
+
+    @cached_property
+    def any_run(self) -> str:
+        """The regular expression of all runs of parts, each as it stands in JSON."""
+        parts = [_json(part)[1:-1] for part in self.parts]
+        return f"%regex {_json({'substring_chunks': parts})}"
+
+    @cached_property
+    def dates(self) -> list[str]:
+        found = (day.isoformat() for spelled in dates(self._text) for day in spelled.readings)
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def numbers(self) -> list[tuple[Decimal, str]]:
+        """Each number with its spellings: the digits of the text, and without needless zeros."""
+        found: dict[str, Decimal] = {}
+        for spelled in numbers(self._text):
+            for reading in spelled.readings:
+                value = abs(reading) if reading == 0 else reading
+                found[f"{value:f}"] = value
+                found[_shortest(value)] = value
+        return [(value, spelled) for spelled, value in found.items()]
+
+    @cached_property
+    def times(self) -> list[str]:
+        found = (moment.isoformat() for spelled in times(self._text) for moment in spelled.readings)
+        return list(dict.fromkeys(found))
+
+    def numbers_for(self, node: dict[str, Any]) -> Iterator[str]:
+        """The numbers that a schema of numbers allows."""
+        valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
+        for number, spelled in self.numbers:
+            whole = "." not in spelled
+            if (node["type"] == "number" or whole) and valid(int(spelled) if whole else number):
+                yield spelled
+
+    @cached_property
+    def decimals(self) -> list[str]:
+        """The numbers as strings, those of whole cents also with two decimals."""
+        found = dict.fromkeys(spelled for _, spelled in self.numbers)
+        for value, _ in self.numbers:
+            if value == round(value, 2):
+                found.setdefault(f"{value:.2f}")
+        return list(found)
+
+    @cached_property
+    def patterned(self) -> list[str]:
+        """What a string with a pattern may be: short runs, and numbers in plain decimals."""
+        return list(dict.fromkeys([*self.short_runs, *(spelled for _, spelled in self.numbers)]))
+
+    @cached_property
+    def short_runs(self) -> list[str]:
+        """Runs of at most MAX_PATTERN_PARTS parts that neither begin nor end with a space."""
+        found: dict[str, None] = {}
+        for start, first in enumerate(self.parts):
+            run = ""
+            for part in self.parts[start : start + MAX_PATTERN_PARTS] if first != " " else ():
+                run += part
+                if part != " ":
+                    found[run] = None
+        return list(found)
+
+    def has_run(self, low: int, high: int | None) -> bool:
+        """Whether some run has so many characters, or may be empty."""
+        if low == 0:
+            return True
+        for start, first in enumerate(self.parts):
+            length = 0
+            for part in self.parts[start:] if first != " " else ():
+                length += len(part)
+                if length >= low and part != " ":
+                    if high is None or length <= high:
+                        return True
+                    break
+        return False
+
+
+def _shortest(value: Decimal) -> str:
+    spelled = f"{value:f}"
+    return spelled.rstrip("0").rstrip(".") if "." in spelled else spelled
