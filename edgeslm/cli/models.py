@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ def models(as_json: bool) -> None:
     edgeslm models --json > models.jsonl
 
     Your own entries go into models.toml in the platform's configuration folder,
-    or into files that EDGESLM_MODELS names.
+    or into files that EDGESLM_MODELS names. A narrow terminal shows fewer columns; --json
+    has everything.
     """
     installed = {model.name: model for model in Store().installed()}
     entries = dict(Registry.load().entries)
@@ -46,20 +47,37 @@ def models(as_json: bool) -> None:
         for row in rows:
             print_line(row)
         return
+    _show(rows)
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the columns that fit; no name is cut, for it is typed again."""
     console = Console()
+    columns = {
+        "name": [row["name"] for row in rows],
+        "made of": [row["made_of"] for row in rows],
+        "size": [_bytes_for_people(row["size"]) for row in rows],
+        "licence": [row["licence"] or "not in the registry" for row in rows],
+        "min. memory": [_bytes_for_people(row["min_memory"]) for row in rows],
+        "from": [row["from"].split()[0] for row in rows],
+        "pulled": [row["pulled"] for row in rows],
+    }
+    for left_out in ("made of", "from", "min. memory"):
+        if sum(2 + _width(name, cells) for name, cells in columns.items()) > console.width:
+            del columns[left_out]
     table = Table(box=None, pad_edge=False)
-    longest = max((len(name) for name in names), default=0)
-    # a name is typed again: where there is room it stands on one line, and nothing is cut
-    table.add_column("name", overflow="fold", no_wrap=2 * longest <= console.width)
-    for column in ("made of", "size", "licence", "min. memory", "from", "pulled"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        size, memory = (_bytes_for_people(row[key]) for key in ("size", "min_memory"))
-        licence = row["licence"] or "not in the registry"
-        origin = row["from"].split()[0]
-        cells = (row["name"], row["made_of"], size, licence, memory, origin, row["pulled"])
-        table.add_row(*(Text(cell) for cell in cells))
+    for name, cells in columns.items():
+        whole = name == "name" and 2 * _width(name, cells) <= console.width
+        table.add_column(name, overflow="fold", no_wrap=whole)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _width(name: str, cells: Sequence[str]) -> int:
+    """The characters that a column wants; a licence may go on in a second line."""
+    wanted = max(map(len, (name, *cells)))
+    return min(wanted, 20) if name == "licence" else wanted
 
 
 @click.command()

@@ -66,7 +66,7 @@ def test_models_are_listed_as_json_lines(home, capsys):
 
 def test_models_are_a_table_for_people(home, capsys, monkeypatch):
     monkeypatch.setattr(command, "for_people", lambda _json=False: True)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         main(["models"])
     lines = capsys.readouterr().out.splitlines()
@@ -104,7 +104,7 @@ def test_no_name_is_cut_on_a_narrow_terminal(home, capsys, monkeypatch):
             f'[[model]]\nname = "{long}"\nsource = "file:l.gguf"\nsha256 = "unverified"\n'
             'licence = "MIT"\n'
         )
-    for columns in (120, 80, 60, 40):
+    for columns in (200, 80, 60, 40):
         monkeypatch.setenv("COLUMNS", str(columns))
         with pytest.raises(SystemExit):
             main(["models"])
@@ -113,6 +113,8 @@ def test_no_name_is_cut_on_a_narrow_terminal(home, capsys, monkeypatch):
         cells = "".join(line[: columns // 2].split(" ")[0] for line in shown.splitlines())
         for name in ("smollm2-135m", "receipt-fields"):
             assert name in cells, columns
+        assert "pulled" in " ".join(shown.splitlines()[:2])
+        assert ("made of" in shown) == (columns > 120)
 
 
 def test_removed_models_are_gone_and_can_be_pulled_again(home, capsys):
