@@ -88,7 +88,7 @@ def normalise(value: Any, field: AnswerField) -> Any:
     """A value in the one spelling that the model learns; None for none.
 
     Raises:
-        ValueError: it is no date, amount or text.
+        ValueError: it is not a date, amount or text.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
