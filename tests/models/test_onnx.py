@@ -305,8 +305,13 @@ def child(code: str, path: Path | str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_opens_no_socket_and_loads_nothing_of_language_models(path: Path) -> None:
-    done = child(GUARD + CHILD, path)
+def test_it_opens_no_socket_and_loads_nothing_of_language_models(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
+    tried = child(GUARD + CHILD, path)
+    assert (tried.returncode, tried.stderr) == (0, "")
+    done = child(GUARD + CHILD, path)  # a content that was tried is not even hashed
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split("\n")[:2] == ["refund", ""]
 
@@ -317,6 +322,7 @@ def test_a_pulled_name_loads_as_little(
     monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
     entry = Entry(name="mini", source=str(path), sha256="unverified", licence="mit")
     Store().pull(entry)
+    child(CHILD, "mini")
     done = child(CHILD, "mini")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split("\n")[:2] == ["refund", ""]

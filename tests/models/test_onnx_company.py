@@ -24,13 +24,12 @@ from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.models.cascade.cascade import Cascade
 from edgeslm.models.model import Model
 from edgeslm.results import Classification, Tags
-from edgeslm.store.registry import Registry
-from edgeslm.store.store import Store
 from tests.helpers.tiny_onnx import HEADS, card, metadata, write_model
 
 WORDS = tuple("abcdefghijklmnopqrstuvwxyz")
 LABELS = ("refund", "shipping", "billing", "other", "oos")
-SHIPPED = [e.name for e in Registry.load() if e.source.startswith("shipped:")]
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / "specialists").glob("**/*.onnx"))
 texts = st.lists(st.text(alphabet="".join(WORDS) + "    ", max_size=60), min_size=1, max_size=24)
 
 
@@ -172,8 +171,8 @@ def test_threads_of_a_run_change_no_bit(path: Path, model: Model, threads: int) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith("-mini")])
-def test_shipped_encoders_have_the_bits_of_a_call(name: str) -> None:
+@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_encoders_have_the_bits_of_a_call(shipped: Path) -> None:
     said = [
         "where is my card",
         "it does not work at all and nobody answers the phone since monday morning",
@@ -181,10 +180,10 @@ def test_shipped_encoders_have_the_bits_of_a_call(name: str) -> None:
         "TESCO STORES 3297 LONDON",
         "what would you do if you were me, is it going to rain, and can I pay by check?",
     ] * 3
-    with edgeslm.load(Store().resolve(name), threads=2) as two:
+    with edgeslm.load(shipped, threads=2) as two:
         classify = two.classifier()
         wanted = [alone(classify, text) for text in said]
         for width in (2, 8):
             assert [plain(answer) for answer in classify.map(said, width=width)] == wanted
-    with edgeslm.load(Store().resolve(name), threads=1) as one:
+    with edgeslm.load(shipped, threads=1) as one:
         assert [alone(one.classifier(), text) for text in said] == wanted
