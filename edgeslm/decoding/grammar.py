@@ -29,7 +29,7 @@ _stack_lock = threading.Lock()
 #: bounds on what an untrusted schema may cost: about a second and some tens of megabytes
 _LIMITS = LLParserLimits(
     max_items_in_row=20_000,
-    initial_lexer_fuel=4_000_000,
+    initial_lexer_fuel=1_000_000,
     step_lexer_fuel=1_000_000,
     step_max_items=100_000,
     max_lexer_states=100_000,

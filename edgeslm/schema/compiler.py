@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -28,6 +29,8 @@ _MOST_REWRITTEN = 2_000
 #: schemas joined, over all places: those that refer to each other in circles join without end
 _MOST_JOINED = 10_000
 _MOST_SHARED = 1500
+#: steps of the budget that one place takes, beside its looks at schemas
+_NODE_STEPS = 40
 
 
 class Compiler:
@@ -107,11 +110,11 @@ class Compiler:
 
     def _expand(self, parts: Iterable[Part]) -> tuple[tuple[Part, ...], bool]:
         """The parts with everything that $ref and allOf add, and whether a $ref was followed."""
-        pending = list(parts)
+        pending = deque(parts)
         found: dict[Part, None] = {}
         followed = False
         while pending:
-            part = pending.pop(0)
+            part = pending.popleft()
             path, chosen = part
             if part in found:
                 continue
@@ -124,7 +127,7 @@ class Compiler:
                 followed = True
                 inner.append((self.document.target(path), False))
             inner += [(f"{path}/allOf/{i}", False) for i in range(len(node.get("allOf", [])))]
-            pending = inner + pending
+            pending.extendleft(reversed(inner))
             self.certificate.survey(path)
         bare = {part for part in found if self._adds_nothing(part[0])}
         kept = [part for part in found if part not in bare] or list(found)[:1]
@@ -152,6 +155,7 @@ class Compiler:
 
     def _build(self, parts: tuple[Part, ...]) -> Closed | Never:
         self._nodes += 1
+        self.document.budget.spend(_NODE_STEPS)
         if self._nodes > _MAX_NODES:
             raise SchemaError(
                 f"{where(parts[0][0])}: the schema must unfold into at most {_MAX_NODES} places",
@@ -194,7 +198,7 @@ class Compiler:
             if never.keyword is not None and not conditional:
                 note = f"a branch that no value can take is left out: {never.note}"
                 self.certificate.note(never.path, never.keyword, "rewrite", note)
-        distinct = list({identity(branch): branch for branch in kept}.values())
+        distinct = list({json.dumps(branch): branch for branch in kept}.values())
         return distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
 
     def _only_unions(self, path: str) -> bool:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from typing import Any
 
-import jsonschema_rs
-
+from edgeslm.schema.budget import Budget
 from edgeslm.schema.keywords import ANNOTATIONS, property_path
 from edgeslm.schema.negation import forbidden_property
 from edgeslm.schema.parts import Closed, Conjuncts, Never, hold, tightest
 from edgeslm.schema.places import Places
-from edgeslm.schema.regex import disjoint
+from edgeslm.schema.regex import disjoint, validator
 
 #: keywords by which properties that are not in sight here may count as evaluated
 _EVALUATE = frozenset({
@@ -41,19 +41,25 @@ class Objects:
     def compile(self, nodes: Conjuncts) -> Closed | Never:
         """The closed object that all of these schemas allow."""
         names = self._names(nodes)
+        members = _Members(nodes, self._compiler.certificate.budget)
+        stated = self._stated(nodes)
+        own_names = set(self._names(stated))
+        own = None
+        if len(stated) < len(nodes):
+            own = _Members(stated, self._compiler.certificate.budget, own_names)
         forbidden = {forbidden_property(node): path for path, node in nodes}
-        patterns = self._patterns(nodes, names)
+        patterns = self._patterns(nodes, names, members)
         if patterns is None:
             extras: Closed | bool | Never = self._any()
         else:
-            named = set(self._names(self._stated(nodes))) - set(forbidden)
-            extras = self._extras(nodes, closed=bool(named or patterns))
+            extras = self._extras(nodes, closed=bool(own_names - forbidden.keys() or patterns))
         if isinstance(patterns, Never) or isinstance(extras, Never):
             return patterns if isinstance(patterns, Never) else extras  # type: ignore[return-value]
         required = {name for _, node in nodes for name in node.get("required", [])}
         properties: Closed = {}
         for name in names:
-            child = self._property(name, nodes, forbidden, closed=extras is False)
+            speaking = own if extras is False and own is not None else members
+            child = self._property(name, members, speaking, forbidden)
             if not isinstance(child, Never):
                 properties[name] = child
             elif name in required or (name not in forbidden and self._mistake(child, nodes)):
@@ -76,25 +82,18 @@ class Objects:
             and not any(self._compiler.rewrites.conditional(path) for path, _ in nodes)
         )
 
-    def _foreign(self, name: str, nodes: Conjuncts) -> bool:
-        """Whether only conditions speak of a property."""
-        stated = self._stated(nodes)
-        if len(stated) == len(nodes):
-            return False
-        return name not in self._names(stated) and not any(self._schemas_of(name, stated))
-
     def _stated(self, nodes: Conjuncts) -> Conjuncts:
         return [(path, node) for path, node in nodes if not self._compiler.rewrites.tests(path)]
 
     def _property(
-        self, name: str, nodes: Conjuncts, forbidden: dict[str | None, str], closed: bool
+        self, name: str, members: _Members, own: _Members, forbidden: dict[str | None, str]
     ) -> Closed | Never:
-        """The closed schema of a property; a closed object has none that are only asked for."""
+        """The closed schema of a property; ``own`` are those that may add one to the object."""
         if name in forbidden:
             return Never(forbidden[name], "not", f"{name!r} is required and forbidden")
-        if closed and self._foreign(name, nodes):
-            return Never(nodes[0][0], None, f"the object has no property {name!r}")
-        return self._compiler.node(tuple(self._schemas_of(name, nodes)))
+        if own is not members and not own.speaks_of(name):
+            return Never(members.first, None, f"the object has no property {name!r}")
+        return self._compiler.node(tuple(members.schemas_of(name)))
 
     def _names(self, nodes: Conjuncts) -> list[str]:
         """All property names that any part speaks of, in order of appearance."""
@@ -131,21 +130,9 @@ class Objects:
                 return pattern
         return None
 
-    def _schemas_of(self, name: str, nodes: Conjuncts) -> Iterator[str]:
-        """The schemas of a property: its own, those by pattern, or the one for the rest."""
-        for path, node in nodes:
-            met = False
-            if name in node.get("properties", {}):
-                met = True
-                yield property_path(path, "properties", name)
-            for pattern in node.get("patternProperties", {}):
-                if jsonschema_rs.is_valid({"pattern": pattern}, name):
-                    met = True
-                    yield property_path(path, "patternProperties", pattern)
-            if not met and "additionalProperties" in node:
-                yield f"{path}/additionalProperties"
-
-    def _patterns(self, nodes: Conjuncts, names: list[str]) -> Closed | Never | None:
+    def _patterns(
+        self, nodes: Conjuncts, names: list[str], members: _Members
+    ) -> Closed | Never | None:
         """The schemas of properties by pattern; None where no mask can hold a pattern."""
         places: dict[str | None, list[str]] = {}
         for path, keyword, pattern, paths in self._pattern_places(nodes):
@@ -165,7 +152,7 @@ class Objects:
                 if self._mistake(child, nodes):
                     return child
                 found[pattern] = False
-            elif any(jsonschema_rs.is_valid({"pattern": pattern}, name) for name in names):
+            elif any(members.matches(pattern, name) for name in names):
                 # the library would join it to the named property, where it is joined already
                 self._check_patterns(nodes)
                 found[pattern] = True
@@ -220,6 +207,52 @@ class Objects:
         child = self._compiler.node(())
         assert not isinstance(child, Never)
         return child
+
+
+class _Members:
+    """Which of the schemas of one object speak of a property."""
+
+    def __init__(self, nodes: Conjuncts, budget: Budget, names: Collection[str] = ()) -> None:
+        self.first = nodes[0][0] if nodes else ""
+        self._names = names
+        self._budget = budget
+        self._named: dict[str, list[tuple[int, str]]] = {}
+        #: the schemas that may speak of any name: by pattern, or for the rest
+        self._open: Conjuncts = []
+        self._index: list[int] = []
+        self._validators: dict[str, Callable[[str], bool]] = {}
+        for i, (path, node) in enumerate(nodes):
+            for name in node.get("properties", {}):
+                place = property_path(path, "properties", name)
+                self._named.setdefault(name, []).append((i, place))
+            if "patternProperties" in node or "additionalProperties" in node:
+                self._open.append((path, node))
+                self._index.append(i)
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether a property has a schema here, or is among the names."""
+        return name in self._names or bool(self.schemas_of(name))
+
+    def schemas_of(self, name: str) -> list[str]:
+        """The schemas of a property: its own, those by pattern, or the one for the rest."""
+        found = list(self._named.get(name, []))
+        self._budget.spend(len(found) + len(self._open))
+        for i, (path, node) in zip(self._index, self._open, strict=True):
+            met = name in node.get("properties", {})
+            for pattern in node.get("patternProperties", {}):
+                if self.matches(pattern, name):
+                    met = True
+                    found.append((i, property_path(path, "patternProperties", pattern)))
+            if not met and "additionalProperties" in node:
+                found.append((i, f"{path}/additionalProperties"))
+        return [path for _, path in sorted(found, key=itemgetter(0))]
+
+    def matches(self, pattern: str, name: str) -> bool:
+        """Whether the validator of the finished value finds a pattern in a name."""
+        self._budget.spend()
+        if pattern not in self._validators:
+            self._validators[pattern] = validator({"pattern": pattern}).is_valid
+        return self._validators[pattern](name)
 
 
 def _counted(nodes: Conjuncts, closed: Closed, compiler: Places) -> Closed | Never:

@@ -10,12 +10,15 @@ from urllib.parse import unquote, urldefrag, urljoin
 import jsonschema_rs
 
 from edgeslm.errors import EmptySchemaError, SchemaError
+from edgeslm.schema.budget import Budget
 from edgeslm.schema.drafts import GUESSES, Dialect, in_one_spelling, named, with_metaschemas
+from edgeslm.schema.regex import validator
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
 MAX_BITS = 1024
+MAX_PATTERNS = 2_000
 
 #: keywords that hold one schema, a list of schemas, or a map of names to schemas
 ONE = (
@@ -31,6 +34,9 @@ MAP = (
     "patternProperties",
     "properties",
 )
+
+#: keywords that name a place, or refer to one
+_NAMES = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "$ref")
 
 #: keywords whose schemas look at the very value that their own schema looks at
 _SAME_PLACE = (
@@ -83,13 +89,18 @@ class Document:
         if root.get("$schema", GUESSES[0].uri) != dialect.uri:
             self.root = {**root, "$schema": dialect.uri}
         self.root = with_metaschemas(self.root, dialect)
+        self.budget = Budget()
+        self._raw: dict[str, Any] = {"": self.root}
+        self._targets: dict[str, str] = {}
         self._seen: dict[str, Any] = {}
-        self._derived: dict[str, tuple[Any, tuple[str, str]]] = {}
+        self._origins: dict[str, tuple[str, str]] = {}
         self._bases: dict[str, str] = {}
         self._resources: dict[str, str] = {}
         self._anchors: dict[tuple[str, str], str] = {}
         self._dynamic: dict[str, list[str]] = {}
-        self._index()
+        self._index([("", "")])
+        self._index_referenced(dialect)
+        self._few_patterns()
         self._lost: SchemaError | None = None
         self._no_circles()
         try:
@@ -99,6 +110,7 @@ class Document:
 
     def at(self, path: str) -> Any:
         """The schema at a JSON pointer, in today's spelling; KeyError where there is nothing."""
+        self.budget.spend()
         if path not in self._seen:
             node = self.given(path)
             if isinstance(node, dict) and self.origin(path) is None:
@@ -109,19 +121,18 @@ class Document:
 
     def given(self, path: str) -> Any:
         """The value at a JSON pointer as the author wrote it; KeyError where there is none."""
-        name = path.partition("/")[0]
-        value: Any = self._derived[name][0] if name else self.root
-        for step in path.split("/")[1:]:
-            name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(value, list):
-                if not name.isdigit() or int(name) >= len(value):
+        if path not in self._raw:
+            known, steps = path, []
+            while known not in self._raw:
+                known, slash, step = known.rpartition("/")
+                if not slash:
                     raise KeyError(path)
-                value = value[int(name)]
-            elif isinstance(value, dict):
-                value = value[name]
-            else:
-                raise KeyError(path)
-        return value
+                steps.append(step)
+            value = self._raw[known]
+            for step in reversed(steps):
+                value = _inside(value, step.replace("~1", "/").replace("~0", "~"))
+            self._raw[path] = value
+        return self._raw[path]
 
     def derive(self, schema: Any, origin: tuple[str, str]) -> str:
         """Stores a schema that follows from a keyword of another; returns the path to find it at.
@@ -129,14 +140,15 @@ class Document:
         ``schema`` is in today's spelling and without references; ``origin`` is the JSON pointer
         and the keyword that it stands for.
         """
-        name = f"derived-{len(self._derived)}"
-        self._derived[name] = (schema, origin)
+        name = f"derived-{len(self._origins)}"
+        self._origins[name] = origin
+        self._raw[name] = schema
         return name
 
     def origin(self, path: str) -> tuple[str, str] | None:
         """The schema and the keyword that a derived schema stands for; None for the author's."""
         name = path.partition("/")[0]
-        return self._derived[name][1] if name else None
+        return self._origins[name] if name else None
 
     def _point(self, node: dict[str, Any]) -> None:
         """Spell a dynamic reference as ``$ref`` where it can lead to one place only."""
@@ -153,6 +165,11 @@ class Document:
 
     def target(self, path: str) -> str:
         """The JSON pointer that the ``$ref`` of the schema at ``path`` leads to."""
+        if path not in self._targets:
+            self._targets[path] = self._target(path)
+        return self._targets[path]
+
+    def _target(self, path: str) -> str:
         reference = self.at(path)["$ref"]
         base = self._bases.get(path, "")
         uri, fragment = _split(base, reference, path, "$ref")
@@ -178,14 +195,14 @@ class Document:
             ) from None
         return found
 
-    def _index(self) -> None:
-        self._resources[""] = ""
-        pending: list[tuple[str, str]] = [("", "")]
+    def _index(self, pending: list[tuple[str, str]]) -> None:
+        self._resources.setdefault("", "")
         while pending:
             path, base = pending.pop()
             node = self.at(path)
             if not isinstance(node, dict):
                 continue
+            _named_by_text(path, node)
             identifier = node.get("$id", "")
             if not isinstance(identifier, str):
                 identifier = ""
@@ -204,6 +221,48 @@ class Document:
                 self._dynamic.setdefault("", []).append(path)
             pending += [(child, base) for child in children(path, node)]
         self._seen.clear()  # only now it is known where dynamic references may lead
+
+    def _index_referenced(self, dialect: Dialect) -> None:
+        """Index what references lead to beside the keywords: no metaschema has looked there."""
+        pending = list(self._bases)
+        while pending:
+            path = pending.pop()
+            node = self.at(path)
+            if not isinstance(node, dict) or "$ref" not in node:
+                continue
+            try:
+                target = self.target(path)
+            except SchemaError:  # it matters only where it is in use
+                continue
+            if target in self._bases:
+                continue
+            found = self.given(target)
+            if isinstance(found, dict):
+                fault = _fault({**found, "$schema": dialect.uri}, dialect)
+                if fault is not None:
+                    message = f"{where(path)}: $ref leads to no sound schema: {fault}"
+                    raise SchemaError(message, path=path, keyword="$ref")
+            before = set(self._bases)
+            self._index([(target, self._base_around(target))])
+            self._bases.setdefault(target, "")
+            pending += self._bases.keys() - before
+
+    def _few_patterns(self) -> None:
+        """Refuse more patterns than the validator can compile in some seconds."""
+        patterns: set[Any] = set()
+        for path in self._bases:
+            node = self.at(path)
+            if isinstance(node, dict):
+                patterns.update(node.get("patternProperties", ()))
+                patterns.update([node["pattern"]] if "pattern" in node else [])
+        if len(patterns) > MAX_PATTERNS:
+            raise SchemaError(f"schema: it must have at most {MAX_PATTERNS:,} patterns", path="")
+
+    def _base_around(self, path: str) -> str:
+        """The base of the innermost schema that holds a place."""
+        while path and path not in self._bases:
+            path = path.rpartition("/")[0]
+        return self._bases.get(path, "")
 
     def _no_circles(self) -> None:
         """Refuse references that come back to where they began without going into the value."""
@@ -267,6 +326,28 @@ def children(path: str, node: dict[str, Any], keywords: tuple[str, ...] | None =
         elif keyword in MAP and isinstance(value, dict):
             found += [f"{inner}/{escape(name)}" for name, item in value.items() if is_schema(item)]
     return found
+
+
+def _inside(value: Any, name: str) -> Any:
+    """The item or property of this name; KeyError where there is none."""
+    if isinstance(value, list):
+        if not name.isdecimal() or len(name) > 9 or int(name) >= len(value):
+            raise KeyError(name)
+        return value[int(name)]
+    if isinstance(value, dict):
+        return value[name]
+    raise KeyError(name)
+
+
+def _named_by_text(path: str, node: dict[str, Any]) -> None:
+    """Refuse references and names that are no text: not all metaschemas do."""
+    for keyword in _NAMES:
+        if not isinstance(node.get(keyword, ""), str):
+            raise SchemaError(
+                f"{where(path, keyword)}: it must be text, not {type(node[keyword]).__name__}",
+                path=path,
+                keyword=keyword,
+            )
 
 
 def _bounded(root: dict[str, Any]) -> None:
@@ -364,11 +445,12 @@ def _fault(root: dict[str, Any], dialect: Dialect) -> SchemaError | None:
 def _compiles(root: dict[str, Any]) -> None:
     """Refuse, before any inference, what the validator of the finished value cannot read."""
     try:
-        jsonschema_rs.validator_for(root, validate_formats=True, offline=True)
+        validator(root)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
         path, keyword = _place(getattr(error, "instance_path", []))
+        hint = ", or one that compiles to more than 1 MB" if '"regex"' in error.message else ""
         raise SchemaError(
-            f"{where(path, keyword)}: {error.message[:300]}", path=path, keyword=keyword
+            f"{where(path, keyword)}: {error.message[:300]}{hint}", path=path, keyword=keyword
         ) from None
 
 

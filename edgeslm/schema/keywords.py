@@ -87,6 +87,7 @@ class Certificate:
         self, document: Document, strict: bool, rewritten: Callable[[str, str], bool]
     ) -> None:
         self._document = document
+        self.budget = document.budget
         self._strict = strict
         self._rewritten = rewritten
         self._found: dict[tuple[str, str], Constraint] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,16 @@ Conjuncts = list[tuple[str, dict[str, Any]]]
 EXACT = 2**53
 #: nearer to zero than this, the mask cannot tell a bound from zero
 NEAREST = 1e-12
+#: steps of the budget that the grammar library takes for one pattern, and for two together
+PATTERN_STEPS = 500
 #: the keyword, of closed schemas alone, of the rules that the mask adds: a model that writes
 #: keeps to them, but a value that breaks them is valid
 MASK_ONLY = "x-mask"
+#: keywords that hold the schemas inside a closed one
+_INNER = frozenset({
+    "$defs", "additionalProperties", "anyOf", "items", "patternProperties", "prefixItems",
+    "properties",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Never:
 
 def hold(path: str, keyword: str, pattern: str, certificate: Certificate) -> str | None:
     """A pattern as the mask reads it; None, with a note, if only a check can hold it."""
+    certificate.budget.spend_once(("pattern", pattern), PATTERN_STEPS)
     found = portable(pattern)
     if found is None:
         note = "look-around, back-references, \\b and the like: the finished value is validated"
@@ -54,6 +63,8 @@ def tightest(
 
 def identity(value: Any) -> str:
     """A text that is equal for values that JSON Schema calls equal, such as 1 and 1.0."""
+    if isinstance(value, str):  # no other type's text begins with a quotation mark
+        return f'"{value}'
     return json.dumps(canonical(value), sort_keys=True)
 
 
@@ -80,21 +91,40 @@ def canonical(value: Any) -> Any:
     return value
 
 
-def for_mask(closed: Any) -> Any:
-    """A closed schema as the grammar library reads it: with the rules that the mask adds."""
-    if not isinstance(closed, dict) or "enum" in closed:
+def for_mask(closed: Closed) -> Closed:
+    """A closed schema as the grammar library reads it.
+
+    Numbers have the rules that the mask adds. Leaves that are met twice are definitions, so that
+    the library, whose time goes into numbers, compiles each of them once.
+    """
+    counts: Counter[str] = Counter()
+    masked: Closed = _masked(closed, lambda leaf: counts.update([json.dumps(leaf)]) or leaf)
+    names = {key: f"leaf-{i}" for i, key in enumerate(counts) if counts[key] > 1}
+    if not names:
+        return masked
+
+    def shared(leaf: Closed) -> Closed:
+        name = names.get(json.dumps(leaf))
+        return leaf if name is None else {"$ref": f"#/$defs/{name}"}
+
+    leaves = {name: json.loads(key) for key, name in names.items()}
+    masked = _masked(closed, shared)
+    return {**masked, "$defs": {**masked.get("$defs", {}), **leaves}}
+
+
+def _masked(closed: Any, of_leaf: Callable[[Closed], Closed]) -> Any:
+    """A closed schema in which ``of_leaf`` stands for each leaf, as the mask reads it."""
+    if not isinstance(closed, dict) or ("$ref" in closed and len(closed) == 1):
         return closed
-    if MASK_ONLY in closed:
+    if not _INNER & closed.keys():
         rules = {key: value for key, value in closed.items() if key != MASK_ONLY}
-        return {**rules, **closed[MASK_ONLY]}
+        return of_leaf({**rules, **closed.get(MASK_ONLY, {})})
     masked = dict(closed)
-    for keyword in ("additionalProperties", "items"):
-        if keyword in closed:
-            masked[keyword] = for_mask(closed[keyword])
-    for keyword in ("anyOf", "prefixItems"):
-        if keyword in closed:
-            masked[keyword] = [for_mask(child) for child in closed[keyword]]
-    for keyword in ("$defs", "patternProperties", "properties"):
-        if keyword in closed:
-            masked[keyword] = {name: for_mask(child) for name, child in closed[keyword].items()}
+    for keyword, value in closed.items():
+        if keyword in ("additionalProperties", "items"):
+            masked[keyword] = _masked(value, of_leaf)
+        elif keyword in ("anyOf", "prefixItems"):
+            masked[keyword] = [_masked(child, of_leaf) for child in value]
+        elif keyword in ("$defs", "patternProperties", "properties"):
+            masked[keyword] = {name: _masked(child, of_leaf) for name, child in value.items()}
     return masked

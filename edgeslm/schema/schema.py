@@ -8,7 +8,6 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar, overload
 
-import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError, first_fault
@@ -17,6 +16,7 @@ from edgeslm.schema.document import Document, distinct, where
 from edgeslm.schema.from_pydantic import has_decimals, json_schema
 from edgeslm.schema.keywords import Constraint, How
 from edgeslm.schema.recursion import ends
+from edgeslm.schema.regex import validator
 
 __all__ = ["Constraint", "How", "Schema", "certify", "compile_schema"]
 
@@ -51,8 +51,8 @@ class Schema(Generic[T]):
             OutputInvalidError: not JSON, a name given twice, or a rule is broken.
         """
         exact = _parse(json_text, Decimal)
-        for validator in self._validators:
-            error = next(validator.iter_errors(exact), None)
+        for check in self._validators:
+            error = next(check.iter_errors(exact), None)
             if error is not None:
                 place = "".join(f"/{step}" for step in error.instance_path) or "the value"
                 raise OutputInvalidError(
@@ -68,10 +68,7 @@ class Schema(Generic[T]):
     def _validators(self) -> tuple[Any, ...]:
         # pydantic's description of a class is not its own rule: pydantic has the last word there
         schemas = [self.closed] if self.model is not None else [self.closed, self.source]
-        return tuple(
-            jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
-            for schema in schemas
-        )
+        return tuple(map(validator, schemas))
 
     @cached_property
     def _decimals(self) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from edgeslm.schema.keywords import Certificate
 from edgeslm.schema.negation import forbidden_values
-from edgeslm.schema.parts import Closed, Conjuncts, Never, hold, tightest
+from edgeslm.schema.parts import PATTERN_STEPS, Closed, Conjuncts, Never, hold, tightest
 from edgeslm.schema.regex import EMPTY, fault, other_than
 
 _LONGEST = 65_536
+#: patterns of one string that the grammar library joins: its time doubles with each
+_MOST_JOINED = 8
 #: formats that llguidance enforces
 _MASKED_FORMATS = frozenset({
     "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
@@ -47,6 +51,12 @@ def string(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
     if patterns:
         narrowed["pattern"] = patterns[0]
     others = [*patterns[1:], *_other_texts(nodes, certificate)]
+    if len(others) >= _MOST_JOINED:
+        note = f"more than {_MOST_JOINED} patterns hold together; the finished value is validated"
+        for path, node in nodes:
+            for keyword in {"pattern", "not"} & node.keys():
+                certificate.note(path, keyword, "check", note)
+        return _together(closed, closed, nodes, certificate)
     if others:
         narrowed["allOf"] = [*closed.get("allOf", []), *({"pattern": other} for other in others)]
     return _together(closed, narrowed, nodes, certificate)
@@ -70,16 +80,20 @@ def _lengths(nodes: Conjuncts, certificate: Certificate) -> Closed | Never:
 
 
 def _other_texts(nodes: Conjuncts, certificate: Certificate) -> list[str]:
-    """Patterns of every text but those that ``not`` forbids."""
+    """Patterns of every text but those that ``not`` forbids; as few as hold them all."""
     patterns: list[str] = []
+    together: dict[str, None] = {}
     for path, node in nodes:
         texts = [value for value in forbidden_values(node) if isinstance(value, str)]
-        pattern = other_than(texts)
-        if pattern is None:
+        alone = other_than(texts)
+        if alone is None:
             certificate.note(path, "not", "check", "too long for a mask, or with a quote")
-        elif texts:
-            patterns.append(pattern)
-    return patterns
+        elif texts and other_than([*together, *texts]) is None:
+            patterns.append(alone)
+        else:
+            together |= dict.fromkeys(texts)
+    joined = other_than(list(together)) if together else None
+    return patterns if joined is None else [joined, *patterns]
 
 
 def _together(
@@ -92,6 +106,8 @@ def _together(
         return narrowed
     keyword = "not" if keyword == "allOf" else keyword
     path = next(path for path, node in nodes if keyword in node)
+    count = len(narrowed.get("allOf", ())) + 1
+    certificate.budget.spend_once(json.dumps(narrowed), PATTERN_STEPS * count**2 // 2)
     reason = fault(narrowed)
     if reason == EMPTY:
         return Never(path, keyword, "nothing satisfies it and the other rules of the string")

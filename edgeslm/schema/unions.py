@@ -30,7 +30,7 @@ class Choices:
     def __init__(self, compiler: Places, strict: bool) -> None:
         self._compiler = compiler
         self._strict = strict
-        self._disjoint = Disjoint(compiler.plain)
+        self._disjoint = Disjoint(compiler.plain, compiler.certificate.budget.spend)
 
     def combinations(self, parts: tuple[Part, ...]) -> list[Branch]:
         """The branches to choose between; the check gets unions that multiply beyond bounds."""
@@ -112,8 +112,9 @@ def _properties(node: dict[str, Any]) -> Iterable[str]:
 class Disjoint:
     """Compares the schemas of one compiler; ``plain`` gives a schema with all that it refers to."""
 
-    def __init__(self, plain: Callable[[str], Conjuncts]) -> None:
+    def __init__(self, plain: Callable[[str], Conjuncts], spend: Callable[[int], None]) -> None:
         self._plain = plain
+        self._spend = spend
         self._known: dict[str, Conjuncts] = {}
 
     def all(self, branches: list[str]) -> bool:
@@ -124,7 +125,9 @@ class Disjoint:
 
     def possible(self, nodes: Conjuncts) -> bool:
         """False if the listed values of a required property exclude each other; a quick test."""
+        self._spend(len(nodes))
         for name in {name for _, node in nodes for name in node.get("required", [])}:
+            self._spend(len(nodes))
             inner: Conjuncts = []
             for path, node in nodes:
                 if name not in node.get("properties", {}):

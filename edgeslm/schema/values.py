@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-
-import jsonschema_rs
 
 from edgeslm.schema.keywords import Certificate
 from edgeslm.schema.negation import forbidden_values
 from edgeslm.schema.parts import EXACT, Closed, Conjuncts, Never, canonical, identity, type_of
+from edgeslm.schema.regex import validator
 
 
 def listed(nodes: Conjuncts) -> tuple[str, str, list[Any]] | None:
@@ -34,18 +34,26 @@ def enumeration(
 ) -> Closed | Never:
     """The listed values that are also valid under the schemas of their type."""
     kept: dict[str, Any] = {}
+    valid = {name: _check_of(rules) for name, rules in by_type.items()}
     for value in values:
-        rules = by_type.get(type_of(value), by_type.get("number") if _numeric(value) else None)
-        if rules is None:
+        fits = valid.get(type_of(value), valid.get("number") if _numeric(value) else None)
+        if fits is None:
             continue
         if _numeric(value) and abs(value) > EXACT:
             certificate.note(path, keyword, "refused", f"{value} is beyond 2^53")
-        scalar = not isinstance(value, dict | list)
-        if not scalar or jsonschema_rs.is_valid(rules, value, validate_formats=True):
+        if isinstance(value, dict | list) or fits(value):
             kept.setdefault(identity(value), canonical(value))
     if not kept:
         return Never(path, keyword, "none of the listed values is valid")
     return {"enum": list(kept.values())}
+
+
+def _check_of(rules: Closed) -> Callable[[Any], bool]:
+    """Whether a value is valid, for values of the type that the rules are for."""
+    if rules.keys() == {"type"}:
+        return lambda _: True
+    check: Callable[[Any], bool] = validator(rules).is_valid
+    return check
 
 
 def _numeric(value: Any) -> bool:
