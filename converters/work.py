@@ -142,7 +142,7 @@ class Work(ABC):
         """Raises EdgeslmError where the step did not run."""
         try:
             values: dict[str, Any] = json.loads(self.report(step).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise EdgeslmError(
                 f"{self.report(step)}: cannot be read; run the {step} step first"
             ) from error

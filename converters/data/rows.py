@@ -94,7 +94,7 @@ def read_rows(path: Path) -> list[Row]:
                 rows.append(Row(**fields))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; run the data step first") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}, line {number}: damaged; run the data step again") from error
     return rows
 

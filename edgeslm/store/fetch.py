@@ -249,7 +249,7 @@ def _write_note(request: _Request, response: httpx2.Response, target: Path) -> N
 def _read_note(target: Path) -> dict[str, str]:
     try:
         note = json.loads(read_small(_note_path(target), _MAX_NOTE_BYTES).decode())
-    except (OSError, ValueError):  # none, or a kill cut it: then start anew
+    except (OSError, ValueError, RecursionError):  # none, or a kill cut it: then start anew
         return {}
     if isinstance(note, dict) and all(isinstance(value, str) for value in note.values()):
         return note

