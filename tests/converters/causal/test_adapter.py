@@ -165,11 +165,11 @@ A, B = (
     ("tensors", "message"),
     [
         ({}, "holds no factors"),
-        ({"base_model.model.lm_head.weight": torch.zeros(4, 4)}, "lm_head.weight is no factor"),
+        ({"base_model.model.lm_head.weight": torch.zeros(4, 4)}, "lm_head.weight is not a factor"),
         ({A: torch.zeros(2, 64)}, "does not fit"),
         ({A: torch.zeros(2, 63), B: torch.zeros(128, 2)}, "does not fit"),
         ({A.replace("up_proj", "x"): torch.zeros(2, 64)}, "has no weight for it"),
-        ({A: torch.full((2, 64), torch.nan), B: torch.zeros(128, 2)}, "no numbers"),
+        ({A: torch.full((2, 64), torch.nan), B: torch.zeros(128, 2)}, "not numbers"),
     ],
 )
 def test_factors_that_do_not_fit_are_named(tmp_path: Path, tensors, message):

@@ -92,7 +92,7 @@ def test_weights_that_are_no_numbers(folder):
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][3] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BaseModelError, match=r"model\.norm\.weight holds values that are no numb"):
+    with pytest.raises(BaseModelError, match=r"model\.norm\.weight holds values that are not numb"):
         load_base(folder)
 
 

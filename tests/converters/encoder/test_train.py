@@ -72,7 +72,10 @@ def tags(**encoder: Any) -> Recipe:
     fields["data"] = {**fields["data"], "label": None, "answer": answer}
     train = {"epochs": 12, "batch_rows": 8, "learning_rate": 3e-3, "evaluations": 3}
     fields.update(kind="encoder", encoder=encoder, train=train, lora={})
-    return Recipe.model_validate({**fields, "task": {"kind": "tag", "heads": heads}})
+    answer = {head["name"]: head["labels"][0] for head in heads}
+    examples = [{"input": "a", "expected": answer}]
+    task = {"kind": "tag", "heads": heads}
+    return Recipe.model_validate({**fields, "task": task, "examples": examples})
 
 
 def run(recipe: Recipe, base: Path, out: Path, report: Any = None) -> History:
