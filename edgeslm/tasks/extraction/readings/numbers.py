@@ -97,8 +97,9 @@ def numbers(text: str) -> Iterator[Written[Decimal]]:
     point = _decimal_mark(marked)
     unread = [match.span() for match in _SCANNED.finditer(marked)]
     yield from (Written(start, end, {}) for start, end in unread)
+    misread = {place for start, end in unread for place in range(start, end)}
     for match in _RUN.finditer(marked):
-        if not any(start <= match.start() < end for start, end in unread):
+        if match.start() not in misread:
             yield from _written(marked, match, point)
 
 
