@@ -85,7 +85,8 @@ class Company:
 
 def _shares(logits: NDArray[np.float32]) -> Shares:
     powers: Shares = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: Shares = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def lines(
