@@ -37,6 +37,7 @@ EXTRAS: dict[str, tuple[set[str], tuple[str, ...]]] = {
         | {"sklearn", "sentencepiece", "torch", "transformers", "converters"},
         (),
     ),
+    "docs": ({"zensical"}, ()),
     "dev": ({"basedpyright", "hatchling", "hypothesis", "mypy", "pytest", "ruff"}, ()),
 }
 #: names of distributions that are not those of their modules
@@ -104,7 +105,7 @@ def test_the_metapackages_require_all_that_there_is():
         f"edgeslm-core[llama,onnx]=={project(CORE)['version']}"
     ]
     offered = set(by_name["edgeslm"]["optional-dependencies"])
-    assert offered == set(EXTRAS) - {"llama", "onnx", "dev"}
+    assert offered == set(EXTRAS) - {"llama", "onnx", "dev", "docs"}
     wanted = [f"{project(path)['name']}=={project(path)['version']}" for path in SPECIALISTS]
     assert sorted(by_name["edgeslm-specialists"]["dependencies"]) == sorted(wanted)
 
