@@ -26,7 +26,7 @@ PATTERN_STEPS = 500
 MASK_ONLY = "x-mask"
 #: keywords that hold the schemas inside a closed one
 _INNER = frozenset({
-    "$defs", "additionalProperties", "anyOf", "items", "patternProperties", "prefixItems",
+    "additionalProperties", "anyOf", "items", "patternProperties", "prefixItems",
     "properties",
 })  # fmt: skip
 
@@ -98,18 +98,32 @@ def for_mask(closed: Closed) -> Closed:
     the library, whose time goes into numbers, compiles each of them once.
     """
     counts: Counter[str] = Counter()
-    masked: Closed = _masked(closed, lambda leaf: counts.update([json.dumps(leaf)]) or leaf)
+
+    def counted(leaf: Closed) -> Closed:
+        counts.update([json.dumps(leaf)])
+        return leaf
+
+    whole = _each(closed, counted)
     names = {key: f"leaf-{i}" for i, key in enumerate(counts) if counts[key] > 1}
     if not names:
-        return masked
+        return whole
 
     def shared(leaf: Closed) -> Closed:
         name = names.get(json.dumps(leaf))
         return leaf if name is None else {"$ref": f"#/$defs/{name}"}
 
     leaves = {name: json.loads(key) for key, name in names.items()}
-    masked = _masked(closed, shared)
-    return {**masked, "$defs": {**masked.get("$defs", {}), **leaves}}
+    whole = _each(closed, shared)
+    return {**whole, "$defs": {**whole.get("$defs", {}), **leaves}}
+
+
+def _each(closed: Closed, of_leaf: Callable[[Closed], Closed]) -> Closed:
+    """A closed schema and its definitions, each leaf as ``of_leaf`` has it."""
+    root = {key: value for key, value in closed.items() if key != "$defs"}
+    whole: Closed = _masked(root, of_leaf)
+    if "$defs" not in closed:
+        return whole
+    return {**whole, "$defs": {k: _masked(v, of_leaf) for k, v in closed["$defs"].items()}}
 
 
 def _masked(closed: Any, of_leaf: Callable[[Closed], Closed]) -> Any:
@@ -125,6 +139,6 @@ def _masked(closed: Any, of_leaf: Callable[[Closed], Closed]) -> Any:
             masked[keyword] = _masked(value, of_leaf)
         elif keyword in ("anyOf", "prefixItems"):
             masked[keyword] = [_masked(child, of_leaf) for child in value]
-        elif keyword in ("$defs", "patternProperties", "properties"):
+        elif keyword in ("patternProperties", "properties"):
             masked[keyword] = {name: _masked(child, of_leaf) for name, child in value.items()}
     return masked

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError
+from edgeslm.schema.parts import MASK_ONLY, for_mask
 from edgeslm.schema.schema import certify, compile_schema
 from tests.helpers.grammars import accepts, matcher
 
@@ -52,6 +53,17 @@ def test_a_number_that_has_many_digits_is_valid_all_the_same() -> None:
         "lat": 52.52000659999999,
         "n": 10**18,
     }
+
+
+def test_the_mask_adds_its_rules_to_every_leaf_once() -> None:
+    closed = compile_schema({"type": "integer", "minimum": 0}).closed
+    assert MASK_ONLY in closed
+    for schema in (closed, {**closed, "$defs": {}}):
+        assert MASK_ONLY not in for_mask(schema)
+    twice = compile_schema({"properties": {"a": {"type": "number"}, "b": {"type": "number"}}})
+    masked = for_mask(twice.closed)
+    assert masked["properties"]["a"] == masked["properties"]["b"]
+    assert len(masked["$defs"]) == 2  # one side of zero each
 
 
 @pytest.mark.parametrize(
