@@ -116,7 +116,7 @@ def _loaded(path: Path) -> Iterator[tuple[LlamaEngine, list[Llama]]]:
 def describe_setting(model: str) -> Setting:
     """This machine and these versions; ``model`` says in words which file is measured."""
     here = machine.describe()
-    packages = ("edgeslm", "llama-cpp-python", "llguidance")
+    packages = ("edgeslm-core", "llama-cpp-python", "llguidance")
     return Setting(
         date=dt.datetime.now(dt.UTC).date().isoformat(),
         commit=_commit(),

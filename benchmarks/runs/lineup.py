@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import edgeslm
 from benchmarks.peers.environments import ENVIRONMENTS, PeerError, PeerSpec, ensure
 from benchmarks.peers.llama import CONTEXT, Llama
 from benchmarks.peers.remote import Remote
@@ -23,7 +24,7 @@ def lineup(
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         own = InProcess(stack.enter_context(closing(Llama(model, tuned=True))), llama)
-        peers: list[Peer] = [Own(f"edgeslm {version('edgeslm')} on {llama}"), own]
+        peers: list[Peer] = [Own(f"edgeslm {edgeslm.__version__} on {llama}"), own]
         for spec in specs:
             try:
                 peers.append(Apart(stack.enter_context(start(spec, ensure(spec), model))))

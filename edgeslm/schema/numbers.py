@@ -17,6 +17,9 @@ _BELOW_ZERO = -1e-15
 #: numbers that are written freely: at most 18 digits before the point, and 9 behind it
 _TOO_LARGE = 10**18
 _SHORT_STEP = 1e-9
+#: The library follows the remainder of what is written so far by a step: 65,537 remainders take
+#: it half a second to prepare, a million half a minute. Larger steps are checked at the end.
+_MOST_REMAINDERS = 2**16 + 1
 #: bounds nearer to each other than this leave no room for the step of short numbers
 _NARROW = 1e-6
 
@@ -179,8 +182,8 @@ def _step(nodes: Conjuncts, whole: bool, certificate: Certificate) -> Closed:
         step = Fraction(Decimal(str(given)))
         common = _common(common, step) if common else step
         value = common.numerator if common.denominator == 1 else float(common)
-        fine = common.numerator > 10**6 and common.denominator > 1
-        if fine or not 1e-10 <= value <= 1e10 or Fraction(Decimal(str(value))) != common:
+        large = common.numerator > _MOST_REMAINDERS
+        if large or not 1e-10 <= value <= 1e10 or Fraction(Decimal(str(value))) != common:
             for path, _ in paths:
                 certificate.note(path, "multipleOf", "check", "too fine or too coarse for a mask")
             return {}

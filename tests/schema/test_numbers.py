@@ -140,3 +140,12 @@ def test_the_mask_agrees_with_the_standard_on_every_bound(
         at_a_bound = any(Decimal(text) == Decimal(repr(bound)) for bound in bounds.values())
         if not (at_a_bound and "." in text):  # a bound with decimals has one spelling
             assert (held and fork.is_accepting) == (text in valid), text
+
+
+@pytest.mark.parametrize("step", [65_538, 123_456_789, 0.123456789])
+def test_a_step_that_takes_the_library_seconds_is_checked_at_the_end(step):
+    schema = compile_schema({"type": "integer", "multipleOf": step})
+    assert "multipleOf" not in str(for_mask(schema.closed)).replace("'multipleOf': 1}", "")
+    assert schema.read(str(7 * 123_456_789 * 65_538)) == 7 * 123_456_789 * 65_538
+    with pytest.raises(OutputInvalidError):
+        schema.read("123456788")
