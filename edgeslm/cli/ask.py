@@ -178,7 +178,12 @@ _FILES = click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE]...
     "--grounded/--free",
     default=None,
     help="Let strings, numbers and dates only be ones that stand in the text, or any. "
-    "Default: as the model's card says, else free.",
+    "Default: as the model's card says, else dates, times and numbers where the text has some.",
+)
+@click.option(
+    "--untrained",
+    is_flag=True,
+    help="Let a specialist that was trained for another task read values with a --schema.",
 )
 def extract(
     asked: _Asked,
@@ -187,6 +192,7 @@ def extract(
     max_tokens: int | None,
     on_budget: Literal["close", "raise"],
     grounded: bool | None,
+    untrained: bool,
 ) -> int:
     """Read values out of texts.
 
@@ -200,11 +206,13 @@ def extract(
     complete, fields and timing; on a terminal, a table. One that cannot be answered has an
     error in its place, and the exit code is 4 at the end.
     """
+    if untrained and schema_file is None:
+        raise click.UsageError("--untrained needs a --schema: it is for one that the card lacks")
     schema = None if schema_file is None else read_schema(schema_file)
     with asked.model() as model:
         if schema is None:
             _require_task(asked.name, model, "extract")
-        extractor = model.extractor(schema, grounded=grounded)
+        extractor = model.extractor(schema, grounded=grounded, untrained=untrained)
 
         def answer(text: str) -> Result:
             return extractor(
@@ -243,6 +251,8 @@ def classify(asked: _Asked, *, labels: str | None, untrained: bool) -> int:
     confidence and the probability of every label; on a terminal, bars. One that cannot be
     answered has an error in its place, and the exit code is 4 at the end.
     """
+    if untrained and labels is None:
+        raise click.UsageError("--untrained needs --labels: it is for some that the card lacks")
     names = None if labels is None else _label_names(labels)
     with asked.model() as model:
         if names is None:

@@ -32,7 +32,7 @@ def asker(
 
     Args:
         schema: makes it an extractor. ``labels`` make it a classifier, and ``untrained``
-            lets it have labels that are not the card's.
+            lets either be another than the card's.
         options: of each call. Those of extraction alone are left out for other tasks.
 
     Raises:
@@ -46,6 +46,8 @@ def asker(
             "into it with `edgeslm pack`"
         )
     if task in ("extract", "generate"):
-        return partial(model.extractor(schema), **options)
+        return partial(
+            model.extractor(schema, untrained=untrained and schema is not None), **options
+        )
     call: Any = model.tagger() if task == "tag" else model.classifier(labels, untrained=untrained)
     return partial(call, **{name: value for name, value in options.items() if name in _OF_ALL})

@@ -135,8 +135,9 @@ class GgufModel(Model):
         schema: type[BaseModel] | dict[str, Any] | None,
         prompt: PromptSpec | None,
         grounded: Grounded | None,
+        untrained: bool,
     ) -> Extractor[Any]:
-        plan = ExtractionPlan.of(self.card, schema, prompt, grounded)
+        plan = ExtractionPlan.of(self.card, schema, prompt, grounded, untrained=untrained)
         return Extractor(self._session, plan)
 
     def _classifier(

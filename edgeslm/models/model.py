@@ -65,6 +65,7 @@ class Model(ABC):
         *,
         prompt: PromptSpec | None = None,
         grounded: Grounded | None = None,
+        untrained: bool = False,
     ) -> Extractor[M]: ...
     @overload
     def extractor(
@@ -73,6 +74,7 @@ class Model(ABC):
         *,
         prompt: PromptSpec | None = None,
         grounded: Grounded | None = None,
+        untrained: bool = False,
     ) -> Extractor[Any]: ...
     def extractor(
         self,
@@ -80,6 +82,7 @@ class Model(ABC):
         *,
         prompt: PromptSpec | None = None,
         grounded: Grounded | None = None,
+        untrained: bool = False,
     ) -> Extractor[Any]:
         """An Extractor for a pydantic class or a JSON Schema; default is the card's.
 
@@ -87,14 +90,20 @@ class Model(ABC):
             grounded: whether values must stand in the text: of all fields, of none, of the named
                 ones at the top level, or ``"auto"``: dates, times and numbers where the text has
                 some. Default is what the card says, else ``"auto"``.
+            untrained: read values with a specialist that was trained for another task. The model
+                then reads the schema from a general prompt, and what it answers is worth little.
 
         Raises:
-            SchemaError: the schema cannot be enforced in full; or the card grounds fields that
-                this schema does not have, and ``grounded`` does not say what holds instead.
+            ArgumentError: ``untrained`` without a schema.
+            SchemaError: the schema cannot be enforced in full; or the specialist was trained for
+                another task; or the card grounds fields that this schema does not have, and
+                ``grounded`` does not say what holds instead.
             CardError: no schema was given and the model has no card with one; or this kind of
                 model writes no values.
         """
-        return self._extractor(schema, prompt, grounded)
+        if arguments.flag("untrained", untrained) and schema is None:
+            raise ArgumentError("untrained must come with a schema")
+        return self._extractor(schema, prompt, grounded, untrained)
 
     def classifier(
         self,
@@ -207,6 +216,7 @@ class Model(ABC):
         schema: type[BaseModel] | dict[str, Any] | None,
         prompt: PromptSpec | None,
         grounded: Grounded | None,
+        untrained: bool,
     ) -> Extractor[Any]:
         raise CardError(
             f"this is {self._name}: it classifies, it cannot extract; use a language model such "

@@ -21,7 +21,7 @@ from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
-from tests.helpers.cli import LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
+from tests.helpers.cli import ANSWER, LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
 from tests.helpers.tiny_adapter import write_tiny_adapter
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
@@ -69,6 +69,35 @@ def test_a_line_of_classify(sorter, run):
     assert line["label"] == "refund"
     assert set(line["probabilities"]) == set(LABELS.split(","))
     assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_specialist_of_another_task_reads_a_schema_only_with_untrained(work, run, monkeypatch):
+    task = {"kind": "classify", "labels": LABELS.split(",")}
+    card = Card.from_dict({"name": "router", "licence": "mit", "task": task}, where="test")
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(ANSWER, sharpness=40.0), card))
+    asked = ("extract", "m", "a.txt", "--schema", "schema.json")
+    code, lines, err = run(*asked)
+    assert (code, lines) == (7, [])
+    assert "router was trained to classify" in err
+    assert "`edgeslm classify`" in err
+    assert "--untrained" in err
+    code, (line,), _ = run(*asked, "--untrained")
+    assert (code, line["value"]) == (0, {"shop": "Nook", "total": 12})
+
+
+@pytest.mark.parametrize(("command", "option"), [("extract", "--schema"), ("classify", "--labels")])
+def test_untrained_names_the_option_that_it_needs(reader, run, command, option):
+    code, lines, err = run(command, "m", "a.txt", "--untrained")
+    assert (code, lines) == (2, [])
+    assert "--untrained needs" in err
+    assert option in err
+
+
+def test_the_help_of_extract_says_what_is_grounded_without_a_card(capsys):
+    with pytest.raises(SystemExit):
+        main(["extract", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "else dates, times and numbers where the text has some" in said
 
 
 def test_order_is_kept_and_errors_stand_in_their_place(sorter, run, monkeypatch):

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgeslm
-from edgeslm.errors import ArgumentError, LabelError
+from edgeslm.errors import ArgumentError, LabelError, SchemaError
 from edgeslm.formats.card import Card, PromptSpec
 from edgeslm.formats.onnx.info import KNOWN_KEY
 from edgeslm.formats.onnx.known_inputs import known_inputs
+from edgeslm.models.ask import asker
 from edgeslm.models.gguf import GgufModel
 from edgeslm.models.model import Model
 from edgeslm.tasks.decision import softmax
@@ -148,6 +149,19 @@ def test_a_specialist_of_another_task_says_what_it_was_trained_for() -> None:
         with pytest.raises(LabelError, match=r"reader was trained to extract.*untrained=True"):
             model.classifier(["a", "b"])
         assert model.classifier(["a", "b"], untrained=True)("x").label == "b"
+
+
+def test_a_classifier_reads_a_schema_only_when_it_is_said_that_it_is_wanted() -> None:
+    model, _ = language()
+    with model:
+        with pytest.raises(SchemaError, match=r"router was trained to classify.*untrained=True"):
+            model.extractor({"const": 7})
+        with pytest.raises(SchemaError, match="router was trained to classify"):
+            asker(model, schema={"const": 7})
+        assert model.extractor({"const": 7}, untrained=True)("x").value == 7
+        assert asker(model, schema={"const": 7}, untrained=True)("x").value == 7
+        with pytest.raises(ArgumentError, match="untrained must come with a schema"):
+            model.extractor(untrained=True)
 
 
 def test_another_prompt_goes_without_the_calibration_of_the_card_s_own() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from edgeslm.errors import CardError, SchemaError
 from edgeslm.formats.card import (
@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 #: tokens of an answer, if neither the card nor the caller says otherwise
 DEFAULT_MAX_TOKENS = 512
+
+_UNTRAINED: Final = (
+    "to read values with it all the same, say so: extractor(schema, untrained=True), or "
+    "--untrained on the command line"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +58,25 @@ class ExtractionPlan(Generic[T]):
         schema: type[BaseModel] | dict[str, Any] | None = None,
         prompt: PromptSpec | None = None,
         grounded: Grounded | None = None,
+        *,
+        untrained: bool = False,
     ) -> ExtractionPlan[Any]:
         """The plan for these; None is for what the card says, or for the default without one.
 
+        ``untrained`` lets a schema be read by a model whose card is for another task.
+
         Raises:
             CardError: no schema was given, and the card has none.
-            SchemaError: the schema cannot be enforced; or the card grounds fields that a given
-                schema does not have, and ``grounded`` does not say what holds instead.
+            SchemaError: the schema cannot be enforced; or the card is for another task; or it
+                grounds fields that a given schema does not have, and ``grounded`` does not say
+                what holds instead.
         """
         task = None if card is None else card.task
         if card is None or not isinstance(task, ExtractTask | GenerateTask):
             if schema is None:
-                raise CardError(
-                    "this model has no card with a schema; give one: extractor(schema), or "
-                    "--schema FILE on the command line"
-                )
+                raise CardError(_no_schema(card))
+            if card is not None and not untrained:
+                raise SchemaError(f"{_other_task(card)}; {_UNTRAINED}")
             compiled = _compiled(schema)
             return cls(
                 compiled,
@@ -90,6 +99,25 @@ class ExtractionPlan(Generic[T]):
             fitted if is_own and fields == grounded_fields(compiled, own) else {},
             isinstance(task, ExtractTask),
         )
+
+
+def _no_schema(card: Card | None) -> str:
+    if card is not None:
+        return _other_task(card)
+    return (
+        "this model has no card with a schema; give one: extractor(schema), or --schema FILE on "
+        "the command line"
+    )
+
+
+def _other_task(card: Card) -> str:
+    """What a specialist that does not extract was trained for, and how it is asked."""
+    kind = card.task.kind
+    method = "tagger()" if kind == "tag" else "classifier()"
+    return (
+        f"{card.name} was trained to {kind}, not to extract; use {method}, or "
+        f"`edgeslm {kind}` on the command line"
+    )
 
 
 def _compiled(schema: object) -> Schema[Any]:

@@ -111,15 +111,31 @@ def test_grounded_fields_of_the_card_are_not_dropped_without_a_word(
         ExtractionPlan.of(CARDS[name], schema(*given))
 
 
-@pytest.mark.parametrize("promise", [None, card(kind="classify", labels=["a", "b"])])
+SORTER = card(kind="classify", labels=["a", "b"])
+
+
+@pytest.mark.parametrize("promise", [None, SORTER])
 def test_without_a_card_s_schema_the_caller_gives_one(promise: Card | None) -> None:
-    with pytest.raises(CardError, match="--schema"):
-        ExtractionPlan.of(promise)
-    plan = ExtractionPlan.of(promise, schema("shop"))
+    untrained = promise is not None
+    plan = ExtractionPlan.of(promise, schema("shop"), untrained=untrained)
     assert (plan.style, plan.max_tokens) == (Style(), DEFAULT_MAX_TOKENS)
     assert (plan.grounded, plan.calibration) == ("auto", {})
     assert "- shop (string)" in plan.prompt.user
-    assert ExtractionPlan.of(promise, schema("shop"), OTHER, ["shop"]).grounded == {"shop"}
+    plan = ExtractionPlan.of(promise, schema("shop"), OTHER, ["shop"], untrained=untrained)
+    assert plan.grounded == {"shop"}
+
+
+def test_without_a_card_and_a_schema_there_is_no_plan() -> None:
+    with pytest.raises(CardError, match=r"no card with a schema.*--schema"):
+        ExtractionPlan.of(None)
+
+
+def test_a_specialist_of_another_task_says_what_it_does_and_takes_no_schema_unasked() -> None:
+    says = r"^t was trained to classify, not to extract; use classifier\(\), or `edgeslm classify`"
+    with pytest.raises(CardError, match=says):
+        ExtractionPlan.of(SORTER)
+    with pytest.raises(SchemaError, match=rf"{says}.*untrained=True.*--untrained"):
+        ExtractionPlan.of(SORTER, schema("shop"))
 
 
 def test_a_schema_is_a_class_or_a_dict() -> None:
