@@ -24,8 +24,9 @@ from pydantic import ValidationError
 from edgeslm.errors import ArgumentError, CardError, EdgeslmError, ModelFileError, first_fault
 from edgeslm.formats.files import Progress, chunks_of, file_sha256, publish, require_room, silent
 from edgeslm.formats.info import format_of
+from edgeslm.store.announced import GROUP
 from edgeslm.store.entry import Entry, PypiSource, parse_source
-from edgeslm.store.packages import GROUP, RECORD, find_all
+from edgeslm.store.packages import RECORD, find_all
 from edgeslm.store.registry import Registry
 
 if TYPE_CHECKING:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, Final
 
 from edgeslm.formats.files import Progress, file_sha256, read_small, silent
 from edgeslm.store import places
+from edgeslm.store.announced import announced
 
 VERIFIED: Final = "verified.json"
 PLACE: Final = "package.json"
@@ -77,7 +76,11 @@ class Place:
 
 
 def recall_place(folder: Path) -> Place | None:
-    """Where a package had the file, if nothing that could change the answer has changed since."""
+    """Where a package has the file of the name ``folder.name``.
+
+    What is remembered counts while one package on the path announces the name with that very
+    file, and while the registries and the file are as they were.
+    """
     known = _read(folder / PLACE)
     place = known.get("place")
     if not isinstance(place, list):
@@ -85,7 +88,8 @@ def recall_place(folder: Path) -> Place | None:
     match place:
         case [str(path), str(sha256), str(package), bool(adapter)]:
             found = Place(Path(path), sha256, package, adapter)
-            return found if known.get("around") == _around(found) else None
+            same = known.get("around") == _around(found) and _is_announced(folder.name, found)
+            return found if same else None
     return None
 
 
@@ -95,7 +99,7 @@ def is_from_package(folder: Path) -> bool:
 
 
 def remember_place(folder: Path, place: Place) -> None:
-    """Keep where a package has the file, for as long as packages and registries stay."""
+    """Keep where a package has the file, for as long as it announces it and registries stay."""
     found = [str(place.path), place.sha256, place.package, place.adapter]
     _write(folder / PLACE, {"place": found, "around": _around(place)})
 
@@ -106,22 +110,15 @@ def forget_place(folder: Path) -> None:
 
 
 def _around(place: Place) -> list[list[Any]]:
-    """The stamps of what decides who has a name: registries, packages' folders, the own record.
-
-    Installing or removing a package changes the folder that it lies in.
-    """
+    """The stamps of what decides who has a name, beside packages: registries, the own record."""
     own = place.path.with_name("models.toml")
-    paths = [*places.registry_files(), *_package_folders(), own, place.path]
+    paths = [*places.registry_files(), own, place.path]
     return [[str(path), *(stamp_of(path) if path.exists() else ())] for path in paths]
 
 
-def _package_folders() -> Iterator[Path]:
-    checkout = places.checkout_specialists()
-    if checkout is not None:
-        yield checkout
-    for name in dict.fromkeys(sys.path):
-        if Path(name).name in {"site-packages", "dist-packages"}:
-            yield Path(name)
+def _is_announced(name: str, place: Place) -> bool:
+    found = [one for one in announced() if one.name == name]
+    return len(found) == 1 and found[0].package == place.package and found[0].has(place.path)
 
 
 def _exists(name: str) -> bool:

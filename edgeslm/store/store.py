@@ -154,6 +154,8 @@ class Store:
         registry = registry or Registry.load()
         packaged = registry.packaged(name)
         if packaged is None and not pulled:
+            if _NAME.match(name):
+                forget_place(folder)
             if name not in registry.entries and Path(name).is_file():
                 _require_model_file(Path(name))
             registry.get(name)

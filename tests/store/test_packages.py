@@ -94,7 +94,7 @@ def test_no_code_of_a_package_runs(site, sorter):
 
 
 def test_a_known_name_does_not_look_at_packages(site, monkeypatch):
-    monkeypatch.setattr(packages, "_announced", lambda: pytest.fail("looked at packages"))
+    monkeypatch.setattr(packages, "announced", lambda: pytest.fail("looked at packages"))
     assert Registry.load().get("smollm2-135m").base is None
     with pytest.raises(ModelNotPulledError):
         Store().resolve("smollm2-135m")
@@ -102,14 +102,19 @@ def test_a_known_name_does_not_look_at_packages(site, monkeypatch):
 
 def test_two_packages_with_one_name_are_an_error(site, sorter):
     packed(site, sorter)
+    bring_twice(site, site)
+    with pytest.raises(RegistryError, match=r"two packages .*'acme-sorter'.*pip uninstall"):
+        Store().resolve("acme-sorter")
+
+
+def bring_twice(site: Path, folder: Path) -> None:
+    """A second package with the name acme-sorter, in this folder of packages."""
     record = site / "acme_sorter-1.2.dist-info"
-    other = site / "other_sorter-1.dist-info"
-    other.mkdir()
+    other = folder / "other_sorter-1.dist-info"
+    other.mkdir(parents=True)
     for name in ("entry_points.txt", "RECORD", "METADATA"):
         text = (record / name).read_text().replace("Name: acme-sorter", "Name: other-sorter")
         (other / name).write_text(text)
-    with pytest.raises(RegistryError, match=r"two packages .*'acme-sorter'.*pip uninstall"):
-        Store().resolve("acme-sorter")
 
 
 def test_a_name_of_a_package_is_suggested(site, sorter):
@@ -151,7 +156,7 @@ def test_a_packaged_file_is_hashed_once_and_again_when_it_changes(site, sorter, 
     assert Store().resolve("acme-sorter") == placed
     with monkeypatch.context() as patch:
         patch.setattr("edgeslm.store.remembered.file_sha256", lambda *_: pytest.fail("hashed"))
-        patch.setattr(packages, "_announced", lambda: pytest.fail("looked at packages"))
+        patch.setattr(packages, "read_registry", lambda _: pytest.fail("read a record"))
         assert Store().resolve("acme-sorter") == placed
     zero_a_part(placed)
     with pytest.raises(ModelFileError, match=r"damaged.*pip install --force-reinstall"):
@@ -177,6 +182,40 @@ def test_a_package_that_goes_is_not_remembered(site, sorter):
     Store().resolve("acme-sorter")
     (site / "acme_sorter-1.2.dist-info" / "entry_points.txt").unlink()
     (site / "acme_sorter-1.2.dist-info" / "METADATA").rename(site / "METADATA")
+    with pytest.raises(ModelNotFoundError):
+        Store().resolve("acme-sorter")
+
+
+@pytest.mark.parametrize("place", ["site-packages", "added"])
+def test_a_second_package_counts_also_where_the_name_was_loaded(
+    site, sorter, tmp_path, monkeypatch, place
+):
+    packed(site, sorter)
+    Store().resolve("acme-sorter")
+    bring_twice(site, tmp_path / place)
+    monkeypatch.syspath_prepend(str(tmp_path / place))
+    for look_up in (Store().resolve, Store().verify, locate, edgeslm.load):
+        with pytest.raises(RegistryError, match="two packages"):
+            look_up("acme-sorter")
+
+
+def test_a_package_off_the_path_is_forgotten(site, sorter, tmp_path, monkeypatch):
+    added = tmp_path / "added"
+    added.mkdir()
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(added))
+        placed = packed(added, sorter)
+        assert Store().resolve("acme-sorter") == placed
+        assert Store().is_from_package("acme-sorter")
+    with pytest.raises(ModelNotFoundError):
+        Store().resolve("acme-sorter")
+    assert not Store().is_from_package("acme-sorter")
+
+
+def test_a_name_that_its_package_no_longer_announces_is_forgotten(site, sorter):
+    packed(site, sorter)
+    Store().resolve("acme-sorter")
+    (site / "acme_sorter-1.2.dist-info" / "entry_points.txt").write_text("[edgeslm.models]\n")
     with pytest.raises(ModelNotFoundError):
         Store().resolve("acme-sorter")
 
