@@ -29,7 +29,7 @@ def count_or_none(name: str, value: Any, *, least: int = 1) -> int | None:
 
 def number(name: str, value: Any, *, least: float) -> float:
     """A finite number from ``least`` on."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not _finite(value):
         raise ArgumentError(f"{name} must be a finite number, not {_shown(value)}")
     if value < least:
         raise ArgumentError(f"{name} must be at least {least:g}, not {value}")
@@ -71,6 +71,13 @@ def many(texts: Any) -> None:
             f"map takes many texts, such as a list of them, not {_shown(texts)}; one is answered "
             "by a call"
         )
+
+
+def _finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _shown(value: Any) -> str:

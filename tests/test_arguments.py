@@ -144,3 +144,9 @@ def test_an_argument_error_is_a_value_error_and_survives_pickling() -> None:
     with pytest.raises(ArgumentError) as long:
         arguments.choice("x", "y" * 1000, ("a",))
     assert len(str(long.value)) < 100
+
+
+def test_numbers_that_no_float_holds_are_none():
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ArgumentError, match="finite"):
+            arguments.number("temperature", value, least=0)

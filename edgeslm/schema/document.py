@@ -19,6 +19,9 @@ MAX_DEPTH = 100
 MAX_VALUES = 100_000
 MAX_BITS = 1024
 MAX_PATTERNS = 2_000
+#: schemas that may look at one value, each as often as references lead to it: the validator of
+#: finished values, which nothing can stop, takes a second for ten million
+MAX_LOOKS = 1_000_000
 
 #: keywords that hold one schema, a list of schemas, or a map of names to schemas
 ONE = (
@@ -265,10 +268,13 @@ class Document:
         return self._bases.get(path, "")
 
     def _no_circles(self) -> None:
-        """Refuse references that come back to where they began without going into the value."""
-        done: set[str] = set()
+        """Refuse references that come back to where they began without going into the value.
+
+        And those that lead to so many schemas at one place that none could look at a value.
+        """
+        done: dict[str, int] = {}  # how many schemas look at the value where this one does
         for start in list(self._bases):
-            route: list[tuple[str, Iterator[str]]] = []
+            route: list[tuple[str, list[str], Iterator[str]]] = []
             upon: set[str] = set()
             step: str | None = start
             while True:
@@ -281,15 +287,22 @@ class Document:
                     )
                 if step is not None and step not in done:
                     upon.add(step)
-                    route.append((step, iter(self._same_place(step))))
+                    beside = self._same_place(step)
+                    route.append((step, beside, iter(beside)))
                 if not route:
                     break
-                path, rest = route[-1]
+                path, beside, rest = route[-1]
                 step = next(rest, None)
                 if step is None:
                     route.pop()
                     upon.discard(path)
-                    done.add(path)
+                    done[path] = 1 + sum(done[other] for other in beside)
+                    if done[path] > MAX_LOOKS:
+                        raise SchemaError(
+                            f"{where(path)}: references must lead to at most {MAX_LOOKS:,} "
+                            "schemas at one place, each counted as often as it is reached",
+                            path=path,
+                        )
 
     def _same_place(self, path: str) -> list[str]:
         node = self.at(path)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar, overload
 
+import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError, first_fault
@@ -68,7 +69,22 @@ class Schema(Generic[T]):
     def _validators(self) -> tuple[Any, ...]:
         # pydantic's description of a class is not its own rule: pydantic has the last word there
         schemas = [self.closed] if self.model is not None else [self.closed, self.source]
-        return tuple(map(validator, schemas))
+        try:
+            return tuple(map(validator, schemas))
+        except jsonschema_rs.ValidationError as error:
+            raise SchemaError(
+                f"schema: its patterns must compile to less than 1 MB, also where several hold "
+                f"at one place: {error.message[:200]}",
+                path="",
+            ) from None
+
+    def prepare(self) -> None:
+        """Make what reads values, so that a schema it cannot hold is refused before inference.
+
+        Raises:
+            SchemaError: patterns that are too large together.
+        """
+        _ = self._validators
 
     @cached_property
     def _decimals(self) -> bool:
@@ -122,7 +138,9 @@ def compile_schema(
     if model is not None:
         note = f"{model.__name__} and its validators read the finished value"
         constraints += (Constraint("", "pydantic", "check", note),)
-    return Schema(document.root, closed, constraints, model)
+    compiled: Schema[Any] = Schema(document.root, closed, constraints, model)
+    compiled.prepare()
+    return compiled
 
 
 def _compiled(

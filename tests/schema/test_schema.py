@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -240,3 +241,21 @@ def test_read_gives_plain_json() -> None:
 def test_the_mask_holds_what_not_forbids(schema: dict, good: str, bad: str) -> None:
     assert accepts(schema, good)
     assert not accepts(schema, bad)
+
+
+def doubling(keyword: str) -> dict[str, Any]:
+    """A schema of a few lines in which 2^30 schemas look at one value."""
+    steps = {f"d{i}": {keyword: [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(30)}
+    return {"$ref": "#/$defs/d0", "$defs": {**steps, "d30": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf"])
+def test_references_that_double_at_one_place_are_refused(keyword: str) -> None:
+    with pytest.raises(SchemaError, match="at most 1,000,000 schemas"):
+        compile_schema(doubling(keyword))
+
+
+def test_patterns_too_large_together_are_refused_before_inference() -> None:
+    names = {f"^a.{{{i}}}b": {"type": "integer", "minimum": i} for i in range(40)}
+    with pytest.raises(SchemaError, match="less than 1 MB"):
+        compile_schema({"type": "object", "patternProperties": names})

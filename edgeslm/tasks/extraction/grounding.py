@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import jsonschema_rs
 
 from edgeslm.decoding.grammar import json_options
-from edgeslm.errors import InputError, SchemaError
+from edgeslm.errors import ArgumentError, InputError, SchemaError
 from edgeslm.formats.card import Style
 from edgeslm.schema.parts import for_mask
 from edgeslm.schema.schema import Schema
@@ -39,6 +39,10 @@ def grounded_fields(schema: Schema[Any], grounded: Grounded) -> Names:
         return None if grounded else frozenset()
     if grounded == "auto":
         return "auto"
+    if not isinstance(grounded, str | Collection) or isinstance(grounded, bytes | Mapping):
+        raise ArgumentError(
+            f"grounded must be True, False, 'auto' or names of fields, not {grounded!r:.60}"
+        )
     names = frozenset([grounded] if isinstance(grounded, str) else grounded)
     objects = _outermost(schema.closed, schema.closed)
     known = list(dict.fromkeys(name for part in objects for name in part.get("properties", ())))

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from edgeslm.errors import CardError, SchemaError
+from edgeslm.errors import ArgumentError, CardError, SchemaError
 from edgeslm.formats.card import Card, PromptSpec, Style
+from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.extraction.grounding import grounded_fields
 from edgeslm.tasks.extraction.plan import DEFAULT_MAX_TOKENS, ExtractionPlan
 
 
@@ -146,3 +148,9 @@ def test_a_schema_is_a_class_or_a_dict() -> None:
     for wrong in ("{}", [], 7):
         with pytest.raises(SchemaError, match="a pydantic class or a dict"):
             ExtractionPlan.of(None, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grounded", [5, 2.5, object(), {}, b"total"])
+def test_what_names_no_fields_is_refused(grounded):
+    with pytest.raises(ArgumentError, match="grounded must be"):
+        grounded_fields(compile_schema({"type": "object", "properties": {"a": {}}}), grounded)
