@@ -53,6 +53,11 @@ class Model(ABC):
     def card(self) -> Card | None:
         """What the model promises; None for a model without a task of its own."""
 
+    def __repr__(self) -> str:
+        if self.task is None or self.card is None:
+            return f"<Model without a card, {self.kind}>"
+        return f"<Model {self.card.name} {self.card.version}, {self.kind}, {self.task}>"
+
     @property
     def task(self) -> Task | None:
         """The kind of task that the card promises; None without a card."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeslm.errors import (
+    ArgumentError,
     HashMismatchError,
     ModelFileError,
     ModelNotFoundError,
@@ -83,6 +84,7 @@ class Store:
         in a Python package. The file of a name is hashed once and remembered.
 
         Raises:
+            ArgumentError: neither a str nor a Path.
             ModelNotFoundError: no such file, or no such name.
             ModelNotPulledError: a name whose file is not here; the message has the command.
             ModelFileError: the file is not what was verified when it came.
@@ -115,6 +117,10 @@ class Store:
         fresh: bool,
         progress: Progress,
     ) -> Path:
+        if not isinstance(name_or_path, str | Path):
+            raise ArgumentError(
+                f"a model is a name or a path, as a str or a Path, not {name_or_path!r:.60}"
+            )
         if isinstance(name_or_path, Path) or _is_path(name_or_path):
             path = Path(name_or_path)
             _require_model_file(path)
@@ -156,8 +162,10 @@ class Store:
         if packaged is None and not pulled:
             if _NAME.match(name):
                 forget_place(folder)
-            if name not in registry.entries and Path(name).is_file():
-                _require_model_file(Path(name))
+            path = Path(name)
+            here = path.is_file() or (_NAME.match(name) and path.is_dir())
+            if here and name not in registry.entries:
+                _require_model_file(path)
             registry.get(name)
         if packaged is not None and packaged.entry.base is not None and pulled:
             remember_place(folder, packaged.place)
@@ -248,7 +256,7 @@ class Store:
         with self._changing(name, silent) as folder:
             state = self._read(name)
             if state is None or state.previous is None:
-                raise PullError(f"{name} has no version before the current one")
+                raise PullError("no version before the current one")
             path = folder / state.previous.file_name
             if not state.previous.is_whole(folder, silent):
                 raise PullError(f"{path} is missing or damaged; the current version stays")

@@ -159,9 +159,19 @@ def test_a_classifier_reads_a_schema_only_when_it_is_said_that_it_is_wanted() ->
         with pytest.raises(SchemaError, match="router was trained to classify"):
             asker(model, schema={"const": 7})
         assert model.extractor({"const": 7}, untrained=True)("x").value == 7
-        assert asker(model, schema={"const": 7}, untrained=True)("x").value == 7
+        asked = asker(model, schema={"const": 7}, untrained=True)("x")
+        assert asked.to_dict()["value"] == 7
         with pytest.raises(ArgumentError, match="untrained must come with a schema"):
             model.extractor(untrained=True)
+
+
+def test_a_model_is_shown_by_its_name_kind_and_task(shared: Model) -> None:
+    model, _ = language()
+    with model:
+        assert repr(model) == "<Model router 1, language, classify>"
+    assert repr(shared) == f"<Model {shared.card.name} 1, encoder, classify>"  # type: ignore[union-attr]
+    with GgufModel(ScriptedEngine()) as bare:
+        assert repr(bare) == "<Model without a card, language>"
 
 
 def test_another_prompt_goes_without_the_calibration_of_the_card_s_own() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgeslm.errors import (
+    ArgumentError,
     HashMismatchError,
     ModelFileError,
     ModelNotFoundError,
@@ -91,9 +92,19 @@ def test_a_path_that_is_not_there_is_not_taken_for_a_name(store, name):
         store.resolve(name)
 
 
-def test_a_folder_is_no_model(store, tmp_path):
+def test_a_folder_is_no_model(store, tmp_path, monkeypatch):
     with pytest.raises(ModelFileError, match="is a folder"):
         store.resolve(tmp_path)
+    (tmp_path / "texts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFileError, match="texts is a folder"):
+        store.resolve("texts", Registry({}))
+
+
+@pytest.mark.parametrize("wrong", [3, None, b"m", ["m"]])
+def test_what_is_neither_a_name_nor_a_path_is_refused(store, wrong):
+    with pytest.raises(ArgumentError, match="a name or a path"):
+        store.resolve(wrong)
 
 
 def test_a_name_that_is_not_pulled_names_the_command(store, old):
@@ -231,7 +242,7 @@ def test_rollback_refuses_where_there_is_nothing_whole(store, old, new):
     with pytest.raises(ModelNotFoundError):
         store.rollback("../m")
     store.pull(entry_for(old))
-    with pytest.raises(PullError, match="no version before"):
+    with pytest.raises(PullError, match=r"^m: no version before the current one$"):
         store.rollback("m")
     store.pull(entry_for(new))
     (store.root / "models" / "m" / version_name(OLD)).write_bytes(b"x" + OLD[1:])
