@@ -50,6 +50,13 @@ def show(
                     style="yellow",
                 )
             )
+        if answer.nothing_read:
+            console.print(
+                Text(
+                    "  nothing could be read: no value of the answer stands in the text",
+                    style="yellow",
+                )
+            )
         console.print(_cost(answer.timing))
 
 

@@ -49,6 +49,16 @@ def test_a_table_says_that_the_budget_ended(reader, table):
     assert re.search(r"total +\d+ +0\.00", out)
 
 
+def test_a_table_says_that_nothing_could_be_read(reader, table):
+    asked = ("extract", "m", "--schema", "schema.json", "--free", "--text")
+    code, out = table(*asked, "good morning")
+    assert code == 0
+    assert "nothing could be read" in out
+    code, out = table(*asked, "at Nook I paid 12")
+    assert code == 0
+    assert "nothing could be read" not in out
+
+
 def test_bars_show_the_likeliest_labels(sorter, table):
     labels = ",".join([LABELS, *(f"other{i}" for i in range(9))])
     code, out = table("classify", "m", "--jsonl", "--labels", labels, stdin=jsonl("a refund"))
