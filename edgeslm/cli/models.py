@@ -12,14 +12,14 @@ from rich.text import Text
 
 from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
-from edgeslm.cli.output import for_people, print_line, say
+from edgeslm.cli.output import for_people, print_line, say, tell
 from edgeslm.cli.progress import bars
 from edgeslm.cli.several import for_each
 from edgeslm.errors import PullError
 from edgeslm.formats.files import megabytes
 from edgeslm.store.entry import Entry
 from edgeslm.store.install import install
-from edgeslm.store.packages import Packaged, find_all
+from edgeslm.store.packages import Packaged, Refused, survey
 from edgeslm.store.registry import Registry
 from edgeslm.store.store import Installed, Store
 
@@ -39,15 +39,23 @@ def models(as_json: bool) -> None:
     """
     installed = {model.name: model for model in Store().installed()}
     entries = dict(Registry.load().entries)
-    packaged = {one.entry.name: one for one in find_all() if one.entry.name not in entries}
+    found, refused = survey()
+    packaged = {one.entry.name: one for one in found if one.entry.name not in entries}
+    wrong = {one.name: one for one in refused if _is_asked(one, entries, installed)}
     entries.update({name: one.entry for name, one in packaged.items()})
-    names = dict.fromkeys([*entries, *installed])
-    rows = [_row(name, entries, installed.get(name), packaged.get(name)) for name in names]
+    rows = [
+        _row(name, entries, installed.get(name), packaged.get(name))
+        for name in dict.fromkeys([*entries, *installed])
+        if name not in wrong
+    ]
+    rows += [_refused_row(one) for one in wrong.values()]
     if not for_people(as_json):
         for row in rows:
             print_line(row)
         return
     _show(rows)
+    for one in wrong.values():
+        tell(str(one.error), mark="warning", colour="yellow")
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -57,7 +65,9 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         "name": [row["name"] for row in rows],
         "made of": [row["made_of"] for row in rows],
         "size": [_bytes_for_people(row["size"]) for row in rows],
-        "licence": [row["licence"] or "not in the registry" for row in rows],
+        "licence": [
+            row["licence"] or ("" if row["error"] else "not in the registry") for row in rows
+        ],
         "min. memory": [_bytes_for_people(row["min_memory"]) for row in rows],
         "from": [row["from"].split()[0] for row in rows],
         "pulled": [row["pulled"] for row in rows],
@@ -158,7 +168,22 @@ def _row(
         "sha256": model.current.sha256 if model else known.sha256 if known else None,
         "source": entry.source if entry else model.current.source if model else None,
         "description": entry.description if entry else "",
+        "error": None,
     }
+
+
+def _is_asked(
+    one: Refused, entries: Mapping[str, Entry], installed: Mapping[str, Installed]
+) -> bool:
+    """Whether this name is looked for in packages: not where it is of models.toml or a pull."""
+    own = one.name in installed and not Store().is_from_package(one.name)
+    return one.name not in entries and not own
+
+
+def _refused_row(one: Refused) -> dict[str, Any]:
+    """A name that no lookup gives a model for, and why."""
+    row = _row(one.name, {}, None, None)
+    return {**row, "pulled": "error", "error": str(one.error)}
 
 
 def _origin(entry: Entry | None, packaged: Packaged | None) -> str:

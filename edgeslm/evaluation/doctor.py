@@ -6,7 +6,8 @@ import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from edgeslm.decoding.sequences.prefix_files import prefix_folder, prefix_limit,
 from edgeslm.engines.device import machine
 from edgeslm.engines.device.machine import Build, Machine
 from edgeslm.errors import EdgeslmError, MissingExtraError
-from edgeslm.store.packages import find_all
+from edgeslm.store.packages import survey
 from edgeslm.store.places import registry_files, user_registry
 from edgeslm.store.registry import Registry
 from edgeslm.store.store import Store
@@ -120,7 +121,8 @@ def examine() -> Report:
     openmp = {name: os.environ.get(name) for name in _OPENMP}
     findings += judge_machine(facts, openmp)
     findings += judge_storage(models, disk_free, facts.memory_available)
-    findings += judge_files(store, models)
+    told = {one.message for one in findings}  # a name of two packages is told once
+    findings += [one for one in judge_files(store, models) if one.message not in told]
     if build is not None:
         findings += judge_build(build, facts, nvidia_driver())
     if onnx is not None:
@@ -270,15 +272,21 @@ def _stored(store: Store) -> tuple[StoredModel, ...]:
 def _packaged(store: Store, findings: list[Finding]) -> tuple[StoredModel, ...]:
     """The whole models of packages that are what a name gives."""
     pulled = {model.name for model in store.installed()}
-    try:
-        return tuple(
-            StoredModel(one.entry.name, one.path, one.path.stat().st_size)
-            for one in find_all()
-            if one.entry.base is None and one.entry.name not in pulled and one.path.is_file()
-        )
-    except EdgeslmError as error:
-        findings.append(_problem("packages", error))
-        return ()
+    known: Container[str] = ()
+    with suppress(EdgeslmError):  # told as a problem of the registry
+        known = Registry.load().entries
+    found, refused = survey()
+    for one in refused:
+        own = one.name in pulled and not store.is_from_package(one.name)
+        if one.name not in known and not own:
+            level: Level = "warning" if one.twice else "problem"
+            code = 0 if one.twice else one.error.exit_code
+            findings.append(Finding(level, one.name, str(one.error), code))
+    return tuple(
+        StoredModel(one.entry.name, one.path, one.path.stat().st_size)
+        for one in found
+        if one.entry.base is None and one.entry.name not in pulled and one.path.is_file()
+    )
 
 
 def _registries(findings: list[Finding]) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ edgeslm the folder specialists/ is looked through as well, so that a clone needs
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,10 +61,32 @@ def find(name: str) -> Packaged | None:
     return _get(found[0]) if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A name that packages announce and that gives no model: of two packages, or of a damaged."""
+
+    name: str
+    error: RegistryError
+    twice: bool
+
+
+def survey() -> tuple[tuple[Packaged, ...], tuple[Refused, ...]]:
+    """The models of all packages by name, and the names that give none; each for itself."""
+    found, refused = [], []
+    announcements = Counter(one.name for one in announced())
+    for name, count in sorted(announcements.items()):
+        try:
+            one = find(name)
+        except RegistryError as error:
+            refused.append(Refused(name, error, count > 1))
+        else:
+            found += [one] if one is not None else []
+    return tuple(found), tuple(refused)
+
+
 def find_all() -> tuple[Packaged, ...]:
-    """The models of all packages, by name; raises RegistryError as ``find`` does."""
-    names = sorted({one.name for one in announced()})
-    return tuple(found for name in names if (found := find(name)) is not None)
+    """The models of all packages, by name; without names that ``find`` refuses."""
+    return survey()[0]
 
 
 def names() -> tuple[str, ...]:

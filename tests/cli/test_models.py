@@ -282,3 +282,25 @@ def test_a_broken_registry_is_named(home, capsys):
     code, _, err = run(capsys, "models")
     assert code == 11
     assert "models.toml" in err
+
+
+def test_a_name_of_two_packages_is_a_row_beside_the_others(home, capsys, monkeypatch):
+    site = home / "site-packages"
+    for package in ("one", "two"):
+        info = site / f"{package}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text("[edgeslm.models]\nacme = acme\n")
+    monkeypatch.syspath_prepend(str(site))
+    rows = listed(capsys)
+    assert (rows["acme"]["pulled"], rows["acme"]["path"]) == ("error", None)
+    assert "two packages" in rows["acme"]["error"]
+    assert rows["tiny"]["error"] is None
+    assert run(capsys, "pull", "acme")[0] == 11
+    assert run(capsys, "pull", "tiny")[0] == 0
+    monkeypatch.setattr(command, "for_people", lambda _json=False: True)
+    with pytest.raises(SystemExit) as stopped:
+        main(["models"])
+    out, err = capsys.readouterr()
+    assert (stopped.value.code or 0, "acme" in out) == (0, True)
+    assert err.startswith("warning: two packages")

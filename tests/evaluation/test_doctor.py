@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeslm.engines.device import machine
-from edgeslm.errors import MachineError
+from edgeslm.errors import MachineError, RegistryError
 from edgeslm.evaluation import doctor
 from edgeslm.store import packages
 from edgeslm.store.entry import Entry
@@ -94,7 +94,7 @@ def test_storage():
 def empty_home(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGESLM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("EDGESLM_MODELS", raising=False)
-    monkeypatch.setattr(doctor, "find_all", tuple)
+    monkeypatch.setattr(doctor, "survey", lambda: ((), ()))
     return tmp_path
 
 
@@ -115,7 +115,7 @@ def test_models_of_packages_are_read_too(empty_home, monkeypatch):
     sha256 = hashlib.sha256(b"whole").hexdigest()
     entry = Entry(name="acme", source=f"file:{path}", sha256=sha256, licence="MIT")
     packaged = Packaged(entry, "acme-models", "1")
-    monkeypatch.setattr(doctor, "find_all", lambda: (packaged,))
+    monkeypatch.setattr(doctor, "survey", lambda: ((packaged,), ()))
     monkeypatch.setattr(packages, "find", lambda name: packaged if name == "acme" else None)
     assert [model.name for model in doctor.examine().models] == ["acme"]
     path.write_bytes(b"holed")
@@ -123,6 +123,19 @@ def test_models_of_packages_are_read_too(empty_home, monkeypatch):
     (problem,) = [found for found in report.findings if found.level == "problem"]
     assert (problem.about, report.exit_code) == ("acme", 5)
     assert "pip install --force-reinstall --no-deps acme-models" in problem.message
+
+
+def test_a_name_of_two_packages_is_a_warning_and_stops_nothing(empty_home, monkeypatch):
+    twice = packages.Refused("acme", RegistryError("two packages bring 'acme'"), twice=True)
+    damaged = packages.Refused("worn", RegistryError("worn: damaged"), twice=False)
+    known = packages.Refused("smollm2-135m", RegistryError("not asked"), twice=True)
+    monkeypatch.setattr(doctor, "survey", lambda: ((), (twice, known)))
+    report = doctor.examine()
+    assert ("warning", "acme") in levels(report.findings)
+    assert "smollm2-135m" not in {found.about for found in report.findings}
+    assert report.exit_code == 0
+    monkeypatch.setattr(doctor, "survey", lambda: ((), (twice, damaged)))
+    assert doctor.examine().exit_code == RegistryError.exit_code
 
 
 def test_a_password_is_not_shown(empty_home, monkeypatch):
