@@ -52,6 +52,17 @@ _REACH = 12
 _SCANNED = re.compile(
     r"(?<![\w.,])(?=[\d.,]*[OoIl])(?=[OoIl.,]*\d)[\dOoIl]{1,9}(?:[.,][\dOoIl]{3})*[.,][\dOoIl]{2}(?!\w)"
 )
+#: what else looks like a number and is not to be read by its first digits: marks and invisible
+#: characters that no number has between digits, powers of ten, fractions, thousands by a letter
+_STRANGE = re.compile(
+    r"(?<![\w.,])\d[\d.,']*(?:"
+    r"(?:(?:[\u00ad\u200b-\u200f\u2060-\u2064\ufeff_·˙‧•]+|\.\.+|,,+|\$)\d[\d.,']*)+"
+    r"|[eE][+-]?\d+(?!\w)"
+    r"|[¼-¾⅐-⅞]"
+    r"|[kKM](?!\w)"
+    r"|[千万萬億亿]\d*"
+    r")"
+)
 
 #: what may stand around the digits of a text that is one number
 _WORD = rf"(?:[^\W\d_]{{1,4}}\.?|[^\W\d_]{{0,3}}\$){_SPACE}*"
@@ -95,7 +106,8 @@ def numbers(text: str) -> Iterator[Written[Decimal]]:
     """
     marked = plain(text)
     point = _decimal_mark(marked)
-    unread = [match.span() for match in _SCANNED.finditer(marked)]
+    strange = (match.span() for kind in (_SCANNED, _STRANGE) for match in kind.finditer(marked))
+    unread = sorted(set(strange))
     yield from (Written(start, end, {}) for start, end in unread)
     misread = {place for start, end in unread for place in range(start, end)}
     for match in _RUN.finditer(marked):
@@ -107,7 +119,7 @@ def read_number(text: str) -> Decimal | None:
     """The likeliest meaning of a text that is one number, perhaps with a sign and a currency."""
     marked = plain(text).strip(f" {TIED}")
     match = _RUN.search(marked) if len(text) <= _LONGEST else None
-    if match is None:
+    if match is None or _SCANNED.search(marked) or _STRANGE.search(marked):
         return None
     before = _WHOLE_BEFORE.fullmatch(marked, 0, match.start())
     after = _WHOLE_AFTER.fullmatch(marked, match.end())

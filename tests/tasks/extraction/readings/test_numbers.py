@@ -152,3 +152,19 @@ def test_whatever_is_written_is_read_in_its_place(text):
 )
 def test_what_is_not_one_number_is_none(text):
     assert read_number(text) is None
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["1\u200b298.00", "12\u00ad50", "12·50", "1_298.00", "1˙298.00", "12..50", "12€50", "1.2e3",
+     "1e3", "3½", "12.5k", "1.5M", "1万2000"],
+)  # fmt: skip
+def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
+    found = list(numbers(f"TOTAL {spelling} CASH 20.00"))
+    assert {value for item in found for value in item.readings} == {Decimal("20.00")}
+    assert any(not item.readings for item in found), "it is seen, so that others are less sure"
+    assert read_number(spelling) is None
+
+
+def test_a_letter_for_a_digit_is_no_amount():
+    assert read_number("12.5O") is None
