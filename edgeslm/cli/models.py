@@ -90,6 +90,15 @@ def _width(name: str, cells: Sequence[str]) -> int:
     return min(wanted, 20) if name == "licence" else wanted
 
 
+def _refuse(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Name the command of a word that people look for here."""
+    if wanted:
+        raise click.UsageError(
+            "pull has no --rollback; `edgeslm model rollback NAME` brings back the version before",
+            context,
+        )
+
+
 @click.command()
 @model_name("NAME...", nargs=-1, required=True)
 @click.option(
@@ -103,6 +112,9 @@ def _width(name: str, cells: Sequence[str]) -> int:
     "--accept-new",
     is_flag=True,
     help="For a model without a known hash: fetch anew, and trust and pin what comes.",
+)
+@click.option(
+    "--rollback", is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_refuse
 )
 def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> int:
     """Download models, verify and try them, and make them current.

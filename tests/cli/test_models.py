@@ -223,6 +223,13 @@ def test_accept_new_and_rollback(home, capsys):
     assert listed(capsys)["pin"]["path"] == first["path"]
 
 
+@pytest.mark.parametrize("arguments", [["--rollback"], ["m", "--rollback"]])
+def test_a_pull_asked_to_roll_back_names_the_command(home, capsys, arguments):
+    code, lines, error = run(capsys, "pull", *arguments)
+    assert (code, lines) == (2, [])
+    assert "`edgeslm model rollback NAME`" in error
+
+
 def test_rollback_without_a_version_before_is_an_error(home, capsys):
     assert run(capsys, "model", "rollback", "tiny")[0] == 12
     run(capsys, "pull", "tiny")

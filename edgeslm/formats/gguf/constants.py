@@ -123,4 +123,4 @@ def foreign_format(head: bytes) -> str:
         return "a safetensors file: convert it to GGUF"
     if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a"):
         return "an ONNX model, which this build does not run: use the GGUF of the same model"
-    return "no GGUF: it does not begin with the letters GGUF"
+    return "of another kind: it does not begin with the letters GGUF"

@@ -176,6 +176,7 @@ def test_foreign_files_are_named(tmp_path: Path, name: str) -> None:
         read(tmp_path, raw)
     assert says in str(caught.value)
     assert "model.gguf" in str(caught.value)
+    assert str(caught.value).count("not a GGUF") + str(caught.value).count("no GGUF") == 1
 
 
 def _with(*more: bytes) -> bytes:
