@@ -1,7 +1,7 @@
 """One new process, from its first line to its first answer; prints the milliseconds as JSON.
 
-Run by `edgeslm.bench.start` as a file, with the task as JSON on stdin, so that nothing of
-edgeslm is imported before the clock runs.
+Run by `edgeslm.bench.parts.start` as a file, with the task as JSON on stdin, so that nothing
+of edgeslm is imported before the clock runs.
 """
 
 from __future__ import annotations

@@ -100,8 +100,9 @@ class Cascade:
         """A cascade of whose own answers at most the share ``risk`` is wrong.
 
         That holds with probability ``confidence`` for texts drawn like ``rows``, by Learn then
-        Test with a split fixed sequence and the exact binomial test (`edgeslm.risk`). Answers of
-        the fallback, and those marked as unsure, are not among the answers it speaks of.
+        Test with a split fixed sequence and the exact binomial test
+        (`edgeslm.models.cascade.risk`). Answers of the fallback, and those marked as unsure, are
+        not among the answers it speaks of.
 
         Args:
             rows: texts with their true labels, of which no member has seen any; every member
