@@ -31,6 +31,11 @@ _PYPI = re.compile(r"^pypi:([A-Za-z0-9][\w.-]*)==([A-Za-z0-9][\w.+!-]*)/([^\\]+)
 _URL = re.compile(r"^(https://[^/\s]+|http://(localhost|127\.0\.0\.1)(:\d+)?)/\S+$")
 
 
+def is_name(text: str) -> bool:
+    """Whether a model can have this name."""
+    return re.fullmatch(_NAME.strip("^$"), text) is not None and _RESERVED.match(text) is None
+
+
 @dataclass(frozen=True, slots=True)
 class HubSource:
     """A file of a Hugging Face repository at a revision (branch, tag or commit)."""

@@ -59,6 +59,8 @@ def install(
     registry = Registry.load() if registry is None else registry
     entry = registry.get(name)
     base = registry.base_of(entry)
+    if from_file is not None and not from_file.is_file():
+        raise PullError(f"{name}: {from_file}: no such file")
     packaged = registry.packaged(name) if from_file is None else None
     if packaged is not None and base is None:
         path = store.take(packaged.place, name, fresh=True, progress=progress)

@@ -21,12 +21,21 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from edgeslm.errors import ArgumentError, CardError, EdgeslmError, ModelFileError, first_fault
+from edgeslm.errors import (
+    ArgumentError,
+    CardError,
+    EdgeslmError,
+    ModelFileError,
+    ModelNotFoundError,
+    RegistryError,
+    first_fault,
+)
 from edgeslm.formats.files import Progress, chunks_of, file_sha256, publish, require_room, silent
 from edgeslm.formats.info import format_of
-from edgeslm.store.announced import GROUP
-from edgeslm.store.entry import Entry, PypiSource, parse_source
+from edgeslm.store.announced import GROUP, Announced, announced, canonical
+from edgeslm.store.entry import Entry, PypiSource, is_name, parse_source
 from edgeslm.store.packages import RECORD, find_all
+from edgeslm.store.packages import read as read_packaged
 from edgeslm.store.registry import Registry
 
 if TYPE_CHECKING:
@@ -39,6 +48,9 @@ _VERSION: Final = re.compile(
     r"\d{1,9}(\.\d{1,9})*((a|b|rc)\d{1,9})?(\.post\d{1,9})?(\.dev\d{1,9})?(\+[a-z0-9]+(\.[a-z0-9]+)*)?",
     re.ASCII,
 )
+#: packages of edgeslm that bring no models
+_OURS: Final = frozenset({"edgeslm", "edgeslm-core", "edgeslm-train", "edgeslm-specialists"})
+_REQUIRED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: the time that every file of the archive bears
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644 << 16
@@ -75,9 +87,13 @@ def package(
 
     Raises:
         ArgumentError: no file, a name or a version that cannot be, or a name that is taken.
+        ModelNotFoundError: there is no such file.
         ModelFileError, CardError: a file is no model, or an adapter that does not name its base.
         EdgeslmError: the base has no package, or the wheel cannot be written.
     """
+    _require_name(name)
+    _require_files(files, version)
+    _require_folder(out)
     registry = Registry.load() if registry is None else registry
     models = _models(files, name, licence, registry, progress)
     version = _version(version, models)
@@ -106,21 +122,97 @@ def package(
     return target
 
 
+# --- what is refused before a file is read ------------------------------------
+
+
+def _require_name(name: str) -> None:
+    if not is_name(name):
+        raise ArgumentError(
+            f"{name[:200]!r} is no name of a package of models: use up to 100 of a-z, 0-9, '.', "
+            "'_' and '-', with a letter or a digit first and last, like acme-router"
+        )
+    if canonical(name) in {*_OURS, *_required()}:
+        raise ArgumentError(
+            f"{name!r} is the name of a package that edgeslm is made of or requires; installed, "
+            "yours would replace it: give another name"
+        )
+
+
+def _required() -> frozenset[str]:
+    """The packages that edgeslm-core requires, with all of its extras."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        requirements = requires("edgeslm-core") or ()
+    except PackageNotFoundError:  # a checkout that is not installed
+        return frozenset()
+    names = (_REQUIRED.match(one) for one in requirements)
+    return frozenset(canonical(found[0]) for found in names if found)
+
+
+def _require_files(files: Sequence[Path], version: str | None) -> None:
+    if not files:
+        raise ArgumentError("a package must have one model file or more")
+    for path in files:
+        if not path.exists():
+            raise ModelNotFoundError(f"{path}: no such file")
+        if not path.is_file():
+            raise ModelFileError(f"{path}: no file; name a .gguf or .onnx file")
+    if version is None and len(files) > 1:
+        raise ArgumentError("a package of several files must come with --version, like 1.2.0")
+
+
+def _require_folder(out: Path) -> None:
+    """Refuse a folder that cannot be written; one that is not there is made later."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise EdgeslmError(f"{there}: not a folder; name another with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise EdgeslmError(f"{there}: cannot be written; name another folder with --out")
+
+
+def _require_free(name: str, hashes: Mapping[str, str]) -> None:
+    """Refuse a package or a model whose name an installed package of other models has.
+
+    A newer version of a package has its name and may hold other files under the names in it.
+    """
+    here = tuple(announced())
+    own = {one.name for one in here if canonical(one.package) == canonical(name)}
+    if own and own.isdisjoint(hashes):
+        raise ArgumentError(
+            f"{name!r} is the name of an installed package, which brings "
+            f"{', '.join(sorted(own))}; installed, yours would replace it: give another name"
+        )
+    for one in here:
+        other = canonical(one.package) != canonical(name)
+        if other and one.name in hashes and _hash(one) != hashes[one.name]:
+            raise ArgumentError(
+                f"{one.name!r} is a model of the installed package {one.package}, with another "
+                f"content; give another name, or first: pip uninstall {one.package}"
+            )
+
+
+def _hash(one: Announced) -> str | None:
+    try:
+        return read_packaged(one).entry.sha256
+    except RegistryError:
+        return None
+
+
 # --- what goes in -------------------------------------------------------------
 
 
 def _models(
     files: Sequence[Path], name: str, licence: str | None, registry: Registry, progress: Progress
 ) -> list[_Model]:
-    if not files:
-        raise ArgumentError("a package must have one model file or more")
     read = [_read(path, progress) for path in files]
     names = [name if len(files) == 1 else "" if card is None else card.name for _, card, _ in read]
-    taken = [other for other in names if other in registry.entries]
+    taken = [other for other in (name, *names) if other in registry.entries]
     if taken or len(set(names)) < len(names) or "" in names:
         wrong = f"{taken[0]!r} is a name of models.toml" if taken else "two files have one name"
         wrong = "a file among several must have a card" if "" in names else wrong
         raise ArgumentError(f"{wrong}; packages are asked only for other names: give another one")
+    _require_free(name, {other: sha256 for other, (sha256, _, _) in zip(names, read, strict=True)})
     by_hash = {sha256: other for (sha256, _, _), other in zip(read, names, strict=True)}
     models = []
     for path, other, (sha256, card, base_sha256) in zip(files, names, read, strict=True):
@@ -137,8 +229,6 @@ def _read(path: Path, progress: Progress) -> tuple[str, Card | None, str | None]
     from edgeslm.formats.gguf.info import read_gguf
     from edgeslm.formats.onnx.info import read_onnx
 
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file")
     if format_of(path) == "onnx":
         return file_sha256(path, progress), read_onnx(path).card, None
     if not is_adapter(path):
@@ -202,7 +292,11 @@ def _entry(
 def _version(version: str | None, models: Sequence[_Model]) -> str:
     card = models[0].card if len(models) == 1 else None
     version = version or (card.version if card is not None else None)
-    if version is None or _VERSION.fullmatch(version) is None:
+    if version is None:
+        raise ArgumentError(
+            "a package of a file whose card has no version must come with --version, like 1.2.0"
+        )
+    if _VERSION.fullmatch(version) is None:
         raise ArgumentError(f"a package cannot have the version {version!r}; use one like 1.2.0")
     return version
 

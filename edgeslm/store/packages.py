@@ -58,7 +58,7 @@ def find(name: str) -> Packaged | None:
             f"two packages bring a model called {name!r}: {first} and {second}; uninstall one: "
             f"pip uninstall {second}"
         )
-    return _get(found[0]) if found else None
+    return read(found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,12 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.name for one in announced()))
 
 
-def _get(one: Announced) -> Packaged:
-    """The model that is announced; of an installed package, both files must be its own."""
+def read(one: Announced) -> Packaged:
+    """The model that is announced; of an installed package, both files must be its own.
+
+    Raises:
+        RegistryError: the package is damaged.
+    """
     if one.distribution is None:
         return _read(one.folder / RECORD, one)
     record, own = f"{one.value}/{RECORD}", one.own()

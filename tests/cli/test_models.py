@@ -311,3 +311,10 @@ def test_a_name_of_two_packages_is_a_row_beside_the_others(home, capsys, monkeyp
     out, err = capsys.readouterr()
     assert (stopped.value.code or 0, "acme" in out) == (0, True)
     assert err.startswith("warning: two packages")
+
+
+def test_a_file_that_is_not_there_is_told_before_any_progress(home, capsys):
+    code, lines, err = run(capsys, "pull", "tiny", "--from", str(home / "none.gguf"))
+    assert (code, lines) == (13, [])
+    (line,) = err.splitlines()
+    assert line.endswith("none.gguf: no such file")

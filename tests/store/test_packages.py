@@ -363,11 +363,43 @@ def test_names_and_versions_that_cannot_be_are_refused(sorter, tmp_path, name, o
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["edgeslm", "edgeslm-core", "edgeslm.train", "edgeslm_specialists", "numpy", "click"]
+)
+def test_a_name_of_what_edgeslm_is_made_of_is_refused(sorter, tmp_path, name):
+    with pytest.raises(ArgumentError, match="made of or requires"):
+        package([sorter], name, out=tmp_path / "out")
+
+
+def test_a_name_of_an_installed_package_of_other_models_is_refused(site, sorter, tmp_path):
+    packed(site, sorter)
+    other = write_tiny_gguf(
+        tmp_path / "other.gguf", seed=5, card=Card.from_dict(CARD, where="card")
+    )
+    package([other], "acme-sorter", version="2", out=tmp_path)
+    bring_twice(site, site)
+    with pytest.raises(ArgumentError, match=r"installed package other-sorter.*pip uninstall"):
+        package([other], "acme-sorter", version="3", out=tmp_path)
+    with pytest.raises(ArgumentError, match="is the name of an installed package"):
+        package([other], "other-sorter", out=tmp_path)
+
+
+def test_messages_speak_of_what_is_wrong(sorter, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgeslm.store.package.file_sha256", lambda *_: pytest.fail("hashed"))
+    with pytest.raises(ArgumentError, match="must come with --version"):
+        package([sorter, sorter], "acme", out=tmp_path)
+    with pytest.raises(ArgumentError, match=r"^'Acme Router' is no name .* a-z"):
+        package([sorter], "Acme Router", out=tmp_path)
+    for out in (sorter, sorter / "below"):
+        with pytest.raises(EdgeslmError, match="not a folder"):
+            package([sorter], "acme", out=out)
+
+
 def test_what_is_no_model_is_refused(tmp_path):
     bare = write_tiny_gguf(tmp_path / "bare.gguf")
     with pytest.raises(ArgumentError, match="--licence"):
         package([bare], "acme-bare", version="1", out=tmp_path)
-    with pytest.raises(ModelFileError, match="no such file"):
+    with pytest.raises(ModelNotFoundError, match="no such file"):
         package([tmp_path / "none.gguf"], "acme", version="1", out=tmp_path)
     (tmp_path / "text.gguf").write_text("not a model")
     with pytest.raises(ModelFileError):
