@@ -114,7 +114,13 @@ def _refuse(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="For a model without a known hash: fetch anew, and trust and pin what comes.",
 )
 @click.option(
-    "--rollback", is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_refuse
+    "--rollback",
+    is_flag=True,
+    hidden=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_refuse,
+    help="Not here: `edgeslm model rollback` does it.",
 )
 def pull(names: tuple[str, ...], from_file: Path | None, accept_new: bool) -> int:
     """Download models, verify and try them, and make them current.
