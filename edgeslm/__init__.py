@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+#: type checkers take this name for true, also where it is not typing's, whose import costs more
+#: than all else here
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from edgeslm.engines.requests import CancelToken as CancelToken
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.formats.card import Card as Card
