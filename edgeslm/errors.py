@@ -95,7 +95,7 @@ class InputError(EdgeslmError):
 
 
 class InputTooLongError(InputError):
-    """The prompt does not fit the context. ``tokens`` were needed, ``limit`` are there."""
+    """The prompt does not fit the context: it needs at least ``tokens``, ``limit`` are there."""
 
     def __init__(self, message: str, *, tokens: int, limit: int) -> None:
         super().__init__(message)

@@ -198,8 +198,8 @@ def test_five_megabytes_are_too_long_or_cut_in_the_middle(tiny_model: Path) -> N
         with pytest.raises(InputTooLongError) as caught:
             classify(text)
         assert caught.value.limit == 2048
-        assert caught.value.tokens > 1_000_000
-        assert f"{caught.value.limit}" in str(caught.value)
+        assert caught.value.tokens > caught.value.limit
+        assert f"{caught.value.limit:,}" in str(caught.value)
         result = classify(text, truncate="middle")
     assert result.timing.prompt_tokens <= 2048
     assert sum(result.probabilities.values()) == pytest.approx(1)

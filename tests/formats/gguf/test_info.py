@@ -389,5 +389,5 @@ def test_strings_are_read_as_written(
 
 def test_the_reader_needs_neither_gguf_nor_numpy() -> None:
     # Both take long to load, and `edgeslm show` should answer at once.
-    code = "import sys, edgeslm.gguf_file; assert not {'gguf', 'numpy'} & set(sys.modules)"
+    code = "import sys, edgeslm.formats.gguf.info; assert not {'gguf', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
