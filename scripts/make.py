@@ -35,11 +35,15 @@ SPECIALISTS = (
 )
 TAIL_LINES = 30
 
+#: the whole suite runs in as many processes as there are cores, four at most: each has memory for
+#: models of its own. Tests of one file share what they load
+PARALLEL = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+
 #: what each command runs in the virtual environment, one after the other
 COMMANDS: dict[str, list[list[str]]] = {
     "setup": [],
     "demo": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "examples.demo"]],
-    "test": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "pytest"]],
+    "test": [["-m", "edgeslm", "pull", MODEL, *SPECIALISTS], ["-m", "pytest", *PARALLEL]],
     "lint": [
         ["-m", "ruff", "check"],
         ["-m", "ruff", "format", "--check"],

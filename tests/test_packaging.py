@@ -38,10 +38,10 @@ EXTRAS: dict[str, tuple[set[str], tuple[str, ...]]] = {
         (),
     ),
     "docs": ({"zensical"}, ()),
-    "dev": ({"basedpyright", "hatchling", "hypothesis", "mypy", "pytest", "ruff"}, ()),
+    "dev": ({"basedpyright", "hatchling", "hypothesis", "mypy", "pytest", "ruff", "xdist"}, ()),
 }
 #: names of distributions that are not those of their modules
-MODULES = {"llama-cpp-python": "llama_cpp", "scikit-learn": "sklearn"}
+MODULES = {"llama-cpp-python": "llama_cpp", "pytest-xdist": "xdist", "scikit-learn": "sklearn"}
 #: what the core requires; the list may get shorter
 REQUIRED = {
     *("click", "filelock", "gguf", "httpx2", "huggingface-hub", "jinja2", "jsonschema-rs"),
