@@ -31,7 +31,7 @@ from edgeslm.models.model import Kind, Model
 from edgeslm.store.store import Store
 from edgeslm.tasks.classification import LanguageClassifier, default_prompt
 from edgeslm.tasks.decision import Rule
-from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.extractor import LanguageExtractor
 from edgeslm.tasks.extraction.grounding import Grounded
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.tasks.own_labels import own_labels
@@ -136,9 +136,9 @@ class GgufModel(Model):
         prompt: PromptSpec | None,
         grounded: Grounded | None,
         untrained: bool,
-    ) -> Extractor[Any]:
+    ) -> LanguageExtractor[Any]:
         plan = ExtractionPlan.of(self.card, schema, prompt, grounded, untrained=untrained)
-        return Extractor(self._session, plan)
+        return LanguageExtractor(self._session, plan)
 
     def _classifier(
         self,

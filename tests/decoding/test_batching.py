@@ -19,7 +19,7 @@ from edgeslm.errors import (
     SchemaError,
 )
 from edgeslm.results import Extraction
-from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.extractor import LanguageExtractor
 from tests.helpers.batches import LABELS, SCHEMA, assert_free, model_of, plain
 
 
@@ -188,7 +188,7 @@ def test_maps_and_calls_of_many_threads():
     labels = [plain(classify(text)) for text in texts]
     results: dict[int, list[object]] = {}
 
-    def work(number: int, extract: Extractor[Any]) -> None:
+    def work(number: int, extract: LanguageExtractor[Any]) -> None:
         if number % 3 == 0:
             results[number] = list(map(plain, extract.map(texts, max_tokens=60)))
         elif number % 3 == 1:

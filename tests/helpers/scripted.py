@@ -11,7 +11,7 @@ from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
 from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.schema.schema import compile_schema
-from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.extractor import LanguageExtractor
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.testing import ScriptedEngine
 
@@ -38,10 +38,12 @@ def matcher_for(engine: ScriptedEngine, schema: dict[str, Any] | type) -> Matche
 
 def extractor_for(
     script: str, schema: dict[str, Any] | type, **engine: Any
-) -> tuple[Extractor[Any], ScriptedEngine]:
+) -> tuple[LanguageExtractor[Any], ScriptedEngine]:
     scripted = ScriptedEngine(script, pieces=PIECES, **engine)
     spec = PromptSpec(user="Read:\n{{ text }}")
-    return Extractor(Session(scripted), ExtractionPlan(compile_schema(schema), spec)), scripted
+    return LanguageExtractor(
+        Session(scripted), ExtractionPlan(compile_schema(schema), spec)
+    ), scripted
 
 
 def prefilled(engine: ScriptedEngine, text: str = "x", sequence: int = 0) -> tuple[np.ndarray, int]:

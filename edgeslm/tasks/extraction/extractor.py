@@ -1,4 +1,4 @@
-"""Extractor: text in, a validated value out, with confidence and evidence for every field."""
+"""LanguageExtractor: a language model writes a value, with confidence and evidence for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, TypeVar, Unpack
 
-from edgeslm.decoding.batching import DEFAULT_WIDTH, answer_all
+from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.closing import close_validly
 from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
 from edgeslm.decoding.grammar import Grammar, Matcher, lark_matcher
@@ -32,6 +32,7 @@ from edgeslm.tasks.extraction.grounding import Names, ground, ground_copied, gro
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
 from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
 from edgeslm.tasks.extraction.plan import ExtractionPlan
+from edgeslm.tasks.extractor import DEFAULT_WIDTH, Extractor
 
 T = TypeVar("T")
 
@@ -39,11 +40,10 @@ T = TypeVar("T")
 MAX_RETRIES = 8
 
 
-class Extractor(Generic[T]):
-    """Reads one kind of value out of texts. Safe to call from many threads.
+class LanguageExtractor(Extractor[T]):
+    """Lets a language model write the value under a grammar.
 
-    Make one with ``model.extractor(schema)``. The prompt's fixed part is evaluated at
-    the first call and reused by later ones.
+    The prompt's fixed part is evaluated at the first call and reused by later ones.
     """
 
     def __init__(self, session: Session, plan: ExtractionPlan[T]) -> None:
@@ -64,45 +64,6 @@ class Extractor(Generic[T]):
         cancel: CancelToken | None = None,
         **arguments: Unpack[ExtractArguments],
     ) -> Extraction[T]:
-        """Extract from one text.
-
-        Args:
-            deadline_ms: budget of the call, in milliseconds, time in the queue included.
-            cancel: a token that stops this call, also while it waits for others.
-            max_tokens: budget of the answer, in tokens of the model, from 1 on. None: the
-                card's, else 512.
-            on_budget: what happens when a budget ends: ``"close"`` completes the JSON
-                validly, flags it ``complete=False`` and gives the fields that were cut or
-                filled a confidence of 0 (the end of what the model wrote goes where nothing
-                could follow it validly); ``"raise"`` raises.
-            on_invalid: what happens when the value breaks a rule that no grammar holds, such
-                as ``uniqueItems`` or a validator of the class: ``"retry"`` goes back to the
-                least sure token, takes the next best there and decodes on, within the
-                budget and MAX_RETRIES times at most; ``"raise"`` raises at once.
-            truncate: ``"middle"`` drops the middle of a text that does not fit.
-            temperature: 0 takes the likeliest token; above it, sampling seeded by ``seed``.
-            drafts: False decodes without copy drafts. With Q4_0, Q4_1 and Q8_0 on a CPU the answer
-                is the same; elsewhere (K- and IQ-quants, GPUs) logits depend a little on
-                the shape of a batch, and a near tie may fall otherwise.
-            evidence: False saves measuring what the model chose from; ``fields`` is empty. Values
-                that the schema lists are weighed all the same: the likeliest one is answered.
-            grounded: True allows only strings, numbers and dates that stand in the text (and
-                null where the schema does), so that nothing is invented; white space and
-                the spelling of numbers and dates aside. Names of top-level fields ground
-                those alone. ``"auto"`` takes dates, times, numbers and decimals from the text
-                where it offers some that are valid there; else they are free, and their field
-                says ``grounded`` False. False leaves all free. None: as the extractor was made
-                (by its card; ``"auto"`` without one).
-
-        Raises:
-            ArgumentError: an argument that has no meaning.
-            InputError: empty or not text; or grounded, and the text has nothing for a field
-                that may not be null. InputTooLongError: it does not fit the context.
-            SchemaError: grounded, and the schema has objects of any names, or no such field.
-            OutputTruncatedError: a budget ended, with ``on_budget="raise"``.
-            OutputInvalidError: the value breaks a rule that no grammar can hold.
-            CancelledError: ``cancel`` or ``model`` was cancelled.
-        """
         job_of = self._jobs(ExtractOptions(**arguments))
         return self._session.answer(job_of(text), deadline_ms, cancel)
 
@@ -115,34 +76,6 @@ class Extractor(Generic[T]):
         cancel: CancelToken | None = None,
         **arguments: Unpack[ExtractArguments],
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
-        """Extract from many texts, decoding several answers in one evaluation of the model.
-
-        Lazy: ``texts`` may be endless. A text that cannot be answered has its error in its
-        place. ``model.cancel()`` does so to those in progress; closing the iterator ends it.
-        Other calls take turns with it.
-
-        An answer is that of a call but for rounding, also without drafts: llama.cpp adds up
-        attention in the order and the blocks in which a text's cells lie in memory, and other
-        texts change both. Of 337 rows of 16 receipts (base model of 135M, Q4_0, width 8)
-        logits moved by up to 1.3 (KL divergence .003 on average, .023 at most), and the best
-        token changed where it led by less than 0.15. A model that is sure of its answer gives
-        the same one; the base model, which wavers, gave 11 of 16.
-
-        Args:
-            width: answers in progress together, as far as the context has room for them.
-            deadline_ms: budget of one text while the iterator works, from when it was taken;
-                looked at between evaluations.
-            cancel: a token that ends the iterator: texts in progress have CancelledError in
-                their place, and then it is raised.
-            seed: of every text's sampling.
-
-        The other arguments are those of a call.
-
-        Raises:
-            ArgumentError: ``texts`` is one str, or an argument has no meaning.
-            SchemaError: grounded, and the schema has no such field.
-            EngineError: the model is closed.
-        """
         job_of = self._jobs(ExtractOptions(**arguments))
         return answer_all(
             self._session, texts, job_of, width=width, deadline_ms=deadline_ms, cancel=cancel

@@ -13,7 +13,7 @@ from edgeslm.engines.engine import Batch
 from edgeslm.errors import DeadlineError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.schema.schema import compile_schema
-from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.extractor import LanguageExtractor
 from edgeslm.tasks.extraction.listed_values import ListedValues
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.testing import ScriptedEngine
@@ -34,8 +34,8 @@ SCHEMA = {
 SPEC = PromptSpec(user="Read:\n{{ text }}")
 
 
-def extractor(engine: ScriptedEngine, schema=SCHEMA) -> Extractor:
-    return Extractor(Session(engine), ExtractionPlan(compile_schema(schema), SPEC))
+def extractor(engine: ScriptedEngine, schema=SCHEMA) -> LanguageExtractor:
+    return LanguageExtractor(Session(engine), ExtractionPlan(compile_schema(schema), SPEC))
 
 
 def log_probability(engine: ScriptedEngine, prompt: list[int], before: bytes, text: bytes) -> float:
