@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeslm.results import Tags as Tags
     from edgeslm.results import Timing as Timing
     from edgeslm.tasks.classifier import Classifier as Classifier
-    from edgeslm.tasks.extractor import Extractor as Extractor
+    from edgeslm.tasks.extraction.extractor import Extractor as Extractor
     from edgeslm.tasks.onnx import Tagger as Tagger
 
 __version__: str
@@ -41,7 +41,7 @@ _PUBLIC = {
     "Classifier": "edgeslm.tasks.classifier",
     "EdgeslmError": "edgeslm.errors",
     "Extraction": "edgeslm.results",
-    "Extractor": "edgeslm.tasks.extractor",
+    "Extractor": "edgeslm.tasks.extraction.extractor",
     "Field": "edgeslm.results",
     "Labels": "edgeslm.results",
     "Model": "edgeslm.models.model",

@@ -17,7 +17,7 @@ from edgeslm.engines.engine import Batch, Logits
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.models.gguf import GgufModel
 from edgeslm.store.store import Store
-from edgeslm.tasks.extractor import Extractor
+from edgeslm.tasks.extraction.extractor import Extractor
 
 #: put before the requests, so that the fixed prompt is evaluated
 _OTHER_TEXT = "Corner Kiosk, 3 May 2024, one newspaper, total 2.40"

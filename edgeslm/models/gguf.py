@@ -31,8 +31,8 @@ from edgeslm.models.model import Kind, Model
 from edgeslm.store.store import Store
 from edgeslm.tasks.classification import LanguageClassifier, default_prompt
 from edgeslm.tasks.decision import Rule
-from edgeslm.tasks.extraction.extractor import LanguageExtractor
 from edgeslm.tasks.extraction.grounding import Grounded
+from edgeslm.tasks.extraction.language import LanguageExtractor
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.tasks.own_labels import own_labels
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from edgeslm.formats.card import Card, PromptSpec
     from edgeslm.tasks.classifier import Classifier
+    from edgeslm.tasks.extraction.extractor import Extractor
     from edgeslm.tasks.extraction.grounding import Grounded
-    from edgeslm.tasks.extractor import Extractor
     from edgeslm.tasks.onnx import Tagger
 
 M = TypeVar("M", bound="BaseModel")

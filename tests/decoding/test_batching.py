@@ -19,7 +19,7 @@ from edgeslm.errors import (
     SchemaError,
 )
 from edgeslm.results import Extraction
-from edgeslm.tasks.extraction.extractor import LanguageExtractor
+from edgeslm.tasks.extraction.language import LanguageExtractor
 from tests.helpers.batches import LABELS, SCHEMA, assert_free, model_of, plain
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from edgeslm import errors
 from edgeslm.decoding.decoder import Decoder
 from edgeslm.engines.engine import Batch, drive
-from edgeslm.tasks.extraction.extractor import MAX_RETRIES
+from edgeslm.tasks.extraction.language import MAX_RETRIES
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import extractor_for, matcher_for, prefilled
 

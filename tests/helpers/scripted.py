@@ -11,7 +11,7 @@ from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
 from edgeslm.formats.card import PromptSpec, Style
 from edgeslm.schema.schema import compile_schema
-from edgeslm.tasks.extraction.extractor import LanguageExtractor
+from edgeslm.tasks.extraction.language import LanguageExtractor
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.testing import ScriptedEngine
 

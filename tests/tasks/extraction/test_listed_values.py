@@ -13,7 +13,7 @@ from edgeslm.engines.engine import Batch
 from edgeslm.errors import DeadlineError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.schema.schema import compile_schema
-from edgeslm.tasks.extraction.extractor import LanguageExtractor
+from edgeslm.tasks.extraction.language import LanguageExtractor
 from edgeslm.tasks.extraction.listed_values import ListedValues
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 from edgeslm.testing import ScriptedEngine
