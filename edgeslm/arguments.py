@@ -16,10 +16,10 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
     """A whole number from ``least`` on; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ArgumentError(f"{name} must be a whole number, not {_shown(value)}")
-    found = int(value)
-    if found < least:
-        raise ArgumentError(f"{name} must be at least {least}, not {found}")
-    return found
+    whole = int(value)
+    if whole < least:
+        raise ArgumentError(f"{name} must be at least {least}, not {whole}")
+    return whole
 
 
 def count_or_none(name: str, value: Any, *, least: int = 1) -> int | None:

@@ -77,18 +77,18 @@ class Field:
 
     def to_dict(self) -> dict[str, Any]:
         """The field as JSON values, likeliest listed value first."""
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "confidence": round(self.confidence, 6),
             "span": None if self.span is None else list(self.span),
             "disagreement": round(self.disagreement, 6),
         }
         if self.reading < 1:
-            found["reading"] = round(self.reading, 6)
+            values["reading"] = round(self.reading, 6)
         if self.grounded is not None:
-            found["grounded"] = self.grounded
+            values["grounded"] = self.grounded
         if self.probabilities is not None:
-            found["probabilities"] = _ranked(self.probabilities)
-        return found
+            values["probabilities"] = _ranked(self.probabilities)
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ _WORDS = frozenset({"title", "description", "default", "discriminator"})
 
 def schema() -> dict[str, Any]:
     """The schema of `Card` without what is for people."""
-    found: dict[str, Any] = _plain(Card.model_json_schema())
-    return found
+    card_schema: dict[str, Any] = _plain(Card.model_json_schema())
+    return card_schema
 
 
 def _plain(value: Any, *, names: bool = False) -> Any:

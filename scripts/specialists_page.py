@@ -73,14 +73,14 @@ def specialists(folder: Path = SHIPPED, runs: Path = RUNS) -> list[Specialist]:
         ModelFileError, CardError: a file that is neither, or has no readable card.
         InputError: a bench run that is none.
     """
-    found = []
+    shipped = []
     files = (path for path in folder.rglob("*") if path.suffix in (".gguf", ".onnx"))
     for path in sorted(files, key=lambda path: path.name):
         info = read_onnx(path) if path.suffix == ".onnx" else read_adapter(path)
         if info.card is None:
             raise CardError(f"{path}: the adapter has no card; pack it again")
-        found.append(Specialist(info.card, info.size, _run(info.card, runs)))
-    return found
+        shipped.append(Specialist(info.card, info.size, _run(info.card, runs)))
+    return shipped
 
 
 def _run(card: Card, folder: Path) -> BenchReport | None:
@@ -230,15 +230,15 @@ def _bounded(part: CategoryScore) -> bool:
 
 
 def _calibration(card: Card) -> str:
-    found = card.calibration
-    if found is None or found.ece_before is None or found.ece_after is None:
+    calibration = card.calibration
+    if calibration is None or calibration.ece_before is None or calibration.ece_after is None:
         return ""
-    what = f"temperature {found.temperature:.2f}"
-    if found.fields:
-        what = f"a step function for {len(found.fields)} of the fields"
+    what = f"temperature {calibration.temperature:.2f}"
+    if calibration.fields:
+        what = f"a step function for {len(calibration.fields)} of the fields"
     return (
-        f"Confidence: {what}, fitted on {found.n or 0:,} development rows; there the calibration "
-        f"error went from {found.ece_before:.3f} to {found.ece_after:.3f}."
+        f"Confidence: {what}, fitted on {calibration.n or 0:,} development rows; there the "
+        f"calibration error went from {calibration.ece_before:.3f} to {calibration.ece_after:.3f}."
     )
 
 

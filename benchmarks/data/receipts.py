@@ -89,7 +89,9 @@ def normal(field: str, value: Any) -> str | None:
 # --- scores -------------------------------------------------------------------
 
 
-def score(found: Sequence[Mapping[str, Any] | None], truth: Sequence[Mapping[str, Any]]) -> Scores:
+def score(
+    answers: Sequence[Mapping[str, Any] | None], truth: Sequence[Mapping[str, Any]]
+) -> Scores:
     """Compare what was found in each receipt (None: nothing) with the truth.
 
     A field counts as found if it has a value. F1 is 2 * right / (found + true), so a
@@ -99,7 +101,7 @@ def score(found: Sequence[Mapping[str, Any] | None], truth: Sequence[Mapping[str
     counts = np.array(
         [
             [_count(field, answer or {}, true) for field in FIELDS]
-            for answer, true in zip(found, truth, strict=True)
+            for answer, true in zip(answers, truth, strict=True)
         ]
     )
     wrong = (2 * counts[:, :, 0] != counts[:, :, 1]).any(axis=1)

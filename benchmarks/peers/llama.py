@@ -80,8 +80,8 @@ def compiled(grammar: str) -> Any:
 
 def without_spaces(grammar: str) -> str:
     """A grammar of the peer's converter with nothing where it allows a space."""
-    fixed, found = re.subn(r"^space ::= .*$", 'space ::= ""', grammar, flags=re.MULTILINE)
-    if found != 1:
+    fixed, rules = re.subn(r"^space ::= .*$", 'space ::= ""', grammar, flags=re.MULTILINE)
+    if rules != 1:
         raise EngineError("this llama-cpp-python writes its grammar without one rule for spaces")
     return fixed
 

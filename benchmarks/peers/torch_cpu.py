@@ -95,10 +95,10 @@ class Transformers:
 
 def allowed_next(labels: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
     """The tokens that may follow each beginning of a label."""
-    found: dict[tuple[int, ...], list[int]] = {}
+    allowed: dict[tuple[int, ...], list[int]] = {}
     for tokens in labels:
         for i, token in enumerate(tokens):
-            after = found.setdefault(tuple(tokens[:i]), [])
+            after = allowed.setdefault(tuple(tokens[:i]), [])
             if token not in after:
                 after.append(token)
-    return found
+    return allowed

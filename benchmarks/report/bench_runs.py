@@ -40,6 +40,6 @@ def section(reports: Sequence[BenchReport]) -> str:
 
 
 def _run(report: BenchReport) -> str:
-    found = [f"- {name}: {words}" for name, words in lines(report) if name not in _IN_CARD]
+    measured = [f"- {name}: {words}" for name, words in lines(report) if name not in _IN_CARD]
     said = [f"- {remark}" for remark in remarks(report)]
-    return "\n".join(["", "```text", card_text(report), "```", "", *found, *said])
+    return "\n".join(["", "```text", card_text(report), "```", "", *measured, *said])

@@ -122,14 +122,14 @@ def _row(peer: PeerResult, n: int, is_long: bool) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _drafts(found: list[Drafts]) -> str:
-    longest = max(found, key=lambda d: d.identical.n)
+def _drafts(drafts: list[Drafts]) -> str:
+    longest = max(drafts, key=lambda d: d.identical.n)
     rows = [
         f"| {d.kind} | {d.identical.n} | {'yes' if d.steady else 'no'} | "
         f"{_estimate(d.identical)} | {_ratio(d.ratio)} | {d.decodes:.0f} | {d.decodes_exact:.0f} | "
         f"{'' if d.scores is None else _estimate(d.scores.overall)} | "
         f"{'' if d.scores_exact is None else _estimate(d.scores_exact.overall)} |"
-        for d in found
+        for d in drafts
     ]
     return "\n".join(
         [
@@ -147,7 +147,7 @@ def _drafts(found: list[Drafts]) -> str:
     )
 
 
-def _right(found: list[Overhead]) -> str:
+def _right(overheads: list[Overhead]) -> str:
     return "\n".join(
         [
             "#### Copy drafts: where every answer is right",
@@ -158,7 +158,7 @@ def _right(found: list[Overhead]) -> str:
             "",
             "| | n | time with / without | tokens | decodes with | without |",
             "| --- | --- | --- | --- | --- | --- |",
-            *(f"| {_cost(o)} |" for o in found),
+            *(f"| {_cost(o)} |" for o in overheads),
         ]
     )
 
@@ -170,8 +170,8 @@ def _cost(o: Overhead) -> str:
     )
 
 
-def _overheads(found: list[Overhead]) -> str:
-    rows = [f"| {_cost(o)} | {_verdict(o.ratio.value <= OVERHEAD_AIM)} |" for o in found]
+def _overheads(overheads: list[Overhead]) -> str:
+    rows = [f"| {_cost(o)} | {_verdict(o.ratio.value <= OVERHEAD_AIM)} |" for o in overheads]
     return "\n".join(
         [
             "#### Copy drafts: what they cost where nothing is copied",

@@ -163,15 +163,15 @@ def main(
         count, widths = 2, (1, 2)
     texts, _ = questions.receipt_texts(count)
     setting = describe_setting(f"{Path(model).name}, requantized to {KIND}")
-    found = []
+    measured = []
     try:
         path = requantized(Store().resolve(model), KIND, CACHE)
         for curve in curves(Recorder(LlamaEngine(path, gpu_layers=gpu_layers)), texts, widths):
-            found.append(curve)
+            measured.append(curve)
             progress.print(Markdown(table(curve)))
     except EdgeslmError as error:
         output.fail(error)
-    run = BatchesRun(setting=setting, curves=found, seconds=time.monotonic() - started)
+    run = BatchesRun(setting=setting, curves=measured, seconds=time.monotonic() - started)
     if quick:
         progress.print("not kept: two texts say nothing of speed")
         return

@@ -62,7 +62,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Found(_Frozen):
+class SystemResult(_Frozen):
     """What one system did. ``selective`` is the accuracy of what it answered itself, ``inside``
     and ``outside`` that of all answers to texts in and out of scope (None: no such texts)."""
 
@@ -92,7 +92,7 @@ class Results(_Frozen):
 
     fitted_on: int
     bound: dict[str, object]
-    systems: tuple[Found, ...]
+    systems: tuple[SystemResult, ...]
     against: Against
 
 
@@ -153,7 +153,7 @@ def ask_all(systems: Mapping[str, Ask], rows: Sequence[Pair]) -> dict[str, list[
 
 def judge(
     name: str, said: Sequence[Said], rows: Sequence[Pair], out_of_scope: str | None = None
-) -> Found:
+) -> SystemResult:
     """Score one system's answers to rows."""
     right = _right(said, rows)
     outside = np.array([label == out_of_scope for _, label in rows])
@@ -161,7 +161,7 @@ def judge(
     times = [one.ms for one in said]
     ms = np.array(times)
     sure = [one.member for one in said if one.own]
-    return Found(
+    return SystemResult(
         name=name,
         coverage=share(int(own.sum()), len(own)),
         selective=_share(right[own]),
@@ -206,7 +206,7 @@ def draw(
     path: Path,
     members: Mapping[str, Sequence[Said]],
     rows: Sequence[Pair],
-    cascade: Found,
+    cascade: SystemResult,
     risk: float,
 ) -> None:
     """The risk-coverage curves of the members, and the cascade's point, as PNG."""
@@ -240,14 +240,14 @@ def draw(
     publish(aside, path)
 
 
-def table(found: Sequence[Found]) -> Iterator[str]:
+def table(systems: Sequence[SystemResult]) -> Iterator[str]:
     """The results as a Markdown table."""
     yield (
         "| system | coverage | right of those | right of all | in scope | out of scope found "
         "| mean ms | p50 | p95 |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    for one in found:
+    for one in systems:
         shares = (one.coverage, one.selective, one.accuracy, one.inside, one.outside)
         cells = " | ".join("none" if cell is None else _percent(cell) for cell in shares)
         mean = f"{one.mean_ms.value:.2f} [{one.mean_ms.low:.2f}, {one.mean_ms.high:.2f}]"
@@ -257,13 +257,13 @@ def table(found: Sequence[Found]) -> Iterator[str]:
                 yield f"| of it, {member} | {part:.1%} | | | | | | | |"
 
 
-def words(found: Against) -> str:
+def words(compared: Against) -> str:
     """The comparison with a member alone, as a sentence."""
-    difference, time = found.comparison.difference, found.time
+    difference, time = compared.comparison.difference, compared.time
     return (
-        f"Against {found.member} alone: {difference.value * 100:+.2f} points of all answers "
+        f"Against {compared.member} alone: {difference.value * 100:+.2f} points of all answers "
         f"[{difference.low * 100:+.2f}, {difference.high * 100:+.2f}], McNemar p = "
-        f"{found.comparison.p_value:.2g}; mean time {time.value:.0%} [{time.low:.0%}, "
+        f"{compared.comparison.p_value:.2g}; mean time {time.value:.0%} [{time.low:.0%}, "
         f"{time.high:.0%}] of its"
     )
 
@@ -303,19 +303,19 @@ def main(
     except (EdgeslmError, OSError) as error:
         raise click.ClickException(str(error)) from error
     assert cascade.bound is not None, "it was fitted"
-    found = Results(
+    measured = Results(
         fitted_on=len(fitted),
         bound=cascade.bound.model_dump(mode="json"),
         systems=tuple(judge(name, own, test, out_of_scope) for name, own in said.items()),
         against=against(cascade.members[-1], said[cascade.members[-1]], said["cascade"], test),
     )
     click.echo(f"{len(fitted):,} texts fitted on, {len(test):,} answered; {cascade.bound}")
-    click.echo("\n".join([*table(found.systems), "", words(found.against)]))
+    click.echo("\n".join([*table(measured.systems), "", words(measured.against)]))
     if curve is not None:
         own = {name: said[name] for name in cascade.members}
-        draw(curve, own, test, found.systems[-1], risk)
+        draw(curve, own, test, measured.systems[-1], risk)
     if results is not None:
-        _write(results, found)
+        _write(results, measured)
 
 
 def _opened(name: str, stack: ExitStack) -> Model:
@@ -331,9 +331,9 @@ def _systems(cascade: Cascade, models: Sequence[Model]) -> dict[str, Ask]:
     return {**systems, "cascade": together(cascade)}
 
 
-def _write(path: Path, found: Results) -> None:
+def _write(path: Path, measured: Results) -> None:
     aside = path.with_name(path.name + ".part")
-    text = json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    text = json.dumps(measured.model_dump(mode="json"), indent=1, ensure_ascii=False)
     aside.write_text(text + "\n", encoding="utf-8", newline="\n")
     publish(aside, path)
 

@@ -72,7 +72,9 @@ def measure(path: Path, words: str, plan: Plan, progress: Progress) -> ClassifyR
     with closing(LlamaEngine(path)) as engine:
         if sets:
             with _lineup(path, progress) as (peers, missing):
-                comparisons = [_compare(engine, found, peers, missing, progress) for found in sets]
+                comparisons = [
+                    _compare(engine, labelled, peers, missing, progress) for labelled in sets
+                ]
         starts = _starts(engine, path, plan.rounds, progress) if "starts" in plan.parts else None
     return ClassifyRun(
         setting=setting,
@@ -85,16 +87,16 @@ def measure(path: Path, words: str, plan: Plan, progress: Progress) -> ClassifyR
 
 def _intents(plan: Plan) -> tuple[list[Intents], list[str]]:
     """The sets of labels and their texts, and which are missing."""
-    found, skipped = [], []
+    sets, skipped = [], []
     if "8" in plan.parts:
-        found.append(intents.eight(plan.inputs))
+        sets.append(intents.eight(plan.inputs))
     if "77" in plan.parts:
         data = intents.banking77()
         if data is None:
             skipped.append("77 labels, as banking77.jsonl.gz is not in the folder EDGESLM_DATA")
         else:
-            found.append(intents.all_labels(data, plan.inputs))
-    return found, skipped
+            sets.append(intents.all_labels(data, plan.inputs))
+    return sets, skipped
 
 
 @contextmanager
@@ -106,19 +108,19 @@ def _lineup(path: Path, progress: Progress) -> Iterator[tuple[list[Peer], dict[s
 
 def _compare(
     engine: LlamaEngine,
-    found: Intents,
+    labelled: Intents,
     peers: Sequence[Peer],
     missing: dict[str, str],
     progress: Progress,
 ) -> LabelComparison:
-    question = LabelQuestion(engine, found.labels)
-    tick = bar(progress, f"{len(found.labels)} labels", len(peers) * len(found.rows))
-    return compare(question, found, peers, missing, tick)
+    question = LabelQuestion(engine, labelled.labels)
+    tick = bar(progress, f"{len(labelled.labels)} labels", len(peers) * len(labelled.rows))
+    return compare(question, labelled, peers, missing, tick)
 
 
 def compare(
     question: LabelQuestion,
-    found: Intents,
+    labelled: Intents,
     peers: Sequence[Peer],
     missing: dict[str, str],
     tick: Tick,
@@ -128,14 +130,14 @@ def compare(
     Raises:
         EngineError: edgeslm's prompt is not the one that peers are given.
     """
-    pairs = [(question, text) for text, _ in found.rows]
+    pairs = [(question, text) for text, _ in labelled.rows]
     given, failed, _ = take_turns(pairs, peers, None, tick)
     return LabelComparison(
-        labels=len(found.labels),
-        inputs=found.inputs,
+        labels=len(labelled.labels),
+        inputs=labelled.inputs,
         n=len(pairs),
         peers=[
-            _result(peer, given[peer.name], given[OWN], found)
+            _result(peer, given[peer.name], given[OWN], labelled)
             for peer in peers
             if peer.name in given
         ],
@@ -143,11 +145,11 @@ def compare(
     )
 
 
-def _result(peer: Peer, given: Given, own: Given, found: Intents) -> LabelResult:
+def _result(peer: Peer, given: Given, own: Given, labelled: Intents) -> LabelResult:
     replies = given.replies
     answers = [reply.text for reply in replies]
     ratios = [theirs.ms / ours.ms for theirs, ours in zip(replies, own.replies, strict=True)]
-    right = sum(answer == row[1] for answer, row in zip(answers, found.rows, strict=True))
+    right = sum(answer == row[1] for answer, row in zip(answers, labelled.rows, strict=True))
     return LabelResult(
         name=peer.name,
         about=peer.about,
@@ -155,7 +157,7 @@ def _result(peer: Peer, given: Given, own: Given, found: Intents) -> LabelResult
         ratio=None if peer.name == OWN else median_of(ratios),
         decodes=median_if_told([reply.decodes for reply in replies]),
         accuracy=share(right, len(answers)),
-        valid=sum(answer in found.labels for answer in answers),
+        valid=sum(answer in labelled.labels for answer in answers),
         same=sum(a == reply.text for a, reply in zip(answers, own.replies, strict=True)),
         same_prompt=sum(reply.same_prompt for reply in replies),
         prepare_ms=given.prepare_ms,
@@ -164,9 +166,9 @@ def _result(peer: Peer, given: Given, own: Given, found: Intents) -> LabelResult
 
 def _starts(engine: LlamaEngine, path: Path, rounds: int, progress: Progress) -> ColdStarts:
     question = LabelQuestion(engine, EIGHT)
-    found, missing = cold_start.starters(path, question, (LLAMA, *_CLASSIFIERS))
-    tick = bar(progress, "cold starts", len(found) * (rounds + 1))
-    return cold_start.measure("a short text into 8 labels", found, missing, rounds, tick)
+    ready, missing = cold_start.starters(path, question, (LLAMA, *_CLASSIFIERS))
+    tick = bar(progress, "cold starts", len(ready) * (rounds + 1))
+    return cold_start.measure("a short text into 8 labels", ready, missing, rounds, tick)
 
 
 def completed(run: ClassifyRun, before: ClassifyRun | None) -> ClassifyRun:

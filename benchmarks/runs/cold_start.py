@@ -39,17 +39,17 @@ def starters(
     labels = question.form.get("labels", [])
     command = [sys.executable, "-m", "benchmarks.runs.first_answer", str(model), *labels]
     unsaved = {**os.environ, "EDGESLM_PREFIX_CACHE_MB": "0"}
-    found = [
+    ready = [
         Starter(OWN, lambda: first_line(command, unsaved)),
         Starter(RESTORED, lambda: first_line(command, dict(os.environ))),
     ]
     missing = {}
     for peer in peers:
         try:
-            found.append(_peer(peer, ensure(peer), model, question))
+            ready.append(_peer(peer, ensure(peer), model, question))
         except PeerError as error:
             missing[peer.name] = str(error)
-    return found, missing
+    return ready, missing
 
 
 def _peer(peer: PeerSpec, python: Path, model: Path, question: Question) -> Starter:
@@ -82,7 +82,7 @@ def first_line(command: Sequence[str], environment: dict[str, str]) -> float:
 
 def measure(
     task: str,
-    found: Sequence[Starter],
+    ready: Sequence[Starter],
     missing: dict[str, str],
     rounds: int,
     tick: Callable[[], None],
@@ -94,21 +94,21 @@ def measure(
     Raises:
         PeerError: edgeslm does not answer.
     """
-    given: dict[str, list[float]] = {starter.name: [] for starter in found}
+    given: dict[str, list[float]] = {starter.name: [] for starter in ready}
     failed: dict[str, str] = {}
     for i in range(rounds + 1):
-        for starter in found[:: 1 if i % 2 == 0 else -1]:
+        for starter in ready[:: 1 if i % 2 == 0 else -1]:
             if starter.name in given:
                 try:
                     given[starter.name].append(starter.once())
                 except PeerError as error:
-                    if starter is found[0]:
+                    if starter is ready[0]:
                         raise
                     failed[starter.name] = str(error)
                     del given[starter.name]
             tick()
     times = {name: each[1:] for name, each in given.items()}
-    results = [_result(name, each, times[found[0].name]) for name, each in times.items()]
+    results = [_result(name, each, times[ready[0].name]) for name, each in times.items()]
     return ColdStarts(task=task, n=rounds, results=results, unavailable=missing | failed)
 
 

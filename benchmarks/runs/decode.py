@@ -87,11 +87,11 @@ def measure(source: Path, path: Path, words: str, plan: Plan, progress: Progress
             tick = bar(progress, "nothing to copy", sum(len(task.pairs) for task in tasks))
             overheads = [overhead(task, tick) for task in tasks]
     right = _right(path, plan, progress) if "right" in plan.parts else []
-    found = _drafts(source, plan, progress) if "drafts" in plan.parts else []
+    draft_results = _drafts(source, plan, progress) if "drafts" in plan.parts else []
     return DecodeRun(
         setting=setting,
         comparisons=comparisons,
-        drafts=found,
+        drafts=draft_results,
         overheads=overheads,
         right=right,
         seconds=time.monotonic() - started,
@@ -106,16 +106,16 @@ def _compare(engine: LlamaEngine, path: Path, plan: Plan, progress: Progress) ->
         closing(LlamaEngine(path)) as alone,
     ):
         missing.update(dict.fromkeys(plan.without, "left out of this run"))
-        found = []
+        comparisons = []
         if "receipts" in plan.parts:
             task = questions.receipts(engine, plan.inputs)
             tick = bar(progress, task.name, len(ready) * len(task.pairs))
-            found.append(compare(task, ready, missing, Bare(alone), tick))
+            comparisons.append(compare(task, ready, missing, Bare(alone), tick))
         if "invoices" in plan.parts:
             task = questions.invoices(engine, plan.inputs)
             tick = bar(progress, task.name, len(ready) * len(task.pairs))
-            found.append(compare(task, ready, missing, None, tick))
-    return found
+            comparisons.append(compare(task, ready, missing, None, tick))
+    return comparisons
 
 
 def _right(path: Path, plan: Plan, progress: Progress) -> list[Overhead]:
@@ -126,12 +126,12 @@ def _right(path: Path, plan: Plan, progress: Progress) -> list[Overhead]:
 
 def _drafts(source: Path, plan: Plan, progress: Progress) -> list[Drafts]:
     labelled, inputs = _labelled(plan.receipts)
-    found = []
+    results = []
     for kind in plan.kinds:
         tick = bar(progress, f"drafts with {kind}", len(labelled))
         with closing(LlamaEngine(requantized(source, kind, CACHE))) as engine:
-            found.append(drafts(engine, kind, labelled, inputs, tick))
-    return found
+            results.append(drafts(engine, kind, labelled, inputs, tick))
+    return results
 
 
 def _labelled(count: int) -> tuple[list[Labelled], str]:
@@ -161,9 +161,9 @@ def completed(run: DecodeRun, before: DecodeRun | None, parts: tuple[str, ...]) 
     )
 
 
-def _by_kind(found: list[Drafts]) -> list[Drafts]:
+def _by_kind(results: list[Drafts]) -> list[Drafts]:
     """The last of each quantization, in the order of KINDS."""
-    last = {drafts.kind: drafts for drafts in found}
+    last = {drafts.kind: drafts for drafts in results}
     return [last[kind] for kind in KINDS if kind in last]
 
 

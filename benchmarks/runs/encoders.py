@@ -108,9 +108,9 @@ def in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
 def text_of(tokens: EncoderTokens, length: int) -> str:
     """A text of exactly so many tokens, special ones included."""
     words = [_WORD]
-    while (found := len(tokens(" ".join(words))["input_ids"])) < length:
+    while (count := len(tokens(" ".join(words))["input_ids"])) < length:
         words.append(_WORD)
-    if found != length:
+    if count != length:
         raise click.ClickException(f"the tokenizer makes no {length} tokens of {_WORD!r} repeated")
     return " ".join(words)
 
@@ -143,14 +143,14 @@ def _bare_session(path: Path) -> Any:
 
 def starts(path: Path, count: int) -> dict[str, Start]:
     """Medians of fresh processes in turns; the first of each fills the caches and is left out."""
-    found: dict[str, list[list[float]]] = {"edgeslm": [], "onnxruntime": []}
+    times: dict[str, list[list[float]]] = {"edgeslm": [], "onnxruntime": []}
     with tempfile.TemporaryDirectory() as compiled:
         for _ in range(count + 1):
             for name, code in (("edgeslm", _EDGESLM), ("onnxruntime", _BARE)):
-                found[name].append(_child(code, path, Path(compiled)))
+                times[name].append(_child(code, path, Path(compiled)))
     return {
         name: Start(*(median(column) for column in zip(*runs[1:], strict=True)))
-        for name, runs in found.items()
+        for name, runs in times.items()
     }
 
 
@@ -166,8 +166,8 @@ def _child(code: str, path: Path, compiled: Path) -> list[float]:
         capture_output=True,
         text=True,
     )
-    found: list[float] = json.loads(done.stdout)
-    return found
+    figures: list[float] = json.loads(done.stdout)
+    return figures
 
 
 def lines(paths: Mapping[str, Path], rounds: int, count: int) -> Iterator[str]:

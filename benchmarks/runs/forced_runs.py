@@ -43,17 +43,17 @@ def count_forced(
     grammars = [Grammar(compile_schema(s), grammar_tokenizer, Style()) for s in schemas]
     common = _common_tokens(engine.vocab)
     rng = random.Random(seed)
-    found = Count()
+    count = Count()
     for i in range(answers):
         matcher = grammars[i % len(grammars)].matcher()
-        found.answers += 1
+        count.answers += 1
         length = 0
         while not matcher.is_stopped and length < _LONGEST:
             run = matcher.forced()
             if run:
-                found.runs += 1
-                found.tokens += len(run)
-                found.different += engine.tokenize(engine.detokenize(run).decode()) != run
+                count.runs += 1
+                count.tokens += len(run)
+                count.different += engine.tokenize(engine.detokenize(run).decode()) != run
                 matcher.consume(run)
                 length += len(run)
                 continue
@@ -62,7 +62,7 @@ def count_forced(
                 break
             matcher.consume([token])
             length += 1
-    return found
+    return count
 
 
 def _common_tokens(vocab: Vocab) -> NDArray[np.intp]:
@@ -84,14 +84,14 @@ def main(model: str = "smollm2-135m", answers: str = str(ANSWERS)) -> int:
     """Print the count; 1 where a run differs."""
     engine = LlamaEngine(Path(Store().resolve(model)), context_size=1, threads=1)
     try:
-        found = count_forced(engine, (Receipt, Invoice), int(answers))
+        count = count_forced(engine, (Receipt, Invoice), int(answers))
     finally:
         engine.close()
     print(
-        f"{found.answers:,} answers, {found.runs:,} forced runs of {found.tokens:,} tokens: "
-        f"{found.different:,} are not what the tokenizer makes of their text"
+        f"{count.answers:,} answers, {count.runs:,} forced runs of {count.tokens:,} tokens: "
+        f"{count.different:,} are not what the tokenizer makes of their text"
     )
-    return int(found.different > 0)
+    return int(count.different > 0)
 
 
 if __name__ == "__main__":

@@ -73,10 +73,10 @@ class KnownAnswerQuestion(SchemaQuestion):
         """EngineError where the answer is not the one that was put in the model's mouth."""
         answer = self._answers[text]
         self._model.say(self._model.tokenize(answer), len(self.tokens(text)))
-        found = super().extract(text, exact=exact)
-        if found.json != answer:
-            raise EngineError(f"a right answer came out wrong: {found.json}, not {answer}")
-        return found
+        extraction = super().extract(text, exact=exact)
+        if extraction.json != answer:
+            raise EngineError(f"a right answer came out wrong: {extraction.json}, not {answer}")
+        return extraction
 
 
 def known_invoices(model: KnownAnswerEngine, count: int) -> Task:

@@ -229,20 +229,20 @@ def _leaves(text: str) -> Leaves:
         value = json.loads(text)
     except ValueError:
         return {}
-    found: Leaves = {}
-    _collect(value, "$", found)
-    return found
+    leaves: Leaves = {}
+    _collect(value, "$", leaves)
+    return leaves
 
 
-def _collect(value: Any, path: str, found: Leaves) -> None:
+def _collect(value: Any, path: str, leaves: Leaves) -> None:
     if isinstance(value, dict):
         for key, part in value.items():
-            _collect(part, f"{path}.{key}", found)
+            _collect(part, f"{path}.{key}", leaves)
     elif isinstance(value, list):
         for i, part in enumerate(value):
-            _collect(part, f"{path}[{i}]", found)
+            _collect(part, f"{path}[{i}]", leaves)
     else:
-        found[path] = _spelled(value)
+        leaves[path] = _spelled(value)
 
 
 def _spelled(value: Any) -> str:

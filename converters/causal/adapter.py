@@ -143,13 +143,13 @@ def _halves(path: Path) -> dict[tuple[str, str], Floats]:
         raise BaseModelError(f"{path}: cannot be read: {error}; train again") from error
     halves: dict[tuple[str, str], Floats] = {}
     for name, tensor in tensors.items():
-        found = _FACTOR.match(name)
+        factor = _FACTOR.match(name)
         values: Floats = tensor.float().numpy()
-        if found is None or values.ndim != 2:
+        if factor is None or values.ndim != 2:
             raise BaseModelError(f"{path}: {name} is not a factor of a linear weight")
         if not np.isfinite(values).all():
             raise BaseModelError(f"{path}: {name} holds values that are not numbers; train again")
-        halves[found[1], found[2]] = values
+        halves[factor[1], factor[2]] = values
     if not halves:
         raise BaseModelError(f"{path}: holds no factors")
     return halves

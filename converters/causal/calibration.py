@@ -48,7 +48,9 @@ def calibrate(
     labels = list(answers[0].probabilities)
     truth = np.array([_place(row, labels) for row in rows], np.intp)
     scores = np.log(
-        np.maximum([[found.probabilities[label] for label in labels] for found in answers], _LEAST)
+        np.maximum(
+            [[answer.probabilities[label] for label in labels] for answer in answers], _LEAST
+        )
     )
     fit = fit_temperature(scores, truth)
     threshold = None
@@ -129,9 +131,9 @@ def _judged_fields(
         del expected[None]
         # null is right where nothing is left to say, so it is judged last
         for path, value in sorted(said, key=lambda item: normal(item[1], kind) is None):
-            found = normal(value, kind)
-            right = expected[found] > 0 if found is not None else not +expected
-            expected[found] -= right
+            normalized = normal(value, kind)
+            right = expected[normalized] > 0 if normalized is not None else not +expected
+            expected[normalized] -= right
             confidence = answer.fields[path].confidence
             if answer.complete or confidence > 0:  # 0: a budget cut or filled it
                 yield field, confidence, right
@@ -143,7 +145,7 @@ def _kinds(rows: Sequence[Row]) -> dict[str, Kind]:
     for row in rows:
         for field, true in _true_values(row).items():
             values[field] += [float(v) if isinstance(v, Decimal) else v for _, v in true]
-    return {field: kind_of(found) for field, found in values.items()}
+    return {field: kind_of(true_values) for field, true_values in values.items()}
 
 
 def _true_values(row: Row) -> defaultdict[str, list[tuple[str, Any]]]:
@@ -152,8 +154,8 @@ def _true_values(row: Row) -> defaultdict[str, list[tuple[str, Any]]]:
 
 def _values(answer: str) -> defaultdict[str, list[tuple[str, Any]]]:
     """Paths and values of each field of a JSON text; an empty array or object has none."""
-    found: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
+    values: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
     for leaf in leaves(answer):
         if not isinstance(leaf.value, dict | list):
-            found[field_of(leaf.path)].append((leaf.path, leaf.value))
-    return found
+            values[field_of(leaf.path)].append((leaf.path, leaf.value))
+    return values

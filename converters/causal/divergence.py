@@ -48,9 +48,9 @@ def divergences(
             wanted = _log_probabilities(answer_logits(first, row))
             n += len(wanted)
             for i, engine in enumerate(rest):
-                found = _log_probabilities(answer_logits(engine, row))
-                kl[i] += float((np.exp(wanted) * (wanted - found)).sum())
-                same[i] += int((wanted.argmax(axis=1) == found.argmax(axis=1)).sum())
+                other = _log_probabilities(answer_logits(engine, row))
+                kl[i] += float((np.exp(wanted) * (wanted - other)).sum())
+                same[i] += int((wanted.argmax(axis=1) == other.argmax(axis=1)).sum())
     return [
         Divergence(kl=total / n, top1=equal / n, n=n)
         for total, equal in zip(kl.tolist(), same.tolist(), strict=True)

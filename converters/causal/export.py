@@ -52,14 +52,14 @@ def export_gguf(
         PullError: not enough room on the disk.
     """
     require("auto_round", "sentencepiece", "torch", "transformers")
-    found = check_folder(hf_folder)
-    total = found.parameters * _BYTES[dtype]
+    source = check_folder(hf_folder)
+    total = source.parameters * _BYTES[dtype]
     aside = target.with_name(f".{target.name}.{os.getpid()}.part.gguf")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         require_room(target.parent, total)
         options = {"--name": name, "--pre": pre}
-        _convert(_command(found, aside, dtype, options), found, aside, total, progress)
+        _convert(_command(source, aside, dtype, options), source, aside, total, progress)
         _require_carried(hf_folder, aside)
         publish(aside, target)
     except OSError as error:
@@ -191,16 +191,16 @@ def load_hf_tokenizer(folder: Path) -> Any:
 
 def _template(hf: Any, tokenizer: LlamaTokenizer) -> Iterator[str]:
     if hf.chat_template is not None and hf.chat_template != tokenizer.chat_template:
-        found = "none" if tokenizer.chat_template is None else "another"
-        yield f"the chat template: the GGUF has {found}"
+        carried = "none" if tokenizer.chat_template is None else "another"
+        yield f"the chat template: the GGUF has {carried}"
 
 
 def _ends(hf: Any, tokenizer: LlamaTokenizer) -> Iterator[str]:
     metadata = tokenizer.info.metadata
     for name, expected in (("bos", hf.bos_token_id), ("eos", hf.eos_token_id)):
-        found = metadata.get(f"tokenizer.ggml.{name}_token_id")
-        if expected is not None and expected != found:
-            yield f"{name.upper()}: {expected} in the folder, {found} in the GGUF"
+        token = metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if expected is not None and expected != token:
+            yield f"{name.upper()}: {expected} in the folder, {token} in the GGUF"
     first = hf("a")["input_ids"][0] == hf.bos_token_id is not None
     if first != (tokenizer.vocab.bos is not None):
         yield f"BOS before a text: {first} in the folder, {not first} in the GGUF"
@@ -212,8 +212,8 @@ def _tokens(hf: Any, tokenizer: LlamaTokenizer) -> Iterator[str]:
         if token >= vocab.size:
             yield f"token {token} {added.content!r}: the GGUF has {vocab.size} tokens"
         elif added.special and vocab.control.get(token) != added.content:
-            found = vocab.control.get(token, vocab.pieces[token].decode("utf-8", "replace"))
-            yield f"token {token}: the control token {added.content!r} is {found!r} in the GGUF"
+            content = vocab.control.get(token, vocab.pieces[token].decode("utf-8", "replace"))
+            yield f"token {token}: the control token {added.content!r} is {content!r} in the GGUF"
 
 
 def _explain_lost(folder: Path, lost: list[str]) -> str:

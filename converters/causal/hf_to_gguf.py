@@ -32,10 +32,10 @@ def bundled_converter() -> Any:
         raise ImportError("auto-round is not installed")
     root = Path(next(iter(spec.submodule_search_locations)))
     for name in ("auto_round", "auto_round.utils"):
-        found = importlib.machinery.ModuleSpec(name, None, is_package=True)
-        found.submodule_search_locations = [str(root.joinpath(*name.split(".")[1:]))]
+        package = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        package.submodule_search_locations = [str(root.joinpath(*name.split(".")[1:]))]
         # finds its submodules, and runs no __init__
-        sys.modules[name] = importlib.util.module_from_spec(found)
+        sys.modules[name] = importlib.util.module_from_spec(package)
     folder = root.joinpath(*_BUNDLE)
     _name_unknown_architectures(folder / "conversion")
     sys.path.insert(0, str(folder))

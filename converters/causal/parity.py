@@ -287,9 +287,9 @@ def _compare(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """KL divergence and agreement at each answer position of a row."""
     expected = hf_logits(hf_model, row)
-    found = engine_logits(engine, row)
-    shared = min(expected.shape[1], found.shape[1])  # one side may pad its vocabulary
-    p, q = _log_softmax(expected[:, :shared]), _log_softmax(found[:, :shared])
+    actual = engine_logits(engine, row)
+    shared = min(expected.shape[1], actual.shape[1])  # one side may pad its vocabulary
+    p, q = _log_softmax(expected[:, :shared]), _log_softmax(actual[:, :shared])
     worse = p.max(axis=1) - p[np.arange(len(p)), q.argmax(axis=1)]
     return (np.exp(p) * (p - q)).sum(axis=1), worse <= TIE
 

@@ -57,11 +57,11 @@ class _Pool:
     @cached_property
     def texts(self) -> dict[str, list[tuple[str, str]]]:
         """By field: as each stands in its input, with its line breaks, and as its answer has it."""
-        found: dict[str, list[tuple[str, str]]] = {}
+        texts: dict[str, list[tuple[str, str]]] = {}
         for row in self._rows:
             for name, raw in _texts(row).items():
-                found.setdefault(name, []).append((raw, row.answer[name]))
-        return found
+                texts.setdefault(name, []).append((raw, row.answer[name]))
+        return texts
 
     @cached_property
     def words(self) -> list[str]:
@@ -83,13 +83,13 @@ class _Pool:
 
 def _texts(row: Row) -> dict[str, str]:
     """The fields that are neither dates nor amounts, as they stand in the input."""
-    finder, found = SpanFinder(row.input), {}
+    finder, spelled = SpanFinder(row.input), {}
     for name, value in row.answer.items():
         if isinstance(value, str) and not _AMOUNT.match(value) and not is_date(value):
             span = finder.find(value)
             if span is not None:
-                found[name] = row.input[slice(*span)]
-    return found
+                spelled[name] = row.input[slice(*span)]
+    return spelled
 
 
 def _draw(row: Row, augment: Augment, rng: random.Random, pool: _Pool) -> Row:

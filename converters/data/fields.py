@@ -24,15 +24,15 @@ def lookup(values: Mapping[str, Any], path: str) -> Any:
     """
     if path in values:
         return values[path]
-    found: Any = values
+    value: Any = values
     for step in path.split("."):
-        if isinstance(found, Mapping):
-            found = found.get(step)
-        elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
-            found = found[int(step)]
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
         else:
             return None
-    return found
+    return value
 
 
 # --- the input template -------------------------------------------------------

@@ -140,10 +140,10 @@ def _reader(recipe: Recipe) -> Callable[[Source, str], Example]:
             parts = template.fill(source.values)
         except ValueError as error:
             raise _UnusableError("no input", str(error)) from error
-        found = answer(source)
-        category = found if isinstance(found, str) else None
+        truth = answer(source)
+        category = truth if isinstance(truth, str) else None
         text = "".join(parts)
-        return Example(Row(name, text, found, category, parts), _key(source, data, text))
+        return Example(Row(name, text, truth, category, parts), _key(source, data, text))
 
     return read
 

@@ -31,15 +31,15 @@ def unread_answers(rows: Sequence[Row], fields: Collection[str]) -> list[Suspect
     Case, white space and forms of a character do not count. A scan that spells a name otherwise
     than its answer is such a row, and so is an answer of another document.
     """
-    found = []
+    suspects = []
     for place, row in enumerate(rows):
         text = _bare(row.input)
         for name in fields:
             value = row.answer[name]
             if isinstance(value, str) and _bare(value) not in text:
-                found.append(Suspect(place, f"{name} {value!r} is not in the input"))
+                suspects.append(Suspect(place, f"{name} {value!r} is not in the input"))
                 break
-    return found
+    return suspects
 
 
 def _bare(text: str) -> str:

@@ -126,8 +126,8 @@ def _summary(
 
 def _part(task: Task, rows: Sequence[Row]) -> PartSummary:
     if isinstance(task, ClassifyTask):
-        found = Counter(row.answer for row in rows)
-        counts = {label.name: found[label.name] for label in task.labels}
+        occurrences = Counter(row.answer for row in rows)
+        counts = {label.name: occurrences[label.name] for label in task.labels}
     else:
         counts = {
             name: sum(row.answer[name] is not None for row in rows) for name in rows[0].answer

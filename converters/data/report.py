@@ -32,7 +32,7 @@ def draw(path: Path, summary: DataSummary) -> None:
     figure = Figure(figsize=(12, max(4.0, 0.24 * len(names) + 1.5)), layout="constrained")
     fate, balance = figure.subplots(1, 2)
 
-    rows = {part: found.rows for part, found in summary.parts.items()} | summary.dropped
+    rows = {name: part.rows for name, part in summary.parts.items()} | summary.dropped
     colours = [_COLOURS.get(name, "#bbbbbb") for name in rows]
     bars = fate.barh([_plain(name) for name in rows], list(rows.values()), color=colours)
     fate.bar_label(bars, fmt="{:,.0f}", padding=3)
@@ -42,9 +42,9 @@ def draw(path: Path, summary: DataSummary) -> None:
 
     places = range(len(names))
     left = [0] * len(names)
-    for part, found in summary.parts.items():
-        widths = [found.counts[name] for name in names]
-        balance.barh(places, widths, left=left, label=part, color=_COLOURS[part])
+    for label, part in summary.parts.items():
+        widths = [part.counts[name] for name in names]
+        balance.barh(places, widths, left=left, label=label, color=_COLOURS[label])
         left = [a + b for a, b in zip(left, widths, strict=True)]
     # labels by place: two long names may be cut to the same one
     balance.set_yticks(places, [_plain(name) for name in names])
@@ -75,7 +75,7 @@ def _lines(recipe: Recipe, summary: DataSummary, reviewed: Sequence[Reviewed]) -
     yield ""
     yield from _table(
         ("part", "rows", "sha256"),
-        [(part, f"{found.rows:,}", found.sha256[:16]) for part, found in summary.parts.items()],
+        [(name, f"{part.rows:,}", part.sha256[:16]) for name, part in summary.parts.items()],
     )
     yield _split_line(recipe)
     yield ""
@@ -95,7 +95,7 @@ def _lines(recipe: Recipe, summary: DataSummary, reviewed: Sequence[Reviewed]) -
     yield from _table(
         ("label or field", *summary.parts),
         [
-            (name, *(f"{found.counts[name]:,}" for found in summary.parts.values()))
+            (name, *(f"{part.counts[name]:,}" for part in summary.parts.values()))
             for name in summary.parts["train"].counts
         ],
     )

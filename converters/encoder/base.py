@@ -44,10 +44,10 @@ def _check(folder: Path, sha256: str | None, where: str) -> None:
                 f"{where}: holds no {name}; an encoder's folder has {', '.join(FILES)}"
             )
     if sha256 is not None:
-        found = file_sha256(folder / FILES[-1])
-        if found != sha256:
+        actual = file_sha256(folder / FILES[-1])
+        if actual != sha256:
             raise BaseModelError(
-                f"{where}: the sha256 of its {FILES[-1]} is {found}, not the {sha256} of "
+                f"{where}: the sha256 of its {FILES[-1]} is {actual}, not the {sha256} of "
                 "base_sha256; remove it and fetch it again, or correct the recipe"
             )
 

@@ -106,10 +106,10 @@ def _fresh(folder: Path, dropout: float) -> Any:
     from transformers import BertConfig, BertModel
 
     described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    found = described.get("model_type") if isinstance(described, dict) else None
-    if found not in ARCHITECTURES:
+    architecture = described.get("model_type") if isinstance(described, dict) else None
+    if architecture not in ARCHITECTURES:
         raise BaseModelError(
-            f"{folder}: the architecture {found!r} is not trained as an encoder; "
+            f"{folder}: the architecture {architecture!r} is not trained as an encoder; "
             f"use one of {', '.join(ARCHITECTURES)}"
         )
     config = BertConfig.from_json_file(folder / CONFIG)

@@ -70,8 +70,8 @@ class RoundedEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         apply: Callable[..., Tensor] = _StraightThrough.apply
-        found = nn.functional.embedding(ids, self.weight, self._padding)
-        return apply(found, self._in_blocks)
+        embedded = nn.functional.embedding(ids, self.weight, self._padding)
+        return apply(embedded, self._in_blocks)
 
     def _in_blocks(self, values: Tensor) -> Tensor:
         blocks = values.reshape(*values.shape[:-1], -1, self._block)

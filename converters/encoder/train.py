@@ -141,15 +141,15 @@ class _Run(TrainingRun[EncodedText]):
 
         self._encoder.eval()
         order = sorted(range(len(self._plain)), key=lambda at: len(self._plain[at].tokens))
-        found = torch.empty(len(order), self._encoder.head.in_features)
+        embeddings = torch.empty(len(order), self._encoder.head.in_features)
         with torch.no_grad():
             for at in range(0, len(order), _EVALUATE_ROWS):
                 self._progress("embedding rows", at, len(order))
                 part = order[at : at + _EVALUATE_ROWS]
                 ids, mask = self._padded([self._plain[row] for row in part])
-                found[part] = self._encoder.pooled(ids, mask).cpu()
+                embeddings[part] = self._encoder.pooled(ids, mask).cpu()
         self._progress("embedding rows", len(order), len(order))
-        return found
+        return embeddings
 
     def _encode(self, rows: Sequence[Row]) -> list[EncodedText]:
         return encode_texts(

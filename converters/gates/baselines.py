@@ -56,15 +56,15 @@ def baselines(
 
 
 def _answers(recipe: Recipe, train: Sequence[Row], texts: list[str]) -> dict[str, list[Prediction]]:
-    found = {"lookup": _lookup(train, texts)}
+    answers = {"lookup": _lookup(train, texts)}
     if isinstance(recipe.task, ClassifyTask):
-        found["majority"] = _majority_label(train, texts)
-        return found | _regressions(train, texts)
-    found["majority"] = _majority_fields(train, texts)
+        answers["majority"] = _majority_label(train, texts)
+        return answers | _regressions(train, texts)
+    answers["majority"] = _majority_fields(train, texts)
     rules = None if recipe.task.kind == "tag" else _rules_for(recipe.task.json_schema)
     if rules is not None:
-        found["regular expressions"] = [Prediction(dict(rules(text))) for text in texts]
-    return found
+        answers["regular expressions"] = [Prediction(dict(rules(text))) for text in texts]
+    return answers
 
 
 def _majority_label(train: Sequence[Row], texts: list[str]) -> list[Prediction]:
@@ -132,10 +132,10 @@ def _nearest(train: Sequence[Row], texts: list[str]) -> Iterator[Prediction]:
 def _regressions(train: Sequence[Row], texts: list[str]) -> dict[str, list[Prediction]]:
     """One that learns each input's commonest answer, all inputs alike, which does more for rare
     labels; and where rows stand for several, one of all answers as often as they come."""
-    found = {LINEAR: _regression([*commonest(train).values()], texts, counted=False)}
+    answers = {LINEAR: _regression([*commonest(train).values()], texts, counted=False)}
     if any(row.count > 1 for row in train):
-        found[COUNTED] = _regression(train, texts, counted=True)
-    return found
+        answers[COUNTED] = _regression(train, texts, counted=True)
+    return answers
 
 
 def _regression(train: Sequence[Row], texts: list[str], *, counted: bool) -> list[Prediction]:

@@ -59,9 +59,9 @@ def card_scores(
             kept("whole record right", scores.exact, exact, right),
         )
     macro = {n: o.macro_f1.value for n, o in others.items() if not isinstance(o, ExtractionScores)}
-    found = {name: label.right for name, label in scores.labels.items()}
+    recalls = {name: label.right for name, label in scores.labels.items()}
     return (
-        kept(scores.metric, scores.main, own, found),
+        kept(scores.metric, scores.main, own, recalls),
         kept("macro-F1", scores.macro_f1, macro, {}),
     )
 
@@ -81,12 +81,12 @@ def scope_scores(
     for metric, rows in (("in-scope accuracy", ~outside), ("out-of-scope recall", outside)):
         n = int(rows.sum())
         if n:
-            found = share(int(right[rows].sum()), n)
+            estimate = share(int(right[rows].sum()), n)
             scores.append(
                 Score(
                     metric=metric,
-                    value=found.value,
-                    interval=(found.low, found.high),
+                    value=estimate.value,
+                    interval=(estimate.low, estimate.high),
                     n=n,
                     gold=gold_name,
                     gold_sha256=gold_sha256,

@@ -52,12 +52,12 @@ def calibrate_logits(task: ClassifyTask, logits: Logits, rows: Sequence[Row]) ->
     card = fit.to_card(fitted_on_sha256=rows_sha256(rows))
     if task.out_of_scope is None:
         return card
-    found = fit_rejection(logits, truth, names.index(task.out_of_scope), fit.temperature)
-    if found is None:
+    rejection = fit_rejection(logits, truth, names.index(task.out_of_scope), fit.temperature)
+    if rejection is None:
         return card
-    if found.by == "energy":
-        return card.model_copy(update={"reject": "energy", "energy": found.bound})
-    return card.model_copy(update={"threshold": found.bound})
+    if rejection.by == "energy":
+        return card.model_copy(update={"reject": "energy", "energy": rejection.bound})
+    return card.model_copy(update={"threshold": rejection.bound})
 
 
 def fit_rejection(
@@ -83,11 +83,11 @@ def fit_rejection(
     energy = np.array([log_sum_exp(row) for row in others])
     right = said == truth
     plain = float(right[outside].mean())
-    found = [
+    rejections = [
         _best_bound("probability", shares, right, outside),
         _best_bound("energy", energy, right, outside),
     ]
-    best = max(found, key=lambda rejection: rejection.recall or 0.0)
+    best = max(rejections, key=lambda rejection: rejection.recall or 0.0)
     return best if (best.recall or 0.0) > plain else None
 
 

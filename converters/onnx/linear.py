@@ -61,11 +61,11 @@ class LinearModel:
     def logits(self, texts: Sequence[str]) -> Floats:
         """What the float weights say of texts, float32 [texts, labels]."""
         features = LinearFeatures(self.spec)
-        found = np.empty((len(texts), len(self.labels)), np.float32)
+        logits = np.empty((len(texts), len(self.labels)), np.float32)
         for i, text in enumerate(texts):
             ids, values = features([text])
-            found[i] = values[0] @ self.weights[ids[0]] + self.bias
-        return found
+            logits[i] = values[0] @ self.weights[ids[0]] + self.bias
+        return logits
 
 
 def train_linear(

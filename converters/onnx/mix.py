@@ -100,5 +100,5 @@ def fit_scales(first: Logits, second: Logits, truth: NDArray[np.intp]) -> tuple[
         slope = (expected - both[:, *right]).mean(axis=1)
         return -float(log_softmax(total, axis=1)[right].mean()), slope
 
-    found = minimize(loss, np.full(2, 0.5), jac=True, bounds=[(0, None)] * 2).x
-    return float(found[0]), float(found[1])
+    best = minimize(loss, np.full(2, 0.5), jac=True, bounds=[(0, None)] * 2).x
+    return float(best[0]), float(best[1])

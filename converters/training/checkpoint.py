@@ -83,12 +83,12 @@ class Checkpoint:
         publish(aside, self._folder / HISTORY)
 
     def _tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, parameter in self._parameters():
-            found[f"model.{name}"] = parameter
+            tensors[f"model.{name}"] = parameter
             for key, value in self._optimizer.state.get(parameter, {}).items():
-                found[f"optimizer.{key}.{name}"] = value
-        return found
+                tensors[f"optimizer.{key}.{name}"] = value
+        return tensors
 
     def _has_best(self) -> bool:
         return (self._best / self._weights).is_file()

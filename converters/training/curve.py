@@ -26,9 +26,13 @@ def draw_curve(path: Path, history: History) -> None:
         for i in range(len(losses))
     ]
     axes.plot(steps, smooth, label=f"training, mean of {_WINDOW} steps", color="#3b6ea5")
-    found = history.evaluations
+    evaluations = history.evaluations
     axes.plot(
-        [e.step for e in found], [e.loss for e in found], "o-", label="development", color="#c8553d"
+        [e.step for e in evaluations],
+        [e.loss for e in evaluations],
+        "o-",
+        label="development",
+        color="#c8553d",
     )
     best = history.best
     if best is not None:

@@ -308,13 +308,13 @@ class Decoder:
 
     def open_choices(self) -> list[Choice]:
         """Choices where something is left to take, the least sure one first."""
-        found = [
+        unsettled = [
             choice
             for choice in self.out.choices
             if choice.index < len(self.out.tokens)
             and choice.options > 1 + len(self._refused.get(choice.index, ()))
         ]
-        return sorted(found, key=lambda choice: choice.probability)
+        return sorted(unsettled, key=lambda choice: choice.probability)
 
 
 def _common(a: list[int], b: list[int]) -> int:

@@ -70,18 +70,18 @@ class _Pieces:
             return self._greedy(data)
 
     def _greedy(self, data: bytes) -> list[int]:
-        found: list[int] = []
+        tokens: list[int] = []
         start = 0
         while start < len(data):
             for end in range(min(len(data), start + self._longest), start, -1):
                 token = self._token_of.get(data[start:end])
                 if token is not None:
-                    found.append(token)
+                    tokens.append(token)
                     start = end
                     break
             else:
                 start += 1
-        return found
+        return tokens
 
 
 class GrammarTokenizer:

@@ -157,6 +157,6 @@ def _score_group(
     for node, row in zip(nodes, rows, strict=True):
         following = {label: labels[label][node.depth + 1] for label in node.labels}
         tokens = list(dict.fromkeys(following.values()))
-        found = dict(zip(tokens, log_softmax_at(row, tokens).tolist(), strict=True))
+        log_shares = dict(zip(tokens, log_softmax_at(row, tokens).tolist(), strict=True))
         for label, token in following.items():
-            scores[label] += found[token]
+            scores[label] += log_shares[token]

@@ -118,8 +118,8 @@ def search_labels(
             )
             search.scores[rest] = scores
             return search.scores, decodes + more
-        found = yield from _follow(engine, chosen, [free.pop() for _ in chosen], length)
-        search.follow(chosen, *found)
+        forked, logits = yield from _follow(engine, chosen, [free.pop() for _ in chosen], length)
+        search.follow(chosen, forked, logits)
         decodes += 1
     search.settle()
     return search.scores, decodes
@@ -136,13 +136,13 @@ def _follow(
         for opened, target in zip(chosen, targets, strict=True)
         for i, node in enumerate(opened.chain)
     ]
-    found = yield Batch(
+    logits = yield Batch(
         tokens=[token for token, _, _ in rows],
         positions=[position for _, position, _ in rows],
         sequences=[(target,) for _, _, target in rows],
         wanted=[True] * len(rows),
     )
-    return targets, found
+    return targets, logits
 
 
 class _Search:

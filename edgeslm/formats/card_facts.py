@@ -61,8 +61,8 @@ def read_facts(text: str) -> CardFacts | None:
     if len(text) > MAX_CARD_BYTES or "\\u" in text:  # an escape may be half of a character
         return None
     try:
-        found = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
-        return facts_of(found) if _is_card(found) else None
+        card = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+        return facts_of(card) if _is_card(card) else None
     except (ValueError, RecursionError):  # no JSON, or so deep that nobody meant it
         return None
 
@@ -75,7 +75,7 @@ def facts_of(card: Mapping[str, Any]) -> CardFacts:
         name=card["name"],
         kind=task["kind"],
         heads=tuple(
-            LabelSet(tuple(map(_name, found["labels"])), **_some(found, _OF_HEAD)) for found in sets
+            LabelSet(tuple(map(_name, head["labels"])), **_some(head, _OF_HEAD)) for head in sets
         ),
         out_of_scope=task.get("out_of_scope"),
         bounds=Bounds(**_some(calibration, _OF_CALIBRATION)),
@@ -86,8 +86,8 @@ _OF_HEAD: Final = ("name", "multi_label", "threshold")
 _OF_CALIBRATION: Final = ("temperature", "threshold", "reject", "energy")
 
 
-def _some(found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: found[key] for key in keys if key in found}
+def _some(members: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: members[key] for key in keys if key in members}
 
 
 def _name(label: Any) -> str:
@@ -96,10 +96,10 @@ def _name(label: Any) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a key is given twice")
-    return found
+    return members
 
 
 def _no_number(name: str) -> float:
@@ -126,13 +126,13 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
-def _is_card(found: Any) -> bool:
+def _is_card(candidate: Any) -> bool:
     """Whether this is an encoder's card. Keys and bounds come from `Card` itself; what its
     validators demand of several keys together is here once more."""
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    if not _fits(found, schema, schema["$defs"]):
+    if not _fits(candidate, schema, schema["$defs"]):
         return False
-    task, calibration = found["task"], found.get("calibration") or {}
+    task, calibration = candidate["task"], candidate.get("calibration") or {}
     if task.get("kind") not in ("classify", "tag") or calibration.get("fields"):
         return False  # the cards of language models
     heads = [task] if task["kind"] == "classify" else task["heads"]
@@ -142,7 +142,7 @@ def _is_card(found: Any) -> bool:
         and len({head.get("name") for head in heads}) == len(heads)
         and (out_of_scope is None or out_of_scope in map(_name, heads[0]["labels"]))
         and (calibration.get("reject") != "energy" or calibration.get("energy") is not None)
-        and all(value in (None, "{{ text }}") for value in found.get("prompt", {}).values())
+        and all(value in (None, "{{ text }}") for value in candidate.get("prompt", {}).values())
     )
 
 

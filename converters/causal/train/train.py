@@ -252,16 +252,16 @@ def start_from(model: Any, folder: Path) -> None:
 
     path = folder / "adapter_model.safetensors"
     try:
-        found = load_file(path)
+        factors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RecipeError(f"lora.start: {path}: cannot be read: {error}") from error
     wanted = {name: tuple(value.shape) for name, value in get_peft_model_state_dict(model).items()}
-    if wanted != {name: tuple(value.shape) for name, value in found.items()}:
+    if wanted != {name: tuple(value.shape) for name, value in factors.items()}:
         raise RecipeError(
             f"lora.start: {path}: an adapter of another base, rank, targets or layers; set these "
             "as they were where it was trained"
         )
-    set_peft_model_state_dict(model, found)
+    set_peft_model_state_dict(model, factors)
 
 
 def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:

@@ -25,14 +25,14 @@ class Marks:
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = pieces
-        found = [
+        closers = [
             token
             for token, piece in enumerate(pieces)
             if piece[:1] in {b'"', b",", b"}", b"]"} and not piece.strip(b'",:{}[]')
         ]
         #: the likeliest first: what begins with a quotation mark ends a string, while the others
         #: may be part of it; of these the longest, as tokenizers prefer them
-        self.closers = sorted(found, key=lambda t: (pieces[t][:1] != b'"', -len(pieces[t])))
+        self.closers = sorted(closers, key=lambda t: (pieces[t][:1] != b'"', -len(pieces[t])))
         #: what every open string may hold, but nothing else does
         self.letter = next((token for token, piece in enumerate(pieces) if piece.isalpha()), None)
 
@@ -126,15 +126,15 @@ class CopyDrafter:
         draft, cursor = Draft(output, matcher, self._pieces), None
         self._cross(draft)
         while not draft.is_full:
-            found = self._next(draft, cursor, length)
+            copied = self._next(draft, cursor, length)
             if not draft.kind:
-                kind = "marks" if found is None else found.kind
+                kind = "marks" if copied is None else copied.kind
                 draft.limit(kind, length.best(kind))
-            n = 0 if found is None else draft.add(found.tokens)
-            if found is None or draft.is_full:
+            n = 0 if copied is None else draft.add(copied.tokens)
+            if copied is None or draft.is_full:
                 break
-            cursor = found.ends[n - 1] if n <= len(found.ends) else None
-            if not self._close(draft, found.key):
+            cursor = copied.ends[n - 1] if n <= len(copied.ends) else None
+            if not self._close(draft, copied.key):
                 break
             self._cross(draft)
         return draft
@@ -143,8 +143,8 @@ class CopyDrafter:
         """The surer of what the text has for an open value, and what followed a match."""
         value = self._values.propose(draft.tail, cursor, draft.accepts)
         match = self._match(draft.recent)
-        found = [copied for copied in (value, match) if copied is not None]
-        allowed = [copied for copied in found if draft.accepts(copied.tokens[0])]
+        candidates = [copied for copied in (value, match) if copied is not None]
+        allowed = [copied for copied in candidates if draft.accepts(copied.tokens[0])]
         return max(allowed, key=lambda copied: length.right(copied.kind), default=None)
 
     def _cross(self, draft: Draft) -> None:
@@ -190,8 +190,8 @@ class CopyDrafter:
             if size == 1:
                 places = [place for place in places if place < self._text_length]
             if places and (size > 1 or len(places) <= _MAX_PLACES):
-                found = self._from(self._choose(places), f"match {size}")
-                return found if found.tokens else None
+                copied = self._from(self._choose(places), f"match {size}")
+                return copied if copied.tokens else None
         return None
 
     def _choose(self, places: list[int]) -> int:

@@ -139,9 +139,9 @@ class ValueDrafter:
         if step is not None:
             at = self._after(start, step)
             return None if at is None else self._value(key, at, begun, "row")
-        found = self._labelled(key)
-        if found is not None:
-            return self._first(key, found, begun, "label", accepts)
+        place = self._labelled(key)
+        if place is not None:
+            return self._first(key, place, begun, "label", accepts)
         if opened[3] is not None:
             return self._first(key, start, begun, "near", accepts)
         return None
@@ -162,8 +162,8 @@ class ValueDrafter:
         if key not in self._labels:
             name = re.escape(key.rpartition(b"_")[2])
             label = rb"(?i)(?<!\w)" + name + rb"(?!\w)[^\w\n]*(?=\w)"
-            found = re.search(label, self._text) if len(name) >= _SHORTEST else None
-            self._labels[key] = None if found is None else found.end()
+            match = re.search(label, self._text) if len(name) >= _SHORTEST else None
+            self._labels[key] = None if match is None else match.end()
         return self._labels[key]
 
     def _value(self, key: bytes, at: int, begun: bytes, kind: str) -> Copied | None:

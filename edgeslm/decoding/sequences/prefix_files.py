@@ -268,14 +268,14 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
 
 def _entries(folder: Path) -> list[tuple[int, int, Path]]:
     """The files of the cache, the least recently used first: time in ns, bytes, path."""
-    found = []
+    files = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith((_STATE, _HASH, _ASIDE)):
                 with suppress(OSError):  # another process removed it
                     stat = entry.stat()
-                    found.append((stat.st_mtime_ns, stat.st_size, Path(entry.path)))
-    return sorted(found)
+                    files.append((stat.st_mtime_ns, stat.st_size, Path(entry.path)))
+    return sorted(files)
 
 
 def _evict(folder: Path, limit: int) -> None:

@@ -127,13 +127,13 @@ def linux_threads_of_core(devices: Path, cpu: int) -> int | None:
 
 
 def _capacities(folder: Path) -> dict[int, int]:
-    found = {}
+    capacities = {}
     for file in folder.glob("cpu[0-9]*/cpu_capacity"):
         try:
-            found[int(file.parent.name.removeprefix("cpu"))] = int(file.read_text())
+            capacities[int(file.parent.name.removeprefix("cpu"))] = int(file.read_text())
         except (OSError, ValueError):
             continue  # a CPU that was taken offline
-    return found
+    return capacities
 
 
 def parse_cpu_list(text: str) -> list[int]:

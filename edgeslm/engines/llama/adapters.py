@@ -94,8 +94,8 @@ def check_fits(adapter: AdapterInfo, base: GGUFInfo) -> None:
             _refuse(adapter, base, f"it changes {shown(name)}, which is no matrix of a layer")
         if matrices[name] != (a.shape[0], b.shape[1]):
             made_for = f"{a.shape[0]} x {b.shape[1]}"
-            found = " x ".join(map(str, matrices[name]))
-            _refuse(adapter, base, f"it changes a {name} of {made_for}, the model's is {found}")
+            shape = " x ".join(map(str, matrices[name]))
+            _refuse(adapter, base, f"it changes a {name} of {made_for}, the model's is {shape}")
 
 
 def _refuse(adapter: AdapterInfo, base: GGUFInfo, why: str) -> NoReturn:

@@ -30,13 +30,13 @@ def leave_out_amx(libggml: Any) -> bool:
     kinds = _extra_kinds(libggml)
     libggml.ggml_backend_buft_name.argtypes = [ctypes.c_void_p]
     libggml.ggml_backend_buft_name.restype = ctypes.c_char_p
-    found: list[int] = []
-    while kinds and kinds[len(found)]:
-        found.append(kinds[len(found)])
-    kept = [kind for kind in found if libggml.ggml_backend_buft_name(kind) != _AMX]
-    for index, kind in enumerate([*kept, None][: len(found)]):
+    listed: list[int] = []
+    while kinds and kinds[len(listed)]:
+        listed.append(kinds[len(listed)])
+    kept = [kind for kind in listed if libggml.ggml_backend_buft_name(kind) != _AMX]
+    for index, kind in enumerate([*kept, None][: len(listed)]):
         kinds[index] = kind
-    return len(kept) < len(found)
+    return len(kept) < len(listed)
 
 
 def _extra_kinds(libggml: Any) -> Any:

@@ -63,14 +63,14 @@ def _devices(ggml: Any, base: Any) -> list[dict[str, Any]]:
         getattr(base, f"ggml_backend_dev_{name}").restype = ctypes.c_char_p
     base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
     base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p] * 3
-    found = []
+    devices = []
     for index in range(ggml.ggml_backend_dev_count()):
         device = ggml.ggml_backend_dev_get(index)
         if base.ggml_backend_dev_type(device) == _CPU:
             continue
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         base.ggml_backend_dev_memory(device, ctypes.addressof(free), ctypes.addressof(total))
-        found.append(
+        devices.append(
             {
                 "name": base.ggml_backend_dev_name(device).decode(),
                 "description": base.ggml_backend_dev_description(device).decode().strip(),
@@ -78,7 +78,7 @@ def _devices(ggml: Any, base: Any) -> list[dict[str, Any]]:
                 "memory_total": total.value,
             }
         )
-    return found
+    return devices
 
 
 def main() -> None:

@@ -130,11 +130,11 @@ def _medians(counts: Sequence[int], rows: int, watch: _Watch) -> dict[int, float
             if watch.left <= 0:
                 raise _BusyError(f"{rows} rows took longer than a moment before")
             times[threads].append(watch.ms(rows, threads))
-    for threads, found in times.items():
-        least, *_, second, _slowest = sorted(found)
+    for threads, series in times.items():
+        least, *_, second, _slowest = sorted(series)
         if second > _SPREAD * least:
             raise _BusyError(f"{rows} rows, {threads} threads: {least:.1f} to {second:.1f} ms")
-    return {threads: median(found) for threads, found in times.items()}
+    return {threads: median(series) for threads, series in times.items()}
 
 
 def _plan(counts: Sequence[int], ms: float, left: float) -> tuple[Sequence[int], int]:

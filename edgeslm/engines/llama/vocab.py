@@ -33,8 +33,8 @@ def _end_tokens(pointer: Any, control: dict[int, str], template: str) -> tuple[i
     like one: of SmolLM2's `<|im_end|>` and `<|endoftext|>` the one that is not used.
     """
     named = [llama_cpp.llama_vocab_eos(pointer), llama_cpp.llama_vocab_eot(pointer)]
-    found = [t for t in sorted(control) if llama_cpp.llama_vocab_is_eog(pointer, t)]
-    end = dict.fromkeys(t for t in (*named, *found) if t >= 0)
+    marked = [t for t in sorted(control) if llama_cpp.llama_vocab_is_eog(pointer, t)]
+    end = dict.fromkeys(t for t in (*named, *marked) if t >= 0)
     return tuple(sorted(end, key=lambda t: control.get(t, "") not in template))
 
 

@@ -93,24 +93,24 @@ class FeatureSpec:
             ) from error
 
 
-def _spec(found: Any) -> FeatureSpec:
+def _spec(spec: Any) -> FeatureSpec:
     """A spec of JSON values; raises ValueError, which names the place."""
-    if not isinstance(found, dict) or found.keys() != _SPEC_KEYS:
+    if not isinstance(spec, dict) or spec.keys() != _SPEC_KEYS:
         raise ValueError(f"its keys must be {', '.join(sorted(_SPEC_KEYS))}")
-    if found["format"] != FEATURES_FORMAT:
+    if spec["format"] != FEATURES_FORMAT:
         raise ValueError(f"format must be {FEATURES_FORMAT}")
-    documents = found["documents"]
+    documents = spec["documents"]
     if type(documents) is not int or not 0 < documents <= _MAX_COUNT:
         raise ValueError(f"documents must be a number from 1 to {_MAX_COUNT}")
-    words, letters = (_terms(found, family, documents) for family in ("words", "letters"))
+    words, letters = (_terms(spec, family, documents) for family in ("words", "letters"))
     return FeatureSpec(documents, words, letters)
 
 
 def _terms(spec: dict[str, Any], family: str, documents: int) -> Terms:
-    found = spec[family]
-    if not isinstance(found, dict) or found.keys() != _TERMS_KEYS:
+    family_spec = spec[family]
+    if not isinstance(family_spec, dict) or family_spec.keys() != _TERMS_KEYS:
         raise ValueError(f"the keys of {family} must be {', '.join(sorted(_TERMS_KEYS))}")
-    terms, frequencies = found["terms"], found["frequencies"]
+    terms, frequencies = family_spec["terms"], family_spec["frequencies"]
     if not isinstance(terms, list) or not isinstance(frequencies, list):
         raise ValueError(f"{family} holds no lists")
     if len(terms) != len(frequencies) or len(terms) > MAX_FEATURES:
@@ -176,10 +176,10 @@ class _Family:
         ids: list[int] = []
         values: list[float] = []
         for term, times in Counter(terms).items():
-            found = known.get(term)
-            if found is not None:
-                ids.append(found[0])
-                values.append((1 + log(times)) * found[1])
+            entry = known.get(term)
+            if entry is not None:
+                ids.append(entry[0])
+                values.append((1 + log(times)) * entry[1])
         length = sqrt(sum(value * value for value in values))
         return ids, [value / length for value in values]
 

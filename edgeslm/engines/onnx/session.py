@@ -253,8 +253,8 @@ def _options(runtime: Any, threads: int) -> Any:
 def _failures(runtime: Any) -> tuple[type[Exception], ...]:
     """What onnxruntime raises: classes of its own, and what its C++ turns into Python's."""
     own = vars(runtime.capi.onnxruntime_pybind11_state).values()
-    found = [kind for kind in own if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*found, RuntimeError, ValueError, TypeError)
+    errors = [kind for kind in own if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*errors, RuntimeError, ValueError, TypeError)
 
 
 def _checked(logits: Any) -> NDArray[np.float32]:

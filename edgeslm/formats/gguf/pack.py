@@ -53,15 +53,15 @@ def check_card(info: GGUFInfo) -> None:
         check_template(info.card, info.chat_template_sha256, info.path)
 
 
-def check_template(card: Card, found: str | None, path: Path) -> None:
-    """Check that a card was made for the chat template with the sha256 ``found``.
+def check_template(card: Card, sha256: str | None, path: Path) -> None:
+    """Check that a card was made for the chat template with this sha256.
 
     Raises:
         CardError: it was made for another; ``path`` is the file that has this one.
     """
     named = card.prompt.chat_template_sha256
-    if named is not None and named != found:
-        has = f"has one with sha256 {found}" if found else "has no chat template"
+    if named is not None and named != sha256:
+        has = f"has one with sha256 {sha256}" if sha256 else "has no chat template"
         raise CardError(
             f"{path}: the card was made for a chat template with sha256 {named}, this file "
             f"{has}; use the file that the card was made for, or pack a card made for this one"
@@ -197,8 +197,11 @@ def remove_leftovers(target: Path) -> None:
     """Delete what a killed process left beside the target: ``.NAME.PID.part``."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.part")
     for path in target.parent.iterdir():
-        found = pattern.fullmatch(path.name)
-        if found and not (psutil.pid_exists(int(found[1])) and int(found[1]) != os.getpid()):
+        leftover = pattern.fullmatch(path.name)
+        if leftover is None:
+            continue
+        pid = int(leftover[1])
+        if pid == os.getpid() or not psutil.pid_exists(pid):
             path.unlink(missing_ok=True)
 
 

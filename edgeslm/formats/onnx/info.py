@@ -97,7 +97,7 @@ class ONNXInfo:
     def reads_with(self) -> str:
         """What turns a text into inputs, in words."""
         parts = {"tokenizer": self.tokenizer_json, "feature list": self.features}
-        return " and ".join(words for words, found in parts.items() if found is not None)
+        return " and ".join(words for words, part in parts.items() if part is not None)
 
     @property
     def label_count(self) -> int:
@@ -216,17 +216,17 @@ def _kind(metadata: Mapping[str, str]) -> Kind:
             if not metadata.get(needed):
                 raise _UnfitError(f"it is of the kind {kind}, but has no {needed}")
             return kind
-    found = metadata.get(KIND_KEY, "")[:_SHOWN]
-    raise _UnfitError(f"{KIND_KEY} is {found!r}, which is no kind of specialist")
+    stated = metadata.get(KIND_KEY, "")[:_SHOWN]
+    raise _UnfitError(f"{KIND_KEY} is {stated!r}, which is no kind of specialist")
 
 
 def _max_tokens(metadata: Mapping[str, str]) -> int:
-    found = metadata.get(MAX_TOKENS_KEY, str(DEFAULT_MAX_TOKENS))
-    if not _COUNT.fullmatch(found) or not _LEAST_TOKENS <= int(found) <= _MOST_TOKENS:
+    stated = metadata.get(MAX_TOKENS_KEY, str(DEFAULT_MAX_TOKENS))
+    if not _COUNT.fullmatch(stated) or not _LEAST_TOKENS <= int(stated) <= _MOST_TOKENS:
         raise _UnfitError(
-            f"{MAX_TOKENS_KEY} is {found[:_SHOWN]!r}, not {_LEAST_TOKENS} to {_MOST_TOKENS}"
+            f"{MAX_TOKENS_KEY} is {stated[:_SHOWN]!r}, not {_LEAST_TOKENS} to {_MOST_TOKENS}"
         )
-    return int(found)
+    return int(stated)
 
 
 def _check_inputs(inputs: tuple[Value, ...], wanted: Mapping[str, int]) -> None:

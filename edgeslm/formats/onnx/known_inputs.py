@@ -103,12 +103,12 @@ def read_known(text: str, labels: int, *, where: str) -> KnownInputs:
         ) from error
 
 
-def _checked(found: Any, labels: int) -> KnownInputs:
-    if not isinstance(found, dict) or found.keys() != _KEYS:
+def _checked(value: Any, labels: int) -> KnownInputs:
+    if not isinstance(value, dict) or value.keys() != _KEYS:
         raise ValueError(f"its keys must be {', '.join(sorted(_KEYS))}")
-    if type(found["format"]) is not int or found["format"] not in _FORMATS:
+    if type(value["format"]) is not int or value["format"] not in _FORMATS:
         raise ValueError(f"format must be one of {', '.join(map(str, _FORMATS))}")
-    prior, texts = found["prior_rows"], found["texts"]
+    prior, texts = value["prior_rows"], value["texts"]
     if type(prior) not in (int, float) or not 0 < prior <= _MAX_COUNT:
         raise ValueError(f"prior_rows must be above 0, and at most {_MAX_COUNT}")
     if not isinstance(texts, dict) or len(texts) > MAX_KNOWN:
@@ -119,7 +119,7 @@ def _checked(found: Any, labels: int) -> KnownInputs:
             f"at {key[:20]!r}: pairs of a label, 0 to {labels - 1} and each once, and a count "
             "are wanted"
         )
-    return KnownInputs(float(prior), texts, found["format"])
+    return KnownInputs(float(prior), texts, value["format"])
 
 
 def _all_are_counts(lists: Collection[Any], labels: int) -> bool:
