@@ -106,9 +106,9 @@ def test_a_child_that_takes_too_long_is_killed(monkeypatch):
 
 def test_no_other_file_starts_a_python():
     starts = re.compile(r"\[sys\.executable|^ *(import|from) multiprocessing", re.MULTILINE)
-    found = [
+    starters = [
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "edgeslm").rglob("*.py")
         if path.name != "children.py" and starts.search(path.read_text("utf-8"))
     ]
-    assert found == []
+    assert starters == []

@@ -91,10 +91,10 @@ def test_nothing_else_imports_what_an_extra_brings(extra):
 def test_all_distributions_have_one_version_and_require_it():
     version = project(CORE)["version"]
     for path in (*PACKAGES, *SPECIALISTS):
-        found = project(path)
-        assert found["version"] == version or path in SPECIALISTS, path
-        extras = found.get("optional-dependencies", {}).values()
-        for each in [*found["dependencies"], *(each for extra in extras for each in extra)]:
+        metadata = project(path)
+        assert metadata["version"] == version or path in SPECIALISTS, path
+        extras = metadata.get("optional-dependencies", {}).values()
+        for each in [*metadata["dependencies"], *(each for extra in extras for each in extra)]:
             if path in PACKAGES:
                 assert each.endswith(f"=={version}") or "specialists" in str(path), each
 

@@ -144,12 +144,12 @@ def test_an_import_that_goes_up_is_found_also_in_functions_and_for_type_checkers
         "if TYPE_CHECKING:\n    from edgeslm.tasks.ask import Ask\n"
         "def find():\n    from edgeslm.tasks import ask\n"
     )
-    found = imports(tmp_path, "edgeslm")
+    all_imports = imports(tmp_path, "edgeslm")
     place = ["edgeslm/store/place.py:2", "edgeslm/store/place.py:4"]
-    assert [str(item) for item in upward(found, ORDER["edgeslm"])] == [
+    assert [str(item) for item in upward(all_imports, ORDER["edgeslm"])] == [
         f"{line} imports edgeslm/tasks/ask.py" for line in place
     ]
-    assert [line.partition(": ")[2] for line in circles(found)] == [
+    assert [line.partition(": ")[2] for line in circles(all_imports)] == [
         *(f"{line} imports edgeslm/tasks/ask.py" for line in place),
         "edgeslm/tasks/ask.py:1 imports edgeslm/store/place.py",
     ]
@@ -178,12 +178,12 @@ def test_no_path_of_one_machine():
     texts += [p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md")]
     texts += ["Makefile", ".ci/run"]
     this = Path(__file__).relative_to(ROOT).as_posix()
-    found = {
+    offenders = {
         path: match[0]
         for path in texts
         if path != this and (match := private.search((ROOT / path).read_text(encoding="utf-8")))
     }
-    assert found == {}
+    assert offenders == {}
 
 
 def test_readme_has_every_exit_code():

@@ -96,6 +96,6 @@ def test_held_out_rows_are_read_as_well_as_the_card_says(entry, pulled, tmp_path
         pulled._known = None  # these rows may be remembered by now; what was scored had learned
     gold = [GoldRow(r.input, r.answer, r.id) for r in rows]
     said, _ = answer_rows(gold, asker(pulled, evidence=False))
-    found = score_answers(pulled.card, [r.answer for r in rows], said)
+    scores = score_answers(pulled.card, [r.answer for r in rows], said)
     # so few rows find a broken file, not a point of accuracy
-    assert found.main.value > pulled.card.scores[0].interval[0] - 0.15
+    assert scores.main.value > pulled.card.scores[0].interval[0] - 0.15

@@ -17,12 +17,12 @@ def runs(monkeypatch, tmp_path):
     class Runs(list):
         calls = []  # noqa: RUF012  one for each test
 
-    found = Runs()
-    found.calls = []
+    scripted = Runs()
+    scripted.calls = []
 
     def run(targets, options, *, command, progress):
-        found.calls.append((targets, options))
-        for each in found:
+        scripted.calls.append((targets, options))
+        for each in scripted:
             if isinstance(each, BaseException):
                 raise each
             yield each
@@ -32,7 +32,7 @@ def runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("m.gguf", "n.gguf"):
         (tmp_path / name).write_bytes(b"not read")
-    return found
+    return scripted
 
 
 def call(capsys, *arguments):
@@ -193,8 +193,8 @@ def test_an_interrupt_of_a_later_model_keeps_the_first(runs, capsys):
     ],
 )
 def test_wrong_usage_is_refused_before_anything_is_measured(runs, capsys, arguments, code, message):
-    found, out, err = call(capsys, *arguments)
-    assert (found, out) == (code, "")
+    status, out, err = call(capsys, *arguments)
+    assert (status, out) == (code, "")
     assert message in err
     assert runs.calls == []
 

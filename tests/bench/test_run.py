@@ -166,7 +166,7 @@ def test_load_is_measured_where_it_was_asked_for(sorter, parts, monkeypatch):
 
 
 def test_energy_is_what_the_meter_counted(sorter, parts, monkeypatch):
-    found = Energy(joules=bench_help.measured(2.0), source="rapl")
+    energy = Energy(joules=bench_help.measured(2.0), source="rapl")
 
     @contextmanager
     def meter(*, gpu):
@@ -175,11 +175,11 @@ def test_energy_is_what_the_meter_counted(sorter, parts, monkeypatch):
     def measure(request, meter, seconds):
         request(0)
         request(99)  # wherever the texts end
-        return found
+        return energy
 
     monkeypatch.setattr(bench.energy, "open_meter", meter)
     monkeypatch.setattr(bench.energy, "measure", measure)
-    assert only(of(sorter[0])).energy == found
+    assert only(of(sorter[0])).energy == energy
     monkeypatch.setattr(bench.energy, "measure", lambda *_: None)
     assert any("too short" in note for note in only(of(sorter[0])).notes)
 

@@ -86,17 +86,17 @@ def _bundled(schema: dict[str, Any], draft: str) -> dict[str, Any]:
     text = json.dumps(schema)
     if _HOST not in text:
         return schema
-    found: dict[str, Any] = {}
+    documents: dict[str, Any] = {}
     grown = True
     while grown:
         grown = False
         for url, document in _remotes(draft).items():
-            if url not in found and url.rpartition("/")[2] in text:
-                found[url] = document
+            if url not in documents and url.rpartition("/")[2] in text:
+                documents[url] = document
                 text += json.dumps(document)
                 grown = True
     key = "definitions" if "draft-07" in draft else "$defs"
-    return {**schema, key: {**schema.get(key, {}), **found}} if found else schema
+    return {**schema, key: {**schema.get(key, {}), **documents}} if documents else schema
 
 
 @cache
@@ -104,7 +104,7 @@ def _remotes(draft: str) -> dict[str, dict[str, Any]]:
     """The remote documents of a draft and those of all, each under its address."""
     folder = suite_folder().parent / "remotes"
     name = next(name for name, uri in DRAFTS.items() if uri == draft)
-    found = {}
+    documents = {}
     for path in sorted(folder.rglob("*.json")):
         top = path.relative_to(folder).parts[0]
         if top.startswith("draft") and top != name:
@@ -112,8 +112,8 @@ def _remotes(draft: str) -> dict[str, dict[str, Any]]:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.get("$schema", draft) == draft:
             url = _HOST + path.relative_to(folder).as_posix()
-            found[url] = {"$id": url, **document}
-    return found
+            documents[url] = {"$id": url, **document}
+    return documents
 
 
 @cache

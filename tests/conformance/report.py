@@ -52,9 +52,9 @@ def _sum(cases: list[Case]) -> str:
 
 def _failures(cases: Iterable[Case]) -> str:
     """What was not passed, by test."""
-    found = Counter(
+    verdicts = Counter(
         f"`{case.group}`, {case.name.partition(': ')[0]}: {case.verdict}"
         for case in cases
         if case.verdict != "passed"
     )
-    return "\n".join(f"- {name} ({count})" for name, count in found.items()) or "Nothing failed."
+    return "\n".join(f"- {name} ({count})" for name, count in verdicts.items()) or "Nothing failed."

@@ -141,8 +141,8 @@ def test_what_is_built_answers_and_is_made_again_from_its_adapter(built, tmp_pat
     with edgeslm.load(built.model) as model:
         card = model.card
         classify = model.classifier()
-        found = [classify(f"all the {label} you") for label in LABELS]
-    assert [one.label for one in found] == LABELS
+        answers = [classify(f"all the {label} you") for label in LABELS]
+    assert [one.label for one in answers] == LABELS
     assert card is not None
     assert (card.name, card.licence) == ("made-up", "Apache-2.0")
     assert card.calibration is not None
@@ -159,9 +159,9 @@ def test_what_is_built_answers_and_is_made_again_from_its_adapter(built, tmp_pat
 
 
 def test_a_build_leaves_its_reports_and_nothing_half_written(built):
-    found = {file.name for file in built.folder.rglob("*")}
-    assert {"report.md", "report.png", "loss.png", "history.json", "verify.json"} <= found
-    assert not [name for name in found if name.endswith(".part")]
+    names = {file.name for file in built.folder.rglob("*")}
+    assert {"report.md", "report.png", "loss.png", "history.json", "verify.json"} <= names
+    assert not [name for name in names if name.endswith(".part")]
     verdict = json.loads((built.folder / "verify.json").read_text(encoding="utf-8"))
     assert verdict["passed"] is True
 
@@ -345,8 +345,8 @@ def test_a_step_that_has_no_room_says_so(
 
     monkeypatch.setattr(causal, "data", fail)
     options = [project, "--data", project.parent, "--work", tmp_path]
-    found, _, err = run(capsys, "build", *options)
-    assert found == code
+    status, _, err = run(capsys, "build", *options)
+    assert status == code
     assert words in err
 
 

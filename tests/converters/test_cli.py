@@ -62,9 +62,9 @@ def test_people_see_the_result_of_every_step(step):
 
 def test_every_step_has_help_with_an_example():
     for name in ("build", *STEPS):
-        found = CliRunner().invoke(command.cli, [name, "--help"])
-        assert found.exit_code == 0
-        assert f"python -m converters {name} " in found.output
+        shown = CliRunner().invoke(command.cli, [name, "--help"])
+        assert shown.exit_code == 0
+        assert f"python -m converters {name} " in shown.output
     assert all(step in CliRunner().invoke(command.cli, ["--help"]).output for step in STEPS)
     assert CliRunner().invoke(command.cli, ["build"]).exit_code == 2
 

@@ -61,8 +61,8 @@ def test_extractions_are_those_of_single_calls(texts, width, seed, sharpness, gr
     single = model_of(seed=seed, sharpness=sharpness)[0].extractor(SCHEMA)
     several = model_of(seed=seed, sharpness=sharpness)[0].extractor(SCHEMA)
     expected = [alone(lambda text: single(text, **options), text) for text in texts]
-    found = list(map(plain, several.map(texts, width=width, **options)))
-    assert found == expected
+    mapped = list(map(plain, several.map(texts, width=width, **options)))
+    assert mapped == expected
 
 
 @settings(max_examples=10, deadline=None)
@@ -73,8 +73,8 @@ def test_classifications_are_those_of_single_calls(texts, width, seed, many):
     single, several = (
         model_of(seed=seed, max_sequences=24)[0].classifier(labels) for _ in range(2)
     )
-    found = list(map(plain, several.map(texts, width=width)))
-    assert found == [alone(single, text) for text in texts]
+    mapped = list(map(plain, several.map(texts, width=width)))
+    assert mapped == [alone(single, text) for text in texts]
 
 
 def test_answers_share_evaluations():
@@ -169,14 +169,14 @@ def test_calls_between_answers_change_nothing(context_size):
     engine.max_context = context_size
     extract, classify = model.extractor(SCHEMA), model.classifier(LABELS)
     expected = [plain(extract(text, max_tokens=80)) for text in texts]
-    found = []
+    mapped = []
     for i, answer in enumerate(extract.map(texts, max_tokens=80)):
-        found.append(plain(answer))
+        mapped.append(plain(answer))
         if i % 3 == 0:
             assert plain(extract(texts[i], max_tokens=80)) == expected[i]
         if i % 3 == 1:
             classify("the total")
-    assert found == expected
+    assert mapped == expected
 
 
 def test_maps_and_calls_of_many_threads():

@@ -25,10 +25,10 @@ from tests.helpers.batches import LABELS, SCHEMA, assert_free, model_of
 def test_a_bad_text_has_its_error_in_its_place():
     extract = model_of(context_size=256)[0].extractor(SCHEMA)
     texts: list[Any] = ["the a", "", "the b", 7, "x" * 9000, "the c"]
-    found = list(extract.map(texts, max_tokens=100))
-    kinds = [type(answer) for answer in found]
+    answers = list(extract.map(texts, max_tokens=100))
+    kinds = [type(answer) for answer in answers]
     assert kinds == [Extraction, InputError, Extraction, InputError, InputTooLongError, Extraction]
-    names = [answer.value["name"] for answer in found if isinstance(answer, Extraction)]
+    names = [answer.value["name"] for answer in answers if isinstance(answer, Extraction)]
     assert names == ["the a", "the b", "the c"]
 
 
@@ -89,18 +89,18 @@ def failing(engine: ScriptedEngine, at: int, error: EdgeslmError | None) -> None
 def test_cancel_ends_those_in_progress_and_no_other():
     model, engine = model_of()
     failing(engine, 30, None)
-    found = list(model.extractor(SCHEMA).map([f"the {i}" for i in range(20)], width=4))
-    cancelled = [i for i, answer in enumerate(found) if isinstance(answer, CancelledError)]
+    answers = list(model.extractor(SCHEMA).map([f"the {i}" for i in range(20)], width=4))
+    cancelled = [i for i, answer in enumerate(answers) if isinstance(answer, CancelledError)]
     assert 1 <= len(cancelled) <= 4
     for i in set(range(20)) - set(cancelled):
-        assert found[i].value["name"] == f"the {i}"
+        assert answers[i].value["name"] == f"the {i}"
 
 
 def test_an_evaluation_that_fails_costs_only_those_in_it():
     model, engine = model_of()
     failing(engine, 25, EngineError("it broke"))
-    found = list(model.extractor(SCHEMA).map([f"the {i}" for i in range(20)], width=4))
-    failed = [answer for answer in found if isinstance(answer, EdgeslmError)]
+    answers = list(model.extractor(SCHEMA).map([f"the {i}" for i in range(20)], width=4))
+    failed = [answer for answer in answers if isinstance(answer, EdgeslmError)]
     assert 1 <= len(failed) <= 4
     assert {str(error) for error in failed} == {"it broke"}
     assert_free(model)

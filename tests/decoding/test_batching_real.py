@@ -61,7 +61,7 @@ class Recorder:
 
     def evaluate(self, batch: Batch) -> Logits:
         logits = self._engine.evaluate(batch)
-        found = iter(logits)
+        rows = iter(logits)
         self.widest = max(self.widest, len({s for row in batch.sequences for s in row}))
         for token, sequences, wanted in zip(
             batch.tokens, batch.sequences, batch.wanted, strict=True
@@ -69,7 +69,7 @@ class Recorder:
             for sequence in sequences:
                 self._tokens.setdefault(sequence, []).append(token)
             if wanted:
-                row = Row(next(found).copy(), self._is_reused)
+                row = Row(next(rows).copy(), self._is_reused)
                 self.rows[tuple(self._tokens[sequences[0]])] = row
         return logits
 
@@ -149,17 +149,17 @@ def test_clear_answers_are_those_of_single_calls(recorder):
     }
     extract = GgufModel(recorder).extractor(schema)
     alone = [extract(text) for text in texts]
-    found = list(extract.map(texts, width=4))
+    together = list(extract.map(texts, width=4))
     clear = [i for i, answer in enumerate(alone) if answer.fields["$.total"].confidence > 0.75]
     assert len(clear) >= 3
-    assert [found[i].json for i in clear] == [alone[i].json for i in clear]
+    assert [together[i].json for i in clear] == [alone[i].json for i in clear]
 
 
 def test_probabilities_are_those_of_single_calls(recorder):
     texts = [*receipts(30)[:2], *receipts(200)[:2]]
     classify = GgufModel(recorder).classifier(["receipt", "invoice", "complaint"])
     alone = [classify(text) for text in texts]
-    for reference, found in zip(alone, classify.map(texts, width=3), strict=True):
-        assert found.probabilities == pytest.approx(reference.probabilities, abs=0.1)
+    for reference, together in zip(alone, classify.map(texts, width=3), strict=True):
+        assert together.probabilities == pytest.approx(reference.probabilities, abs=0.1)
         first, second, _ = sorted(reference.probabilities.values(), reverse=True)
-        assert first - second < 0.2 or found.label == reference.label
+        assert first - second < 0.2 or together.label == reference.label

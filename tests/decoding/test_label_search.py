@@ -71,9 +71,9 @@ def test_the_bound_holds(texts, wanted, seed, sharpness, temperature, outputs, s
     labels = tokenize_labels(texts, engine)
     row, length = prefilled(engine)
     true, _ = exact(engine, labels, row, length)
-    found, _ = searched(engine, labels, row, length, temperature)
-    followed = found == true
-    true_shares, shares = softmax(true, temperature), softmax(found, temperature)
+    scores, _ = searched(engine, labels, row, length, temperature)
+    followed = scores == true
+    true_shares, shares = softmax(true, temperature), softmax(scores, temperature)
     assert true_shares[~followed].sum() <= UNDECIDED
     assert shares.argmax() == true_shares.argmax()
     assert followed[shares.argmax()]
@@ -90,10 +90,10 @@ def test_labels_of_one_token_each_need_no_decode():
     row, length = prefilled(engine)
     true, _ = exact(engine, labels, row, length)
     before = len(engine.evaluated)
-    found, decodes = searched(engine, labels, row, length)
+    scores, decodes = searched(engine, labels, row, length)
     assert decodes == 0
     assert len(engine.evaluated) == before
-    np.testing.assert_array_equal(found, true)
+    np.testing.assert_array_equal(scores, true)
 
 
 def test_one_sure_label_is_followed_alone():
@@ -129,9 +129,9 @@ def test_a_model_that_wants_no_label_is_asked_in_whole():
     labels = many(engine)
     row, length = prefilled(engine)
     before = len(engine.evaluated)
-    found, decodes = searched(engine, labels, row, length)
+    scores, decodes = searched(engine, labels, row, length)
     assert len(engine.evaluated) - before == decodes <= 6
-    assert np.array_equal(found, exact(engine, labels, row, length)[0])
+    assert np.array_equal(scores, exact(engine, labels, row, length)[0])
 
 
 def test_with_few_forks_the_rest_is_scored_in_whole():
@@ -148,10 +148,10 @@ def test_scores_that_underflow_are_told_apart():
     labels = tokenize_labels(["a" * 20, "a" * 19 + "b", "b" * 21, "c" * 22], engine)
     row, length = prefilled(engine)
     cold = 0.1
-    found, _ = searched(engine, labels, row, length, cold)
+    scores, _ = searched(engine, labels, row, length, cold)
     true, _ = exact(engine, labels, row, length)
     assert np.exp(true / cold).max() == 0
-    np.testing.assert_allclose(softmax(found, cold), softmax(true, cold), rtol=0, atol=UNDECIDED)
+    np.testing.assert_allclose(softmax(scores, cold), softmax(true, cold), rtol=0, atol=UNDECIDED)
 
 
 def test_a_label_longer_than_a_batch_is_refused():

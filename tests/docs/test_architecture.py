@@ -23,10 +23,10 @@ def module_of(parts: list[str]) -> tuple[Path, list[str]] | None:
 
 
 def is_there(name: str) -> bool:
-    found = module_of(name.split("."))
-    if found is None:
+    place = module_of(name.split("."))
+    if place is None:
         return False
-    file, rest = found
+    file, rest = place
     body: list[ast.stmt] = ast.parse(file.read_text("utf-8")).body
     for part in rest:
         defined = {

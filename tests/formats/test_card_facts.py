@@ -257,18 +257,18 @@ KEYWORDS = {
 }
 
 
-def keywords(found: Any, *, names: bool = False) -> set[str]:
+def keywords(node: Any, *, names: bool = False) -> set[str]:
     """The keywords of a schema; ``names`` are keys that are not."""
-    if isinstance(found, list):
-        return {key for item in found for key in keywords(item)}
-    if not isinstance(found, dict):
+    if isinstance(node, list):
+        return {key for item in node for key in keywords(item)}
+    if not isinstance(node, dict):
         return set()
     below = {
         word
-        for key, item in found.items()
+        for key, item in node.items()
         for word in keywords(item, names=key in {"properties", "$defs"} and not names)
     }
-    return below if names else below | found.keys()
+    return below if names else below | node.keys()
 
 
 def test_the_file_is_made_from_the_card_of_today() -> None:

@@ -34,7 +34,7 @@ def test_parts(text, cut):
 @given(st.text())
 def test_parts_joined_are_the_text_and_none_begins_with_a_mark(text):
     flat = one_line(text)
-    found = parts(flat)
-    assert "".join(found) == flat
-    assert not any(is_mark(part[0]) for part in found)
+    pieces = parts(flat)
+    assert "".join(pieces) == flat
+    assert not any(is_mark(part[0]) for part in pieces)
     assert one_line(flat) == flat

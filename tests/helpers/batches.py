@@ -39,9 +39,9 @@ def plain(result: Extraction[Any] | Classification | EdgeslmError) -> object:
     """All of a result but its times and counts."""
     if isinstance(result, EdgeslmError):
         return type(result), str(result)
-    found = result.to_dict()
-    del found["timing"]
-    return found
+    values = result.to_dict()
+    del values["timing"]
+    return values
 
 
 def assert_free(model: GgufModel) -> None:

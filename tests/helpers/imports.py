@@ -56,14 +56,14 @@ def _imported(path: Path, modules: dict[str, str]) -> Iterator[tuple[str, int]]:
                 yield module, node.lineno
 
 
-def upward(found: Iterable[Import], order: str) -> list[Import]:
+def upward(edges: Iterable[Import], order: str) -> list[Import]:
     """The imports that do not go down: each line of ``order`` may import only lines below it.
 
     A name of ``order`` is a folder or a file of the package; two on one line are strangers.
     """
     rank = {name: -i for i, line in enumerate(order.strip().splitlines()) for name in line.split()}
     wrong = []
-    for item in found:
+    for item in edges:
         source, target = _box(item.source), _box(item.target)
         for box in (source, target):
             assert box in rank, f"{item}: {box!r} has no line in the order"
@@ -77,10 +77,10 @@ def _box(path: str) -> str:
     return PurePosixPath(path).parts[1].removesuffix(".py")
 
 
-def circles(found: Iterable[Import]) -> list[str]:
+def circles(edges: Iterable[Import]) -> list[str]:
     """The imports that close a circle between two entries of one folder, files or folders."""
     arrows: dict[str, dict[tuple[str, str], list[Import]]] = defaultdict(lambda: defaultdict(list))
-    for item in found:
+    for item in edges:
         source, target = PurePosixPath(item.source).parts, PurePosixPath(item.target).parts
         depth = next(i for i, (a, b) in enumerate(zip(source, target, strict=False)) if a != b)
         folder = "/".join(source[:depth])

@@ -66,9 +66,9 @@ def test_with_none_shipped_the_page_says_so(tmp_path):
 
 def test_what_is_said_of_a_card(tmp_path):
     adapter(tmp_path / "support-tried.gguf", CARD)
-    found = specialists(tmp_path)
-    assert found == [Specialist(CARD, (tmp_path / "support-tried.gguf").stat().st_size)]
-    text = page(found)
+    shipped = specialists(tmp_path)
+    assert shipped == [Specialist(CARD, (tmp_path / "support-tried.gguf").stat().st_size)]
+    text = page(shipped)
     for words in (
         "## `support-tried`",
         "**accuracy 91.5%** [89.0%, 94.0%], n = 500, on mail, held out.",

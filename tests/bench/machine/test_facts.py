@@ -74,8 +74,10 @@ def test_the_fingerprint_changes_with_what_decides_speed():
     ],
 )
 def test_cores_are_told_apart_by_kind(logical, physical, fast, cores):
-    found = replace(FOUND, logical_cores=logical, physical_cores=physical, performance_cores=fast)
-    assert facts.cores_by_kind(found) == cores
+    processor = replace(
+        FOUND, logical_cores=logical, physical_cores=physical, performance_cores=fast
+    )
+    assert facts.cores_by_kind(processor) == cores
 
 
 def test_backends_are_the_kinds_of_devices():
@@ -131,11 +133,11 @@ def test_sensors_that_are_not_connected_do_not_count():
 
 
 def test_a_model_is_described_by_its_header(tiny_model):
-    found = facts.model_facts(tiny_model, name="tiny")
-    assert (found.name, found.architecture, found.task) == ("tiny", "llama", "none")
-    assert found.sha256 == file_sha256(tiny_model)
-    assert found.size == tiny_model.stat().st_size
-    assert found.synthetic is False
+    model = facts.model_facts(tiny_model, name="tiny")
+    assert (model.name, model.architecture, model.task) == ("tiny", "llama", "none")
+    assert model.sha256 == file_sha256(tiny_model)
+    assert model.size == tiny_model.stat().st_size
+    assert model.synthetic is False
     assert facts.model_facts(tiny_model, synthetic=True).synthetic is True
 
 

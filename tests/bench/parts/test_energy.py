@@ -73,14 +73,14 @@ def test_rapl_that_is_absent_or_closed_says_why(tmp_path, monkeypatch):
     assert "chmod" in str(rapl_meter(tmp_path))
 
 
-@pytest.mark.parametrize(("status", "found"), [("Discharging", True), ("Charging", False)])
-def test_a_battery_counts_only_while_it_feeds_the_machine(tmp_path, status, found):
+@pytest.mark.parametrize(("status", "has_meter"), [("Discharging", True), ("Charging", False)])
+def test_a_battery_counts_only_while_it_feeds_the_machine(tmp_path, status, has_meter):
     battery = tmp_path / "BAT0"
     battery.mkdir()
     (battery / "status").write_text(f"{status}\n")
     (battery / "energy_now").write_text("50000000\n")
     meter = battery_meter(tmp_path)
-    assert isinstance(meter, Meter) is found
+    assert isinstance(meter, Meter) is has_meter
     if isinstance(meter, Meter):
         before = meter.joules()
         (battery / "energy_now").write_text("49000000\n")  # one watt-hour less
@@ -129,10 +129,10 @@ class Machine:
 
 def test_energy_is_that_of_one_request():
     machine = Machine()
-    found = measure(machine.request, machine.meter(0.01), 0.05, idle_s=0.01)
-    assert found is not None
-    assert (found.joules.value, found.source, found.idle_watts) == (2.0, "rapl", 0.0)
-    assert found.joules.n >= 3
+    consumed = measure(machine.request, machine.meter(0.01), 0.05, idle_s=0.01)
+    assert consumed is not None
+    assert (consumed.joules.value, consumed.source, consumed.idle_watts) == (2.0, "rapl", 0.0)
+    assert consumed.joules.n >= 3
     assert machine.numbers == list(range(len(machine.numbers)))
 
 

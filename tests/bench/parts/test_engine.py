@@ -71,12 +71,12 @@ def test_the_tests_are_those_that_the_context_holds():
 def test_a_prompt_comes_at_once_and_an_answer_one_by_one():
     engine = ScriptedEngine(batch_size=8)
     tests = (Shape(20, 0), Shape(0, 3), Shape(0, 2, 10))
-    found = measure(engine, tests, threads=3, repetitions=2)
+    speeds = measure(engine, tests, threads=3, repetitions=2)
     sizes = [len(batch.tokens) for batch in engine.evaluated]
     first, second, third = 3 * [8, 8, 4], 3 * [1, 1, 1], [8, 2, *3 * [1, 1]]
     assert sizes == [*first, *second, *third]  # one of the three repetitions is the warm-up
-    assert [test.test for test in found] == ["pp20", "tg3", "tg2 @ d10"]
-    assert all(len(test.samples_ts) == 2 and test.n_threads == 3 for test in found)
+    assert [test.test for test in speeds] == ["pp20", "tg3", "tg2 @ d10"]
+    assert all(len(test.samples_ts) == 2 and test.n_threads == 3 for test in speeds)
     assert [batch.positions for batch in engine.evaluated[-2:]] == [[10], [11]]
 
 
@@ -103,10 +103,10 @@ def test_mean_and_deviation_are_those_of_the_samples():
 def test_it_runs_on_llama_cpp(tiny_model):
     engine = LlamaEngine(tiny_model, threads=1)
     try:
-        found = measure(engine, [Shape(16, 0), Shape(0, 4, 8)], threads=1, repetitions=1)
+        speeds = measure(engine, [Shape(16, 0), Shape(0, 4, 8)], threads=1, repetitions=1)
     finally:
         engine.close()
-    assert all(test.avg_ts > 0 for test in found)
+    assert all(test.avg_ts > 0 for test in speeds)
 
 
 # --- theirs -------------------------------------------------------------------
@@ -155,9 +155,9 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_agreement_is_in_percent_of_theirs(tmp_path):
     theirs = read_llama_bench(saved(tmp_path, json.dumps([THEIRS])))
-    found = agreement([ours(), ours(n_prompt=0, n_gen=128)], theirs)
-    assert found == (Agreement("pp512", 388.0, 400.0, same_threads=True),)
-    assert str(found[0]) == "pp512: 388.0 tokens/s, llama-bench 400.0: 97.0 % of it"
+    agreements = agreement([ours(), ours(n_prompt=0, n_gen=128)], theirs)
+    assert agreements == (Agreement("pp512", 388.0, 400.0, same_threads=True),)
+    assert str(agreements[0]) == "pp512: 388.0 tokens/s, llama-bench 400.0: 97.0 % of it"
 
 
 def test_of_several_results_the_one_with_our_threads_counts(tmp_path):

@@ -59,13 +59,13 @@ TIMING = Timing(
 
 
 def test_percentiles_are_ordered_and_lie_in_their_intervals():
-    found = percentiles([float(n) for n in range(1, 101)])
-    assert [found[p].value for p in ("p50", "p90", "p95", "p99")] == pytest.approx(
+    by_name = percentiles([float(n) for n in range(1, 101)])
+    assert [by_name[p].value for p in ("p50", "p90", "p95", "p99")] == pytest.approx(
         [50.5, 90.1, 95.05, 99.01]
     )
-    assert all(each.low <= each.value <= each.high and each.n == 100 for each in found.values())
-    assert found["p50"].low > 40
-    assert found["p50"].high < 60
+    assert all(each.low <= each.value <= each.high and each.n == 100 for each in by_name.values())
+    assert by_name["p50"].low > 40
+    assert by_name["p50"].high < 60
 
 
 def test_one_value_is_its_own_interval():
@@ -108,9 +108,9 @@ def test_without_a_card_the_task_is_the_packages():
 
 
 def test_the_cards_examples_must_all_be_right():
-    found = choose(card(SORT, examples=LABELLED, scores=[score()]), 9)
-    assert found.rows[0] == Row("a refund", "refund")
-    assert (found.all_right, found.bar) == (True, None)
+    workload = choose(card(SORT, examples=LABELLED, scores=[score()]), 9)
+    assert workload.rows[0] == Row("a refund", "refund")
+    assert (workload.all_right, workload.bar) == (True, None)
 
 
 def test_a_classifier_is_also_asked_for_longer_texts():
@@ -145,18 +145,18 @@ def test_a_reader_of_something_else_has_its_examples_alone():
 
 
 def test_a_reader_of_receipts_is_also_asked_for_longer_ones():
-    found = choose(card(READ, examples=EXAMPLES), 5)
-    assert len(found.rows) == 5
-    assert [row.expected for row in found.rows] == [{"company": "Nook"}, *[None] * 4]
-    assert found.schema is None
+    workload = choose(card(READ, examples=EXAMPLES), 5)
+    assert len(workload.rows) == 5
+    assert [row.expected for row in workload.rows] == [{"company": "Nook"}, *[None] * 4]
+    assert workload.schema is None
 
 
 def test_a_file_is_held_to_what_the_card_promises(tmp_path):
     file = tmp_path / "in.jsonl"
     file.write_text('{"text": "a", "expected": "refund"}\n\n{"input": "b"}\n', "utf-8")
-    found = choose(card(SORT, scores=[score()], examples=LABELLED), 9, file=file)
-    assert found.rows == (Row("a", "refund"), Row("b"))
-    assert (found.all_right, found.bar) == (False, 0.8)
+    workload = choose(card(SORT, scores=[score()], examples=LABELLED), 9, file=file)
+    assert workload.rows == (Row("a", "refund"), Row("b"))
+    assert (workload.all_right, workload.bar) == (False, 0.8)
     assert choose(card(SORT, scores=[score(interval=None)]), 9, file=file).bar is None
     assert choose(card(SORT, scores=[score(metric="macro F1")]), 9, file=file).bar is None
     assert choose(None, 9, file=file, min_score=0.5).bar == 0.5
@@ -305,23 +305,23 @@ def sorting(**changes):
 
 def test_an_example_with_another_answer_makes_the_run_invalid():
     right = answered("refund", text="a")
-    found = judge([right, answered("billing", text="b")], sorting(all_right=True))
-    assert (found.checked, found.right, found.bar, found.valid) == (2, 1, 1.0, False)
-    assert found.reason == "1 of 2 examples of the card have another answer"
+    verdict = judge([right, answered("billing", text="b")], sorting(all_right=True))
+    assert (verdict.checked, verdict.right, verdict.bar, verdict.valid) == (2, 1, 1.0, False)
+    assert verdict.reason == "1 of 2 examples of the card have another answer"
     assert judge([right], sorting(all_right=True)).valid
 
 
 def test_a_text_counts_once_and_as_wrong_if_it_ever_was():
     for order in (("refund", "billing"), ("billing", "refund")):
-        found = judge([answered(said) for said in order], sorting(all_right=True))
-        assert (found.checked, found.right) == (1, 0)
+        verdict = judge([answered(said) for said in order], sorting(all_right=True))
+        assert (verdict.checked, verdict.right) == (1, 0)
 
 
 def test_a_broken_form_makes_any_run_invalid():
     cut = answered({"company": "N"}, expected=None, valid=False)
-    found = judge([cut, cut], Workload("extract", (), "test"))
-    assert (found.checked, found.invalid, found.valid) == (0, 2, False)
-    assert found.reason == (
+    verdict = judge([cut, cut], Workload("extract", (), "test"))
+    assert (verdict.checked, verdict.invalid, verdict.valid) == (0, 2, False)
+    assert verdict.reason == (
         "2 of 2 answers break the promised form: it was cut by its budget of tokens"
     )
 
@@ -341,5 +341,5 @@ def test_only_a_score_that_chance_cannot_explain_is_below_the_bar():
 
 def test_values_are_compared_as_the_scores_compare_them():
     said = answered({"total": 12.5}, expected={"total": "12.50", "date": None})
-    found = judge([said], Workload("extract", (), "test", all_right=True))
-    assert json.loads(found.model_dump_json())["right"] == 1
+    verdict = judge([said], Workload("extract", (), "test", all_right=True))
+    assert json.loads(verdict.model_dump_json())["right"] == 1

@@ -178,10 +178,10 @@ def test_a_sustained_run_is_told_window_by_window(monkeypatch):
 
 def test_the_memory_of_a_process_that_answers_is_told(tiny_model):
     workload = Workload("classify", (Row("a"), Row("a parcel is late")), "two", labels=("x", "y"))
-    found = footprint(tiny_model, workload, threads=1)
-    assert found.file == tiny_model.stat().st_size
-    assert 20e6 < found.rss < 2e9
-    assert found.vram is None or found.vram >= 0
+    memory = footprint(tiny_model, workload, threads=1)
+    assert memory.file == tiny_model.stat().st_size
+    assert 20e6 < memory.rss < 2e9
+    assert memory.vram is None or memory.vram >= 0
 
 
 def test_a_text_that_is_longer_than_an_encoder_reads_may_lose_its_middle(tmp_path):

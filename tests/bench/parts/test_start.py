@@ -41,10 +41,10 @@ def file(tmp_path):
 def test_each_kind_of_start_is_made_so_often(children, file, monkeypatch):
     monkeypatch.setattr(start, "drop_pages", lambda path: True)
     ticks = []
-    found = start.measure(file, WORKLOAD, runs=2, tick=lambda *tick: ticks.append(tick))
-    assert found.cold == found.dropped == (PARTS, PARTS)
-    assert found.warm_load == (5.0, 5.0)
-    assert found.restored_prefix == (70.0, 70.0)
+    starts = start.measure(file, WORKLOAD, runs=2, tick=lambda *tick: ticks.append(tick))
+    assert starts.cold == starts.dropped == (PARTS, PARTS)
+    assert starts.warm_load == (5.0, 5.0)
+    assert starts.restored_prefix == (70.0, 70.0)
     assert [child["saved"] for child in children].count(True) == 3  # with the first, not kept
     assert ticks[-1][0] == ticks[-1][1] == len(children)
     assert {child["text"] for child in children} == {"short"}

@@ -154,8 +154,8 @@ def test_what_is_no_share_is_refused(text):
 def test_ratios_of_intervals_by_hand():
     figure = Figure("p95", "ms", 200, 180, 240, n=40)
     base = Figure("p95", "ms", 100, 100, 100, n=40)
-    found = ratio(figure, base)
-    assert (found.value, found.low, found.high) == pytest.approx((2, 1.8, 2.4))
+    forth = ratio(figure, base)
+    assert (forth.value, forth.low, forth.high) == pytest.approx((2, 1.8, 2.4))
     back = ratio(base, figure)
     assert (back.low, back.high) == pytest.approx((1 / 2.4, 1 / 1.8))
 
@@ -189,15 +189,15 @@ def test_every_part_has_figures():
 
 def test_side_by_side():
     twice = report([2.0 * ms for ms in range(300, 340)], raw=(raw(n_prompt=512, speed=1644.0),))
-    found = compare([report(), twice])
-    assert found.names == ("1: made-up-reader", "2: made-up-reader")
-    first, second = found.rows["request p50, prefix cached"]
+    comparison = compare([report(), twice])
+    assert comparison.names == ("1: made-up-reader", "2: made-up-reader")
+    first, second = comparison.rows["request p50, prefix cached"]
     assert first.ratio is None
     assert second.ratio.value == pytest.approx(2)
     assert second.change == "worse"
-    assert found.rows["engine pp512"][1].change == "better"
-    assert found.rows["engine tg128"][1] is None
-    assert found.rows["warm load"][1].change == "unclear"
+    assert comparison.rows["engine pp512"][1].change == "better"
+    assert comparison.rows["engine tg128"][1] is None
+    assert comparison.rows["warm load"][1].change == "unclear"
 
 
 def test_what_a_reader_has_to_know_comes_with_it():
@@ -231,8 +231,8 @@ def test_one_json_line_and_a_page(files, tmp_path):
     page = tmp_path / "page.html"
     done = run(*files, "--html", str(page))
     assert done.exit_code == 0
-    found = json.loads(done.stdout)
-    assert found["figures"]["request p50, prefix cached"][1]["ratio"]["value"] == 1
+    printed = json.loads(done.stdout)
+    assert printed["figures"]["request p50, prefix cached"][1]["ratio"]["value"] == 1
     assert "Side by side" in page.read_text("utf-8")
 
 

@@ -159,14 +159,14 @@ def test_every_drawing_stays_within_its_frame(times, label, rate):
         load=[{**report().load[0].model_dump(), "label": label, "requests_per_second": rate}],
         sustained=[{"seconds": ms, "milliseconds": ms, "clock_mhz": ms} for ms in times],
     )
-    found = [*charts(run), comparison([run])]
-    assert found
-    for chart in found:
+    all_charts = [*charts(run), comparison([run])]
+    assert all_charts
+    for chart in all_charts:
         for shape in ElementTree.fromstring(chart.svg).iter():
             for name in ("x", "x1", "x2", "cx"):
                 place = float(shape.get(name, 0))
                 assert isfinite(place) and 0 <= place <= WIDTH, (chart.title, name, place)
-    assert unescape(page([run])).count("<svg") == len(found)
+    assert unescape(page([run])).count("<svg") == len(all_charts)
 
 
 @pytest.mark.parametrize("most", [3.0, 1290.0, 1999.0, 8400.0, 123_456.0])

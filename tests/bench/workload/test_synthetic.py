@@ -61,8 +61,8 @@ def test_it_answers_through_the_grammar(tmp_path):
         "additionalProperties": False,
     }
     with edgeslm.load(path, threads=1) as model:
-        found = model.extractor(schema)("Total 12.50", max_tokens=30)
-        assert isinstance(found.value["total"], str)
+        answer = model.extractor(schema)("Total 12.50", max_tokens=30)
+        assert isinstance(answer.value["total"], str)
         assert set(model.classifier(["a", "b"])("x").probabilities) == {"a", "b"}
 
 

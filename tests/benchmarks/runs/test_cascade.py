@@ -53,10 +53,10 @@ def test_texts_to_fit_on_and_to_answer_are_apart(tmp_path):
 
 def test_a_member_is_scored_where_it_is_sure_enough():
     said = ask_all({"one": alone("one", classify, 0.55)}, ROWS)["one"]
-    found = judge("one", said, ROWS)
-    assert (found.coverage.value, found.accuracy.value) == (0.9, 0.8)
-    assert found.selective.value == pytest.approx(80 / 90)
-    assert found.mean_ms.value == found.p50_ms == 2.0
+    result = judge("one", said, ROWS)
+    assert (result.coverage.value, result.accuracy.value) == (0.9, 0.8)
+    assert result.selective.value == pytest.approx(80 / 90)
+    assert result.mean_ms.value == result.p50_ms == 2.0
     never = ask_all({"one": alone("one", classify, None)}, ROWS)["one"]
     assert judge("one", never, ROWS).selective is None
 
@@ -64,9 +64,9 @@ def test_a_member_is_scored_where_it_is_sure_enough():
 def test_texts_in_and_out_of_scope_are_scored_apart():
     rows = [("10", "a"), ("90", "a"), ("95", "b"), ("99", "b"), ("20", "b")]
     said = ask_all({"one": alone("one", classify, 0.0)}, rows)["one"]
-    found = judge("one", said, rows, "b")
-    assert (found.inside.value, found.inside.n) == (0.5, 2)
-    assert (found.outside.value, found.outside.n) == (pytest.approx(2 / 3), 3)
+    result = judge("one", said, rows, "b")
+    assert (result.inside.value, result.inside.n) == (0.5, 2)
+    assert (result.outside.value, result.outside.n) == (pytest.approx(2 / 3), 3)
     assert judge("one", said, rows, "c").outside is None
 
 
@@ -98,8 +98,8 @@ def test_the_report_has_every_member_and_the_picture_is_drawn(tmp_path):
         "cascade": together(Cascade([classify, sure], risk=0.1)),
     }
     said = ask_all(systems, ROWS)
-    found = [judge(name, own, ROWS) for name, own in said.items()]
-    lines = list(table(found))
+    results = [judge(name, own, ROWS) for name, own in said.items()]
+    lines = list(table(results))
     assert "| classify | 20.0% [" in lines[2]
     assert [line.split("|")[1:3] for line in lines[-2:]] == [
         [" of it, classify ", " 20.0% "],
@@ -108,7 +108,7 @@ def test_the_report_has_every_member_and_the_picture_is_drawn(tmp_path):
     compared = against("classify", said["classify"], said["cascade"], ROWS)
     assert compared.comparison.difference.value == pytest.approx(0.2)
     assert 0 < compared.time.low <= compared.time.value <= compared.time.high
-    draw(tmp_path / "curve.png", {"classify": said["classify"]}, ROWS, found[1], 0.1)
+    draw(tmp_path / "curve.png", {"classify": said["classify"]}, ROWS, results[1], 0.1)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
 
@@ -122,8 +122,8 @@ def test_a_run_from_files_to_numbers(tmp_path):
     done = CliRunner().invoke(main, [str(each) for each in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "Against tiny-encoder 1 #2 alone: +0.00 points" in done.output
-    found = json.loads(results.read_text(encoding="utf-8"))
-    assert [one["accuracy"]["value"] for one in found["systems"]] == [1, 1, 1]
-    assert found["bound"]["wrong"] == 0
+    written = json.loads(results.read_text(encoding="utf-8"))
+    assert [one["accuracy"]["value"] for one in written["systems"]] == [1, 1, 1]
+    assert written["bound"]["wrong"] == 0
     missing = CliRunner().invoke(main, [str(tmp_path), str(model)])
     assert (missing.exit_code, "run the data step" in missing.output) == (1, True)

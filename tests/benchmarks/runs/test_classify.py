@@ -41,10 +41,10 @@ LABELS = ("rain", "sun", 'a "storm"')
 
 def test_without_data_there_are_texts_of_each_of_eight_labels(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGESLM_DATA", str(tmp_path))
-    found = intents.eight(100)
-    assert found.labels == EIGHT
-    assert {label for _, label in found.rows} == set(EIGHT)
-    assert "made-up" in found.inputs
+    labelled = intents.eight(100)
+    assert labelled.labels == EIGHT
+    assert {label for _, label in labelled.rows} == set(EIGHT)
+    assert "made-up" in labelled.inputs
     assert intents.banking77() is None
     sets, skipped = classify._intents(classify.Plan(("8", "77"), inputs=3, rounds=1))
     assert [len(each.rows) for each in sets] == [3]
@@ -133,14 +133,14 @@ class Fixed:
 
 
 def test_answers_are_counted_against_truth_and_edgeslm():
-    found = Intents("three texts", ("rain", "sun"), [("a", "rain"), ("b", "sun"), ("c", "sun")])
+    labelled = Intents("three texts", ("rain", "sun"), [("a", "rain"), ("b", "sun"), ("c", "sun")])
     ready = [
         Fixed(OWN, 2.0, {"a": "rain", "b": "rain", "c": "sun"}),
         Fixed("peer", 1.0, {"a": "rain", "b": "sun", "c": "no label"}),
         Fixed("fragile", 1.0, {"a": "rain"}),
     ]
     question = SimpleNamespace(max_tokens=9)
-    run = classify.compare(question, found, ready, {"absent": "why"}, lambda: None)
+    run = classify.compare(question, labelled, ready, {"absent": "why"}, lambda: None)
     own, peer = run.peers
     assert (run.labels, run.n) == (2, 3)
     assert (own.ratio, own.valid, own.same, own.accuracy.value) == (None, 3, 3, 2 / 3)
@@ -165,8 +165,8 @@ def test_starts_take_turns_and_the_first_is_not_counted():
 
         return Starter(name, once)
 
-    found = [starter(OWN, [99.0, 10.0, 20.0]), starter("peer", [99.0, 30.0, 40.0])]
-    starts = cold_start.measure("a task", found, {"absent": "why"}, 2, lambda: None)
+    ready = [starter(OWN, [99.0, 10.0, 20.0]), starter("peer", [99.0, 30.0, 40.0])]
+    starts = cold_start.measure("a task", ready, {"absent": "why"}, 2, lambda: None)
     assert order == [OWN, "peer", "peer", OWN, OWN, "peer"]
     own, peer = starts.results
     assert (own.ms, own.ratio, peer.ms, peer.ratio.value) == (15.0, None, 35.0, 2.5)
@@ -177,8 +177,8 @@ def test_a_start_that_fails_takes_its_peer_out_but_never_edgeslm():
     def fail():
         raise PeerError("gone")
 
-    found = [Starter(OWN, lambda: 1.0), Starter("peer", fail)]
-    starts = cold_start.measure("a task", found, {}, 2, lambda: None)
+    ready = [Starter(OWN, lambda: 1.0), Starter("peer", fail)]
+    starts = cold_start.measure("a task", ready, {}, 2, lambda: None)
     assert [one.name for one in starts.results] == [OWN]
     assert starts.unavailable == {"peer": "gone"}
     with pytest.raises(PeerError, match="gone"):

@@ -132,24 +132,24 @@ def task(*texts):
 def test_sides_take_turns_and_hold_nothing_of_the_text():
     asked, ticks = [], []
     ready = [Scripted(OWN, 2.0, asked), Scripted("peer", 6.0, asked, text='{"a":1}')]
-    found = compare(task("a", "b"), ready, {"absent": "why"}, None, lambda: ticks.append(1))
+    comparison = compare(task("a", "b"), ready, {"absent": "why"}, None, lambda: ticks.append(1))
     timed = [(name, text) for name, text, tokens in asked if tokens == 99]
     assert timed == [(OWN, "a"), ("peer", "a"), ("peer", "b"), (OWN, "b")]
     assert asked[0::2] == [(name, OTHER_TEXT, 1) for name, _ in timed]
-    own, peer = found.peers
+    own, peer = comparison.peers
     assert (own.ratio, own.valid, own.agreement) == (None, 2, 1.0)
     assert (peer.ratio.value, peer.ratio.n, peer.valid, peer.agreement) == (3.0, 2, 0, 0.0)
     assert (own.ms_per_token, peer.ms_per_token, peer.output_tokens) == (1.0, 6 / 7, 7)
-    assert found.unavailable == {"absent": "why"}
-    assert found.prefill is None
+    assert comparison.unavailable == {"absent": "why"}
+    assert comparison.prefill is None
     assert len(ticks) == 4
 
 
 def test_a_peer_that_fails_on_the_way_is_left_out():
     ready = [Scripted(OWN, 2.0, []), Scripted("peer", 6.0, [], fails_at="b")]
-    found = compare(task("a", "b", "c"), ready, {}, None, lambda: None)
-    assert [one.name for one in found.peers] == [OWN]
-    assert found.unavailable == {"peer": "peer failed"}
+    comparison = compare(task("a", "b", "c"), ready, {}, None, lambda: None)
+    assert [one.name for one in comparison.peers] == [OWN]
+    assert comparison.unavailable == {"peer": "peer failed"}
 
 
 def test_another_prompt_of_edgeslm_is_no_comparison():
@@ -163,8 +163,8 @@ class HalfTheTime:
 
 
 def test_requests_are_set_against_bare_prefill():
-    found = compare(task("a", "b"), [Scripted(OWN, 2.0, [])], {}, HalfTheTime(), lambda: None)
-    assert (found.prefill.value, found.prefill_ms) == (2.0, 1.0)
+    comparison = compare(task("a", "b"), [Scripted(OWN, 2.0, [])], {}, HalfTheTime(), lambda: None)
+    assert (comparison.prefill.value, comparison.prefill_ms) == (2.0, 1.0)
 
 
 # --- on a tiny model --------------------------------------------------------------
@@ -187,10 +187,10 @@ def test_a_prompt_as_text_is_the_prompt_as_tokens(engine):
 
 def test_each_size_of_invoice_is_compiled_once(engine):
     pairs = questions.invoices(engine, 7).pairs
-    found = [question for question, _ in pairs]
-    sizes = [question.schema["properties"]["items"]["minItems"] for question in found]
+    asked = [question for question, _ in pairs]
+    sizes = [question.schema["properties"]["items"]["minItems"] for question in asked]
     assert sizes == sorted(sizes) == [6, 6, 6, 8, 8, 10, 10]
-    assert len(set(map(id, found))) == 3
+    assert len(set(map(id, asked))) == 3
     assert len({text for _, text in pairs}) == 7
 
 
@@ -207,9 +207,9 @@ def test_a_model_that_answers_right_says_what_it_is_told(tiny_model):
 
 def test_drafts_and_overhead_on_a_tiny_model(engine):
     question = SchemaQuestion(engine, SCHEMA, 40)
-    found = drafts.overhead(Task("t", "i", [(question, "abc"), (question, "def")]), lambda: None)
-    assert found.n == found.ratio.n == 2
-    assert 0 < found.decodes <= found.decodes_exact
+    overhead = drafts.overhead(Task("t", "i", [(question, "abc"), (question, "def")]), lambda: None)
+    assert overhead.n == overhead.ratio.n == 2
+    assert 0 < overhead.decodes <= overhead.decodes_exact
     answer = question.extract("abc")
     assert question.valid(answer.json)
     assert not question.valid(answer.json[:-1])

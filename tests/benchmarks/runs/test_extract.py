@@ -116,13 +116,13 @@ def test_no_value(nothing):
 
 
 def test_all_right():
-    found = {
+    answer = {
         "company": "a b sdn bhd",
         "date": dt.date(2018, 6, 5),
         "address": "1  Jalan X",
         "total": Decimal("9.5"),
     }
-    scores = score([found], [TRUE])
+    scores = score([answer], [TRUE])
     assert [e.value for e in scores.fields.values()] == [1, 1, 1, 1]
     assert scores.overall.value == scores.records.value == 1
 
@@ -224,9 +224,9 @@ def test_rules_on_receipts_they_were_not_scored_on():
     if path is None:
         pytest.skip("needs receipts.jsonl.gz in the folder EDGESLM_DATA")
     unscored = read_receipts(path)[SCORED:]
-    found = [rules.extract(receipt.text) for receipt in unscored]
+    answers = [rules.extract(receipt.text) for receipt in unscored]
     # what LOG.md says of them
-    scores = score(found, [receipt.truth for receipt in unscored])
+    scores = score(answers, [receipt.truth for receipt in unscored])
     log = (ROOT / "benchmarks" / "LOG.md").read_text(encoding="utf-8")
     said = re.search(r"F1 ([\d.]+) over all\s+fields and ([\d.]+) of whole records", log)
     assert said is not None

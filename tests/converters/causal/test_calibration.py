@@ -35,20 +35,20 @@ def rows(*pairs):
 def test_one_that_is_too_sure_is_cooled_down():
     # it claims 99 % and is right in 80 %: the odds of 99 become those of 4
     sample = rows(*[("0.99", "a")] * 80, *[("0.99", "b")] * 20)
-    found = calibrate(said(), sample)
-    assert found.temperature == pytest.approx(np.log(99) / np.log(4), rel=1e-3)
-    assert found.ece_before == pytest.approx(0.19, abs=1e-6)
-    assert found.ece_after == pytest.approx(0, abs=1e-3)
-    assert found.n == 100
-    assert found.fitted_on_sha256 == rows_sha256(sample)
-    assert found.threshold is None
+    calibration = calibrate(said(), sample)
+    assert calibration.temperature == pytest.approx(np.log(99) / np.log(4), rel=1e-3)
+    assert calibration.ece_before == pytest.approx(0.19, abs=1e-6)
+    assert calibration.ece_after == pytest.approx(0, abs=1e-3)
+    assert calibration.n == 100
+    assert calibration.fitted_on_sha256 == rows_sha256(sample)
+    assert calibration.threshold is None
 
 
 def test_the_threshold_keeps_the_risk():
     sample = rows(*[("0.99", "a")] * 99, ("0.99", "b"), *[("0.6", "a")] * 50, *[("0.6", "b")] * 50)
-    found = calibrate(said(), sample, max_risk=0.02)
-    sure = 1 / (1 + (1 / 99) ** (1 / found.temperature))
-    assert found.threshold == pytest.approx(sure)
+    calibration = calibrate(said(), sample, max_risk=0.02)
+    sure = 1 / (1 + (1 / 99) ** (1 / calibration.temperature))
+    assert calibration.threshold == pytest.approx(sure)
     assert calibrate(said(), sample, max_risk=0.001).threshold is None
 
 
@@ -97,14 +97,14 @@ def test_a_field_that_is_too_sure_gets_its_share_and_others_stay_raw():
                 {"$.a": sure, "$.b": 0.9, "$.c": sure},
             )
         )
-    found = calibrate_fields(extraction, rows(*sample))
-    assert list(found.fields) == ["$.a"]  # b was always right, c came in too few rows
-    fit = found.fields["$.a"]
+    calibration = calibrate_fields(extraction, rows(*sample))
+    assert list(calibration.fields) == ["$.a"]  # b was always right, c came in too few rows
+    fit = calibration.fields["$.a"]
     assert fit.n == 200
     assert fit.ece_after < fit.ece_before / 2
-    assert found.ece_after == pytest.approx(fit.ece_after)
-    assert found.n == 200
-    assert found.fitted_on_sha256 == rows_sha256(rows(*sample))
+    assert calibration.ece_after == pytest.approx(fit.ece_after)
+    assert calibration.n == 200
+    assert calibration.fitted_on_sha256 == rows_sha256(rows(*sample))
     assert calibrate_fields(extraction, rows(*sample[:20])) is None
 
 

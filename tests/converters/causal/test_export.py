@@ -91,8 +91,8 @@ def test_every_difference_of_the_tokenizer_is_named(exported, copy):
         {**tokenizer["added_tokens"][0], "id": 400, "content": "<|new|>"}
     )
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    found = check_carried(copy, gguf)
-    assert [difference.split(":")[0] for difference in found] == [
+    differences = check_carried(copy, gguf)
+    assert [difference.split(":")[0] for difference in differences] == [
         "the chat template",
         "EOS",
         "token 400 '<|new|>'",

@@ -37,23 +37,23 @@ def coarse(base: Path) -> Path:
 
 
 def test_a_model_does_not_diverge_from_itself(base: Path):
-    found = divergence(base, base, ROWS)
-    assert found.n == 10 + 35
-    assert found.kl == pytest.approx(0, abs=1e-9)
-    assert found.top1 == 1
+    own = divergence(base, base, ROWS)
+    assert own.n == 10 + 35
+    assert own.kl == pytest.approx(0, abs=1e-9)
+    assert own.top1 == 1
 
 
 def test_divergence_is_that_of_its_definition(base: Path, coarse: Path, tmp_path: Path):
     foreign = write_tiny_gguf(tmp_path / "foreign.gguf", seed=5)
     near, far = divergences(base, [coarse, foreign], ROWS)
-    for found, other, rel in ((near, coarse, 0.02), (far, foreign, 1e-3)):
+    for measured, other, rel in ((near, coarse, 0.02), (far, foreign, 1e-3)):
         kl, same = [], []
         for row in ROWS:
             p, q = (softmax_at(path, row) for path in (base, other))
             kl.extend((p * np.log(p / q)).sum(axis=1))
             same.extend(p.argmax(axis=1) == q.argmax(axis=1))
-        assert found.kl == pytest.approx(float(np.mean(kl)), rel=rel)
-        assert found.top1 == pytest.approx(float(np.mean(same)), abs=1 / 40)
+        assert measured.kl == pytest.approx(float(np.mean(kl)), rel=rel)
+        assert measured.top1 == pytest.approx(float(np.mean(same)), abs=1 / 40)
     assert 0 < 10 * near.kl < far.kl
     assert far.top1 < 0.5 < near.top1
 
@@ -145,9 +145,9 @@ def test_importance_is_the_mean_square_of_what_weights_read(tmp_path: Path):
     base = write_base(tmp_path / "tied.gguf")
     model = load_base(base)
     model.train()
-    found = importance_matrix(model, ROWS, architecture="llama")
+    importance = importance_matrix(model, ROWS, architecture="llama")
     matrices = {t.name: t.shape[0] for t in read_gguf(base).tensors if len(t.shape) > 1}
-    assert {name: values.shape for name, values in found.items()} == {
+    assert {name: values.shape for name, values in importance.items()} == {
         name: (columns,) for name, columns in matrices.items()
     }
     with torch.inference_mode():
@@ -161,9 +161,9 @@ def test_importance_is_the_mean_square_of_what_weights_read(tmp_path: Path):
         ]
     for name in ("attn_q", "attn_k", "attn_v"):
         wanted = torch.cat(reads).square().mean(dim=0).numpy()
-        np.testing.assert_allclose(found[f"blk.0.{name}.weight"], wanted, rtol=1e-4)
+        np.testing.assert_allclose(importance[f"blk.0.{name}.weight"], wanted, rtol=1e-4)
     wanted = torch.cat(last).square().mean(dim=0).numpy()
-    np.testing.assert_allclose(found["token_embd.weight"], wanted, rtol=1e-4)
+    np.testing.assert_allclose(importance["token_embd.weight"], wanted, rtol=1e-4)
     assert model.training
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert importance_matrix(model, [], architecture="llama") == {}

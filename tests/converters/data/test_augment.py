@@ -43,7 +43,7 @@ def bills(draw: st.DrawFn) -> Row:
     return Row(f"row {draw(st.integers(0, 10**6))}", text, answer, None, (text,))
 
 
-def found(row: Row, name: str) -> bool:
+def stands_in_text(row: Row, name: str) -> bool:
     return SpanFinder(row.input).find(row.answer[name]) is not None
 
 
@@ -52,7 +52,7 @@ def found(row: Row, name: str) -> bool:
 def test_varied_answers_are_read_in_the_varied_text(row, seed):
     (changed,) = augmented([row], data(vary_field=1), seed=str(seed))
     for name in row.answer:
-        assert found(changed, name)
+        assert stands_in_text(changed, name)
         assert type(changed.answer[name]) is str
     assert list(changed.answer) == list(row.answer)
     assert changed.parts == (changed.input,)
@@ -68,7 +68,7 @@ def test_a_dropped_value_stands_nowhere(row, name):
     assert SpanFinder(changed.input).find(row.answer[name]) is None
     for other, value in changed.answer.items():
         assert value is None or value == row.answer[other]
-        assert value is None or found(changed, other)
+        assert value is None or stands_in_text(changed, other)
     assert {*changed.input.split("\n")} <= {*row.input.split("\n"), ""}
 
 
@@ -140,7 +140,7 @@ def test_other_texts_stand_in_input_and_answer_alike(how):
     for seed in range(40):
         for row, before in zip(augmented(SHOPS, data(**{how: 1}), seed=str(seed)), SHOPS,
                                strict=True):  # fmt: skip
-            assert all(found(row, name) for name in row.answer)
+            assert all(stands_in_text(row, name) for name in row.answer)
             assert row.answer["total"] == before.answer["total"]
             assert row.input.count(row.answer["shop"]) == 2
             assert row.parts == (row.input,) or row == before

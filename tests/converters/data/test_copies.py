@@ -75,8 +75,8 @@ def test_rows_of_a_group_need_a_group():
 def test_each_answer_of_an_input_stays_with_the_number_of_its_rows():
     rows = [("Tesco", "a"), ("tesco", "b"), (" TESCO", "b"), ("uber", "c"), ("shell", "a")]
     kept = divide(examples(rows), data(copies="all", weight_power=1), silent).parts
-    found = [row for part in kept.values() for row in part]
-    assert {(fold(r.input), r.answer): r.count for r in found} == Counter(
+    kept_rows = [row for part in kept.values() for row in part]
+    assert {(fold(r.input), r.answer): r.count for r in kept_rows} == Counter(
         (fold(text), answer) for text, answer in rows if fold(text) != "tesco"
     ) | {("tesco", "a"): 1, ("tesco", "b"): 2}
 

@@ -61,9 +61,9 @@ def test_files_and_summary_agree(tmp_path):
     assert summary.read == 60 == summary.kept + sum(summary.dropped.values())
     assert summary.kept == sum(map(len, parts.values()))
     for part, rows in parts.items():
-        found = summary.parts[part]
-        assert (found.rows, found.sha256) == (len(rows), rows_sha256(rows))
-        assert found.counts == {"$c|$": 0, **Counter(row.answer for row in rows)}
+        part_summary = summary.parts[part]
+        assert (part_summary.rows, part_summary.sha256) == (len(rows), rows_sha256(rows))
+        assert part_summary.counts == {"$c|$": 0, **Counter(row.answer for row in rows)}
         assert all(row.category == row.answer and "".join(row.parts) == row.input for row in rows)
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
     report = (out / "report.md").read_text(encoding="utf-8")
@@ -117,8 +117,8 @@ def test_an_extraction_has_the_schemas_order_and_spellings(tmp_path):
     del rows[0]["key"]["shop"]
     write_jsonl(tmp_path / "a.jsonl", rows)
     run(extract("a.jsonl", split=HALVES), tmp_path)
-    found = [row for part in PARTS for row in read_rows(tmp_path / "out" / f"{part}.jsonl")]
-    answers = {row.id: row.answer for row in found}
+    kept = [row for part in PARTS for row in read_rows(tmp_path / "out" / f"{part}.jsonl")]
+    answers = {row.id: row.answer for row in kept}
     usual = {"shop": "A B", "date": "2018-04-03", "total": "1000.50"}
     assert answers.pop("a.jsonl:1") == {**usual, "shop": None}
     assert all(list(answer.items()) == list(usual.items()) for answer in answers.values())
@@ -300,9 +300,9 @@ def test_nearly_all_pairs_above_the_threshold_are_found(threshold):
         # 200 runs of five letters; n further ones give an index of 200 / (200 + n)
         more = chosen.choices("0123456789", k=int(200 / threshold - 200))
         texts += [text, text + "".join(more)]
-    found = list(near_duplicates(texts, threshold, lambda a, b: True))
-    assert found[::2] == [None] * 150
-    assert sum(twin is not None for twin in found[1::2]) >= 142
+    twins = list(near_duplicates(texts, threshold, lambda a, b: True))
+    assert twins[::2] == [None] * 150
+    assert sum(twin is not None for twin in twins[1::2]) >= 142
 
 
 def test_a_swapped_label_is_suspect():
@@ -314,9 +314,9 @@ def test_a_swapped_label_is_suspect():
         for kind, words in kinds.items()
     ]
     rows[10] = Row("swapped", "rain storm sun rain wind", "food")
-    found = label_suspects(rows)
-    assert [suspect.row for suspect in found] == [10]
-    assert "'food' seems to be 'weather'" in found[0].detail
+    suspects = label_suspects(rows)
+    assert [suspect.row for suspect in suspects] == [10]
+    assert "'food' seems to be 'weather'" in suspects[0].detail
 
 
 def test_too_few_rows_have_no_suspects():

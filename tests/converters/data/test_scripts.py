@@ -64,8 +64,8 @@ def test_texts_that_share_nothing_have_no_suspects():
 )  # fmt: skip
 def test_forms_of_a_text_are_near_duplicates_and_in_one_part(text, twin):
     other = ["nothing to do with it at all", "完全不同的另一句话在这里"]
-    found = list(near_duplicates([text, *other, twin], 0.8, lambda *_: True))
-    assert found == [None, None, None, 0]
+    twins = list(near_duplicates([text, *other, twin], 0.8, lambda *_: True))
+    assert twins == [None, None, None, 0]
     if fold(text) == fold(twin):
         assert part_of(text, gold=0.3, development=0.3) == part_of(twin, gold=0.3, development=0.3)
 

@@ -42,9 +42,9 @@ def test_messages_become_text_and_answer(tmp_path):
 
     write_jsonl(tmp_path / "a.jsonl", [chat("yes"), chat('{"total": "5"}'), chat("5")])
     for kind in ("auto", "messages"):
-        found = [source.values for source in read(tmp_path, "a.jsonl", kind)]
-        assert [row["text"] for row in found] == ["q"] * 3
-        assert [row["answer"] for row in found] == ["yes", {"total": "5"}, "5"]
+        values = [source.values for source in read(tmp_path, "a.jsonl", kind)]
+        assert [row["text"] for row in values] == ["q"] * 3
+        assert [row["answer"] for row in values] == ["yes", {"total": "5"}, "5"]
 
 
 @pytest.mark.parametrize(

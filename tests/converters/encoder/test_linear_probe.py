@@ -17,9 +17,9 @@ def points(labels: int, rows: int = 60) -> tuple[torch.Tensor, list[int]]:
     """Overlapping clusters of mean norm 8, so that features are not scaled."""
     rng = np.random.default_rng(labels)
     wanted = [at % labels for at in range(rows)]
-    found = rng.normal(0, 1, (labels, HIDDEN))[wanted] + rng.normal(0, 1, (rows, HIDDEN))
-    found *= 8 / np.linalg.norm(found, axis=1).mean()
-    return torch.tensor(found, dtype=torch.float32), wanted
+    clusters = rng.normal(0, 1, (labels, HIDDEN))[wanted] + rng.normal(0, 1, (rows, HIDDEN))
+    clusters *= 8 / np.linalg.norm(clusters, axis=1).mean()
+    return torch.tensor(clusters, dtype=torch.float32), wanted
 
 
 def texts(answers: list[tuple[tuple[int, ...], ...]], weights: list[float]) -> list[EncodedText]:
@@ -41,13 +41,13 @@ def test_a_head_answers_as_the_regression_does(labels, balanced):
     pooled, wanted = points(labels)
     weights = [0.25 + at % 4 for at in range(len(wanted))]
     heads = [HeadSpec("", tuple("abc"[:labels]))]
-    found = layer(heads)
+    fitted = layer(heads)
     rows = texts([((label,),) for label in wanted], weights)
-    fit_head(found, heads, pooled * 30, rows, balanced=balanced)
+    fit_head(fitted, heads, pooled * 30, rows, balanced=balanced)
     model = LogisticRegression(
         C=10, max_iter=200, class_weight="balanced" if balanced else None
     ).fit(pooled.numpy(), wanted, sample_weight=weights)
-    ours = found(pooled * 30).softmax(1).detach().numpy()
+    ours = fitted(pooled * 30).softmax(1).detach().numpy()
     np.testing.assert_allclose(ours, model.predict_proba(pooled.numpy()), atol=5e-3)
 
 
@@ -59,10 +59,10 @@ def test_labels_without_rows_and_heads_of_several_labels_stay_as_they_are():
         HeadSpec("one", ("a", "none", "b")),
         HeadSpec("same", ("c", "d")),
     ]
-    found, before = layer(heads), layer(heads)
+    fitted, before = layer(heads), layer(heads)
     rows = texts([((), (2 * label,), (0,)) for label in wanted], [1.0] * len(wanted))
-    fit_head(found, heads, pooled, rows)
-    same = (found.weight == before.weight).all(1) & (found.bias == before.bias)
+    fit_head(fitted, heads, pooled, rows)
+    same = (fitted.weight == before.weight).all(1) & (fitted.bias == before.bias)
     assert same.tolist() == [True, True, False, True, False, True, True]
-    part = found(pooled)[:, [2, 4]].argmax(1)
+    part = fitted(pooled)[:, [2, 4]].argmax(1)
     assert (part == torch.tensor(wanted)).float().mean() > 0.7

@@ -90,8 +90,8 @@ def test_weights_are_rounded_as_onnxruntime_does(seed, size):
     for row in weight:
         _, scale, steps = quantize_data(row, onnx.TensorProto.INT8, True, reduce_range=True)
         wanted.append(steps.astype(np.float32) * np.float32(scale))
-    found = round_weights(torch.from_numpy(weight)).numpy()
-    np.testing.assert_allclose(found, np.stack(wanted), rtol=1e-6)
+    rounded = round_weights(torch.from_numpy(weight)).numpy()
+    np.testing.assert_allclose(rounded, np.stack(wanted), rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def test_inputs_are_rounded_as_onnxruntime_does_text_by_text(dynamic, shift):
     lengths = (7, 3, 1, 5)
     mask = torch.tensor([[int(at < length) for at in range(7)] for length in lengths])
     x[mask.numpy() == 0] = 1e6
-    found = round_inputs(torch.from_numpy(x), mask).numpy()
-    for text, length, rounded in zip(x, lengths, found, strict=True):
+    all_rounded = round_inputs(torch.from_numpy(x), mask).numpy()
+    for text, length, rounded in zip(x, lengths, all_rounded, strict=True):
         np.testing.assert_allclose(rounded[:length], dynamic(text[:length]), rtol=1e-5, atol=1e-6)
 
 

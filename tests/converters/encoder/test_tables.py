@@ -30,8 +30,8 @@ def looked_up(table, ids, bits):
     session = onnxruntime.InferenceSession(
         proto.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    [found] = session.run(None, {"ids": ids})
-    return found, proto.graph
+    [rows] = session.run(None, {"ids": ids})
+    return rows, proto.graph
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +56,8 @@ def test_a_graph_looks_up_what_was_rounded(rows, width, bits, seed, size):
     rounded, scales = round_table(table, held)
     assert np.abs(rounded).max() <= STEPS[held]
     wanted = rounded * np.repeat(scales, block_of(width, held), axis=1)
-    found, _ = looked_up(table, ids, bits)
-    np.testing.assert_array_equal(found, wanted.astype(np.float32)[ids])
+    result, _ = looked_up(table, ids, bits)
+    np.testing.assert_array_equal(result, wanted.astype(np.float32)[ids])
     assert np.abs(wanted - table).max() <= 0.5001 * scales.max()
 
 
@@ -80,6 +80,6 @@ def test_rounding_again_changes_nothing():
 def test_a_small_table_stays_as_it_is(monkeypatch):
     monkeypatch.setattr(tables, "LARGE_TABLE", 1000)
     table = np.random.default_rng(0).normal(size=(10, 100)).astype(np.float32)
-    found, graph = looked_up(table, np.array([[3, 4]]), 4)
-    np.testing.assert_array_equal(found[0], table[3:5])
+    rows, graph = looked_up(table, np.array([[3, 4]]), 4)
+    np.testing.assert_array_equal(rows[0], table[3:5])
     assert len(graph.node) == 1

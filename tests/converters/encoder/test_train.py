@@ -190,13 +190,13 @@ def test_rows_of_a_file_become_answers_of_heads(tmp_path):
         {"text": "four", "words": ["all"]},
         {"text": "five", "what": "total", "words": ["other"]},
     ])  # fmt: skip
-    found = read_examples(tags(), tmp_path, silent)
-    assert [(example.row.input, example.row.answer) for example in found.examples] == [
+    read = read_examples(tags(), tmp_path, silent)
+    assert [(example.row.input, example.row.answer) for example in read.examples] == [
         ("one", {"what": "refund", "words": ["all", "thing"]}),
         ("two", {"what": "total", "words": ["not"]}),
         ("three", {"what": "total", "words": []}),
     ]
-    assert [reviewed.why for reviewed in found.reviewed] == ["no label", "label not in the set"]
+    assert [reviewed.why for reviewed in read.reviewed] == ["no label", "label not in the set"]
 
 
 def test_the_model_of_the_best_evaluation_is_kept(base, tmp_path, monkeypatch):
@@ -253,11 +253,11 @@ def test_a_killed_run_ends_as_it_would_have(base, tmp_path, monkeypatch, method)
     ours, theirs = weights(tmp_path / "killed"), weights(tmp_path / "whole")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    found, wanted = (
+    killed, wanted = (
         json.loads((tmp_path / name / "history.json").read_text()) for name in ("killed", "whole")
     )
-    assert found["losses"] == wanted["losses"]
-    assert found["evaluations"] == wanted["evaluations"]
+    assert killed["losses"] == wanted["losses"]
+    assert killed["evaluations"] == wanted["evaluations"]
 
 
 def test_a_damaged_checkpoint_or_one_without_its_model_is_not_gone_on_from(base, tmp_path):
@@ -294,16 +294,16 @@ def test_layers_learn_at_their_own_rates(base):
     recipe = made_up(encoder={"layer_decay": 0.5, "head_rate": 7}, weight_decay=0.1)
     model = EncoderModel(load_backbone(base), (HeadSpec("", ("a", "b")),))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = {
+    settings = {
         names[id(parameter)]: (group["rate"], group["weight_decay"])
         for group in parameter_groups(model, recipe)
         for parameter in group["params"]
     }
-    assert found["head.weight"] == (7, 0.1)
-    assert found["head.bias"] == (7, 0)
-    assert found["backbone.encoder.layer.1.output.dense.weight"] == (1, 0.1)
-    assert found["backbone.encoder.layer.0.output.dense.bias"] == (0.5, 0)
-    assert found["backbone.embeddings.position_embeddings.weight"] == (0.25, 0)
+    assert settings["head.weight"] == (7, 0.1)
+    assert settings["head.bias"] == (7, 0)
+    assert settings["backbone.encoder.layer.1.output.dense.weight"] == (1, 0.1)
+    assert settings["backbone.encoder.layer.0.output.dense.bias"] == (0.5, 0)
+    assert settings["backbone.embeddings.position_embeddings.weight"] == (0.25, 0)
 
 
 def test_padding_changes_no_logit(base):

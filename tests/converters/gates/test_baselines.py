@@ -48,8 +48,8 @@ def rows(*pairs):
     return [Row(id=str(i), input=text, answer=answer) for i, (text, answer) in enumerate(pairs)]
 
 
-def answers(found):
-    return {name: [p.answer for p in predictions] for name, predictions in found.items()}
+def answers(by_baseline):
+    return {name: [p.answer for p in predictions] for name, predictions in by_baseline.items()}
 
 
 def test_labels():
@@ -63,12 +63,12 @@ def test_labels():
     gold = rows(
         ("Where is  MY card", "card"), ("your exchange rate, please", "rate"), ("…", "card")
     )
-    found = baselines(sorter("card", "rate"), train, gold)
-    said = answers(found)
+    by_baseline = baselines(sorter("card", "rate"), train, gold)
+    said = answers(by_baseline)
     assert said["majority"] == ["card"] * 3
     assert said["lookup"][:2] == ["card", "rate"]
     assert said["TF-IDF + logistic regression"][:2] == ["card", "rate"]
-    assert all(0.5 <= p.confidence <= 1 for p in found["TF-IDF + logistic regression"])
+    assert all(0.5 <= p.confidence <= 1 for p in by_baseline["TF-IDF + logistic regression"])
 
 
 def test_the_same_text_is_looked_up_before_the_nearest_one():
@@ -125,8 +125,8 @@ def test_receipts_have_rules():
     truth = {"company": "Corner Shop Sdn Bhd", "date": "2018-06-05", "total": "9.50"}
     gold = rows((text, {**truth, "address": "NO. 1, JALAN X"}))
     recipe = reader("company", "date", "address", "total")
-    found = baselines(recipe, rows(("x", truth)), gold)["regular expressions"]
-    assert score("extract", [gold[0].answer], found).exact.value == 1
+    predictions = baselines(recipe, rows(("x", truth)), gold)["regular expressions"]
+    assert score("extract", [gold[0].answer], predictions).exact.value == 1
 
 
 def test_no_training_rows():

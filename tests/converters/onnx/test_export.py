@@ -83,9 +83,9 @@ def logits(path: Path) -> np.ndarray:
 
 
 def test_every_length_has_the_logits_of_torch(exported, model, tokenizer):
-    wanted, found = torch_logits(model, tokenizer, TEXTS), logits(exported)
-    assert np.abs(wanted - found).max() < 1e-4
-    parity = float_parity(TASK, wanted, found)
+    wanted, actual = torch_logits(model, tokenizer, TEXTS), logits(exported)
+    assert np.abs(wanted - actual).max() < 1e-4
+    parity = float_parity(TASK, wanted, actual)
     assert parity.n == len(TEXTS) and parity.top1 == 1 and parity.max_kl < 1e-6
 
 
@@ -169,9 +169,9 @@ def test_each_scheme_is_small_and_near_to_float(exported, tmp_path, scheme):
     before, after = read_onnx(exported), read_onnx(target)
     assert after.weight_bytes < before.weight_bytes / 2
     assert (after.card, after.tokenizer_json) == (before.card, before.tokenizer_json)
-    found = divergence(TASK, logits(exported), logits(target))
-    assert 0 < found.kl < 0.02
-    assert found.top1 > 0.9
+    measured = divergence(TASK, logits(exported), logits(target))
+    assert 0 < measured.kl < 0.02
+    assert measured.top1 > 0.9
     large = [t for t in read_model(target).graph.initializer if np.prod(t.dims) > LARGE_TABLE]
     assert [t.data_type for t in large] == [onnx.TensorProto.INT8]
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
@@ -218,9 +218,9 @@ def test_heads_are_compared_each_by_its_own_kind():
     zero = np.zeros((1, 4), np.float32)
     other = np.array([[np.log(3), 0, np.log(3), 0]], np.float32)  # 3/4 to 1/4, and 3/4 by itself
     kl = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
-    found = divergence(task, zero, other)
-    assert found.n == 2
-    assert found.kl == pytest.approx((kl + kl / 2) / 2)
-    assert found.top1 == 1.0  # a is the first of equals; x is given by both
+    measured = divergence(task, zero, other)
+    assert measured.n == 2
+    assert measured.kl == pytest.approx((kl + kl / 2) / 2)
+    assert measured.top1 == 1.0  # a is the first of equals; x is given by both
     assert divergence(task, zero, -other).top1 == 0.0
     assert divergence(task, other, other).kl == pytest.approx(0)

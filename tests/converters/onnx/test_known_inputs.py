@@ -18,8 +18,8 @@ def rows(*of):
 
 
 def test_the_commonest_answer_counts_rows_of_the_files():
-    found = commonest(rows(("X y", "a", 2), ("x  Y", "b", 3), ("z", "a", 1), ("x y", "a", 2)))
-    assert {text: row.answer for text, row in found.items()} == {"x y": "a", "z": "a"}
+    by_text = commonest(rows(("X y", "a", 2), ("x  Y", "b", 3), ("z", "a", 1), ("x y", "a", 2)))
+    assert {text: row.answer for text, row in by_text.items()} == {"x y": "a", "z": "a"}
 
 
 def test_every_answer_of_a_text_is_remembered():
@@ -36,8 +36,8 @@ def test_every_answer_of_a_text_is_remembered():
 def test_more_rows_are_added_up():
     task = ClassifyTask(labels=LABELS)
     known = known_inputs([("x", 0, 2), ("y", 1, 3)], prior_rows=4)
-    found = remember_also(task, known, rows(("X", "a", 1), ("x", "c", 1), ("new", "b", 2)))
-    assert found == known_inputs(
+    more = remember_also(task, known, rows(("X", "a", 1), ("x", "c", 1), ("new", "b", 2)))
+    assert more == known_inputs(
         [("x", 0, 3), ("x", 2, 1), ("y", 1, 3), ("new", 1, 2)], prior_rows=4
     )
     assert known == known_inputs([("x", 0, 2), ("y", 1, 3)], prior_rows=4)  # untouched
@@ -56,8 +56,8 @@ def drawn(concentration, texts=400, each=5):
 
 @pytest.mark.parametrize("concentration", [0.5, 4.0, 32.0])
 def test_the_prior_is_how_alike_the_rows_of_a_text_are(concentration):
-    found = fit_prior(*drawn(concentration))
-    assert concentration / 2 <= found <= concentration * 2
+    prior = fit_prior(*drawn(concentration))
+    assert concentration / 2 <= prior <= concentration * 2
 
 
 def test_texts_that_say_all_ask_for_the_least_prior_and_those_that_say_nothing_for_the_most():

@@ -74,10 +74,10 @@ def test_no_other_scales_are_likelier():
         total = scales[0] * both[0] + scales[1] * both[1]
         return float(np.mean(np.log(np.exp(total).sum(1)) - total[np.arange(300), truth]))
 
-    found = np.array(fit_scales(both[0], both[1], truth))
-    assert np.abs(approx_fprime(found, loss, 1e-6)).max() < 1e-3
-    assert loss(found) < min(
-        loss(found + step) for step in ([0.1, 0], [-0.1, 0], [0, 0.1], [0, -0.1])
+    scales = np.array(fit_scales(both[0], both[1], truth))
+    assert np.abs(approx_fprime(scales, loss, 1e-6)).max() < 1e-3
+    assert loss(scales) < min(
+        loss(scales + step) for step in ([0.1, 0], [-0.1, 0], [0, 0.1], [0, -0.1])
     )
 
 

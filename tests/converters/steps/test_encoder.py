@@ -175,15 +175,16 @@ def test_a_build_leaves_nothing_half_written_and_has_nothing_to_do_again(built):
 
 
 def test_a_plan_says_what_training_takes(built, tmp_path):
-    found = plan(built)
-    assert [*found.steps] == list(built.steps)
-    assert found.rows is not None and found.rows["train"] == len(built.rows("train"))
+    planned = plan(built)
+    assert [*planned.steps] == list(built.steps)
+    assert planned.rows is not None and planned.rows["train"] == len(built.rows("train"))
     if built.recipe.kind == "linear":
-        assert found.tokens is found.seconds is found.memory is None
+        assert planned.tokens is planned.seconds is planned.memory is None
         return
-    assert found.tokens is not None and found.tokens > 2 * found.rows["train"]  # [CLS] and [SEP]
-    assert found.seconds is not None and 0 < found.seconds < 60
-    assert found.memory is not None and found.memory > (built.base / WEIGHTS).stat().st_size
+    # [CLS] and [SEP] of each row
+    assert planned.tokens is not None and planned.tokens > 2 * planned.rows["train"]
+    assert planned.seconds is not None and 0 < planned.seconds < 60
+    assert planned.memory is not None and planned.memory > (built.base / WEIGHTS).stat().st_size
     batch = built.recipe.train.model_copy(update={"batch_rows": 64})
     wider = replace(built, recipe=built.recipe.model_copy(update={"train": batch}))
     factors = built.recipe.encoder.model_copy(update={"method": "lora"})
@@ -262,10 +263,10 @@ def sample(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 def test_energy_is_taken_where_it_tells_more():
     logits, truth = sample()
-    found = fit_rejection(logits, truth, 2, 1.0)
-    assert found is not None and found.by == "energy"
-    assert found.recall is not None and found.recall > 0.95
-    assert found.in_scope >= 1 - MAX_COST
+    rejection = fit_rejection(logits, truth, 2, 1.0)
+    assert rejection is not None and rejection.by == "energy"
+    assert rejection.recall is not None and rejection.recall > 0.95
+    assert rejection.in_scope >= 1 - MAX_COST
 
 
 def test_probability_is_taken_where_energy_tells_nothing():
@@ -277,9 +278,9 @@ def test_probability_is_taken_where_energy_tells_nothing():
     logits[:, 1] = np.where(truth == 1, sure, 0)
     top = np.logaddexp(logits[:, 0], logits[:, 1])
     logits[:, :2] -= top[:, None]  # the energy is 0 for all
-    found = fit_rejection(logits, truth, 2, 1.0)
-    assert found is not None and found.by == "probability"
-    assert found.recall == 1.0
+    rejection = fit_rejection(logits, truth, 2, 1.0)
+    assert rejection is not None and rejection.by == "probability"
+    assert rejection.recall == 1.0
 
 
 def test_a_bound_costs_no_more_than_it_may_and_does_what_the_runtime_does():
@@ -290,16 +291,16 @@ def test_a_bound_costs_no_more_than_it_may_and_does_what_the_runtime_does():
     task = ClassifyTask(labels=("a", "b", "c", "other"), out_of_scope="other")
     names = [label.name for label in task.labels]
     rows = [Row(str(i), "x", names[label]) for i, label in enumerate(truth)]
-    found = fit_rejection(logits, truth, 3, calibrate_logits(task, logits, rows).temperature)
+    rejection = fit_rejection(logits, truth, 3, calibrate_logits(task, logits, rows).temperature)
     rule = Rule.of(task, calibrate_logits(task, logits, rows))
     said = np.array([rule(row).label for row in logits])
     plain = logits.argmax(axis=1)
     inside = truth != 3
-    assert found is not None
-    assert found.in_scope == pytest.approx((said == truth)[inside].mean())
-    assert found.recall == pytest.approx((said == truth)[~inside].mean())
-    assert found.recall > (plain == truth)[~inside].mean()
-    assert found.in_scope >= (plain == truth)[inside].mean() - MAX_COST - 1e-9
+    assert rejection is not None
+    assert rejection.in_scope == pytest.approx((said == truth)[inside].mean())
+    assert rejection.recall == pytest.approx((said == truth)[~inside].mean())
+    assert rejection.recall > (plain == truth)[~inside].mean()
+    assert rejection.in_scope >= (plain == truth)[inside].mean() - MAX_COST - 1e-9
 
 
 def test_no_bound_where_none_helps_or_nothing_says_so():

@@ -72,8 +72,8 @@ def test_what_is_trained_knows_its_task(model):
     assert model.weights.shape == (model.spec.size, 3)
     assert model.features_all == model.spec.size
     texts = [row.input for row in rows(start=500)]
-    found = [model.labels[i] for i in model.logits(texts).argmax(axis=1)]
-    assert found == [row.answer for row in rows(start=500)]
+    labels = [model.labels[i] for i in model.logits(texts).argmax(axis=1)]
+    assert labels == [row.answer for row in rows(start=500)]
 
 
 def test_the_file_answers_as_the_float_weights_do(model, tmp_path):
@@ -82,12 +82,12 @@ def test_the_file_answers_as_the_float_weights_do(model, tmp_path):
         for row in rows(start=7):
             scores = model.logits([row.input])[0].astype(float)
             shares = np.exp(scores - scores.max())
-            found = classify(row.input)
-            assert list(found.probabilities) == list(model.labels)
+            answer = classify(row.input)
+            assert list(answer.probabilities) == list(model.labels)
             np.testing.assert_allclose(
-                list(found.probabilities.values()), shares / shares.sum(), atol=0.02
+                list(answer.probabilities.values()), shares / shares.sum(), atol=0.02
             )
-            assert found.label == model.labels[int(scores.argmax())]
+            assert answer.label == model.labels[int(scores.argmax())]
 
 
 def test_texts_together_and_unknown_ones_have_answers(model, tmp_path):
@@ -95,8 +95,8 @@ def test_texts_together_and_unknown_ones_have_answers(model, tmp_path):
     with open_onnx(packed(model, tmp_path / "x.onnx")) as loaded:
         classify = loaded.classifier()
         together = list(classify.map(texts))
-        for text, found in zip(texts, together, strict=True):
-            assert found.probabilities == pytest.approx(classify(text).probabilities, abs=1e-6)
+        for text, answer in zip(texts, together, strict=True):
+            assert answer.probabilities == pytest.approx(classify(text).probabilities, abs=1e-6)
     bias = np.exp(model.bias.astype(float))
     assert list(together[1].probabilities.values()) == pytest.approx(
         list(bias / bias.sum()), abs=1e-5
@@ -132,8 +132,8 @@ def test_rows_count_for_their_weights():
     labels = ("refund", "billing")
     swapped = [replace(row, weight=1.1 - row.weight) for row in contradictory]
     for pair, wanted in ((contradictory, 1), (swapped, 0)):
-        found = train_linear(recipe(labels), pair, rows(labels)).logits(["money"])
-        assert found.argmax() == wanted
+        logits = train_linear(recipe(labels), pair, rows(labels)).logits(["money"])
+        assert logits.argmax() == wanted
 
 
 def test_a_file_that_would_be_too_large_keeps_the_heaviest_features(model, tmp_path):

@@ -11,20 +11,20 @@ def test_the_runtime_answers_under_the_card(tiny_model):
     texts = ["the bill", "x" * 50_000, "a refund"]
     rows = [Row(id=str(i), input=text, answer="refund") for i, text in enumerate(texts)]
     seen = []
-    found = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
+    predictions = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
     assert [counts[1:] for counts in seen] == [(1, 3), (2, 3), (3, 3)]
     with open_with_card(tiny_model, CARD) as model:
         expected = model.classifier()("a refund")
-    assert found[2].answer == expected.label
-    assert found[2].confidence == expected.confidence
-    assert found[1].answer is None
-    assert "tokens" in found[1].error
+    assert predictions[2].answer == expected.label
+    assert predictions[2].confidence == expected.confidence
+    assert predictions[1].answer is None
+    assert "tokens" in predictions[1].error
 
 
 def test_a_text_is_asked_once_and_answers_all_its_copies(tiny_model):
     texts = ["the bill", "a refund", "the bill"]
     rows = [Row(id=str(i), input=text, answer="refund") for i, text in enumerate(texts)]
     seen = []
-    found = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
+    predictions = predict(tiny_model, CARD, rows, lambda *counts: seen.append(counts))
     assert [counts[1:] for counts in seen] == [(1, 2), (2, 2)]
-    assert found[0] == found[2] != found[1]
+    assert predictions[0] == predictions[2] != predictions[1]

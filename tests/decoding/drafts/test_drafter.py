@@ -276,9 +276,9 @@ def test_a_vocabulary_without_letters_or_marks_drafts_copies_alone():
     output = engine.tokenize('[{"name":"Cop')
     matcher.consume(output)
     made = CopyDrafter(engine.tokenize(TABLE), bare, engine.tokenize)
-    found = engine.detokenize(made.propose(output, matcher, length()).tokens)
-    assert found.startswith(b"y paper")
-    assert b'"' not in found
+    drafted = engine.detokenize(made.propose(output, matcher, length()).tokens)
+    assert drafted.startswith(b"y paper")
+    assert b'"' not in drafted
 
 
 def test_the_draft_length_follows_cost_and_acceptance():

@@ -104,8 +104,8 @@ def test_a_state_belongs_to_one_adapter(tmp_path: Path) -> None:
         assert cache.get(TOKENS, adapter=adapter) is None
         cache.put(TOKENS, lambda state=state: state, adapter=adapter)  # type: ignore[misc]
     cache.drop(TOKENS, adapter="b" * 64)
-    found = {adapter: cache.get(TOKENS, adapter=adapter) for adapter in states}
-    assert found == {**states, "b" * 64: None}
+    kept = {adapter: cache.get(TOKENS, adapter=adapter) for adapter in states}
+    assert kept == {**states, "b" * 64: None}
 
 
 @pytest.mark.parametrize(
@@ -263,15 +263,15 @@ def test_two_processes_share_the_folder(tmp_path: Path) -> None:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were hashed."""
-    found = []
+    paths = []
     real = prefix_files.file_sha256
 
     def note(path: Path) -> str:
-        found.append(path)
+        paths.append(path)
         return real(path)
 
     monkeypatch.setattr(prefix_files, "file_sha256", note)
-    return found
+    return paths
 
 
 def test_a_file_is_hashed_once(tmp_path: Path, hashed: list[Path]) -> None:

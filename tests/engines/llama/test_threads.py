@@ -272,15 +272,15 @@ def cores(home: Path, monkeypatch: pytest.MonkeyPatch) -> Cores:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
     """Rows and threads of the measurements that engines make."""
-    found: Measured = []
+    measurements: Measured = []
     real = LlamaEngine._measure
 
     def measure(self: LlamaEngine, rows: int, threads: int) -> float:
-        found.append((rows, threads))
+        measurements.append((rows, threads))
         return real(self, rows, threads)
 
     monkeypatch.setattr(LlamaEngine, "_measure", measure)
-    return found
+    return measurements
 
 
 def counts_of(engine: LlamaEngine) -> tuple[int, int]:
@@ -350,15 +350,15 @@ def test_there_is_no_measurement_where_there_is_no_choice(
 def test_a_measurement_leaves_no_trace_in_the_engine(
     tiny_model: Path, cores: Cores, measured: Measured
 ) -> None:
-    found = []
+    results = []
     for threads in (2, None):
         with closing(LlamaEngine(tiny_model, threads=threads)) as engine:
             assert engine._context.filled == 0
             rows = [feed(engine, tokens_of(300)), feed(engine, [9], 300), feed(engine, [9], 0, 1)]
-            found.append((np.stack(rows), engine.save(0)))
+            results.append((np.stack(rows), engine.save(0)))
     assert measured
-    assert np.array_equal(found[0][0], found[1][0])
-    assert found[0][1] == found[1][1]
+    assert np.array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
 
 
 def test_a_model_that_cannot_be_measured_is_loaded(

@@ -96,8 +96,8 @@ def test_threads_share_features():
     features = LinearFeatures(SPEC)
     texts = [f"my card {i} card" for i in range(200)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda text: dense(features, [text])[0], texts))
-    np.testing.assert_array_equal(np.array(found), dense(features, texts))
+        rows = list(pool.map(lambda text: dense(features, [text])[0], texts))
+    np.testing.assert_array_equal(np.array(rows), dense(features, texts))
 
 
 def test_a_sentence_takes_less_than_a_millisecond(fitted):

@@ -199,8 +199,8 @@ def test_shapes_are_those_that_onnx_infers(shape: list[int], choice: st.DataObje
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     parts = read_parts(memoryview(model.SerializeToString()))
-    found = cost_of(parts, {"x": tuple(shape)}).shapes
+    shapes = cost_of(parts, {"x": tuple(shape)}).shapes
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     for value in (*inferred.value_info, *inferred.output):
         sizes = tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
-        assert found[value.name] == sizes, value.name
+        assert shapes[value.name] == sizes, value.name

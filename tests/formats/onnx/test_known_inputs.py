@@ -20,8 +20,8 @@ KNOWN = known_inputs(
 
 
 def test_rows_of_a_text_and_the_models_answer_are_added_up():
-    found = KNOWN.posterior("TESCO store ", SHARES)
-    np.testing.assert_allclose(found, (np.array([0, 8, 1]) + 2 * SHARES) / 11)
+    posterior = KNOWN.posterior("TESCO store ", SHARES)
+    np.testing.assert_allclose(posterior, (np.array([0, 8, 1]) + 2 * SHARES) / 11)
     np.testing.assert_allclose(KNOWN.posterior("shell", SHARES), [3.4 / 4, 0.4 / 4, 0.2 / 4])
 
 
@@ -45,14 +45,14 @@ def test_what_is_written_is_read_again(counted, prior):
     assert read_known(known.to_json(), 5, where="x") == known
     shares = np.full(5, 0.2)
     for text, label, _ in counted:
-        found = known.posterior(text, shares)
-        assert found is not None
-        assert found.sum() == pytest.approx(1)
+        posterior = known.posterior(text, shares)
+        assert posterior is not None
+        assert posterior.sum() == pytest.approx(1)
         rows = sum(
             n for other, own, n in counted if (text_hash(other), own) == (text_hash(text), label)
         )
         everything = sum(n for other, _, n in counted if text_hash(other) == text_hash(text))
-        assert found[label] == pytest.approx((rows + prior / 5) / (everything + prior))
+        assert posterior[label] == pytest.approx((rows + prior / 5) / (everything + prior))
 
 
 GOOD = {"format": 1, "prior_rows": 2, "texts": {"a": [0, 1, 2, 9]}}

@@ -80,11 +80,11 @@ def trunk_loss(model: Any, trunk: Trunk) -> torch.Tensor:
     )
 
 
-def assert_alike(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert set(found) == set(wanted)
+def assert_alike(actual: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert set(actual) == set(wanted)
     for name, gradient in wanted.items():
         assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3", "smollm3"])
@@ -99,9 +99,9 @@ def test_loss_and_gradients_are_those_of_the_whole_model(bases, family, layers):
     trunk = Trunk(model.get_base_model(), layers)
     for _ in range(2):  # evaluated, then taken from what was kept
         model.zero_grad()
-        found = trunk_loss(model, trunk)
-        assert float(found) == pytest.approx(float(expected), rel=1e-5)
-        found.backward()
+        loss = trunk_loss(model, trunk)
+        assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+        loss.backward()
         assert_alike(gradients(model), wanted)
 
 
@@ -189,8 +189,8 @@ def test_other_attention_is_left_to_torch(changes):
     settings = {"is_causal": True, **changes}
     wanted = nn.functional.scaled_dot_product_attention(query, query, query, **settings)
     with FastAttention():
-        found = nn.functional.scaled_dot_product_attention(query, query, query, **settings)
-    assert torch.equal(found, wanted)
+        output = nn.functional.scaled_dot_product_attention(query, query, query, **settings)
+    assert torch.equal(output, wanted)
 
 
 # --- fused --------------------------------------------------------------------

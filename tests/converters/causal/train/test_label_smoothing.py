@@ -45,23 +45,23 @@ def looped(logits, answers, labels, share):
 def test_it_is_what_a_loop_over_the_tokens_says(answers, share, seed):
     torch.manual_seed(seed)
     logits = 4 * torch.randn(sum(map(len, answers)), VOCABULARY)
-    found = smoothed(LABELS, share, logits, answers)
-    assert float(found) == pytest.approx(looped(logits, answers, LABELS, share), rel=1e-5)
+    loss = smoothed(LABELS, share, logits, answers)
+    assert float(loss) == pytest.approx(looped(logits, answers, LABELS, share), rel=1e-5)
 
 
 def test_nothing_smoothed_is_cross_entropy():
     logits = torch.randn(5, VOCABULARY)
     plain = torch.nn.functional.cross_entropy(logits, torch.tensor([1, 3, 7, 4, 7]))
-    found = smoothed(LABELS, 0.0, logits, [LABELS[1], LABELS[3]])
-    assert float(found) == pytest.approx(float(plain), rel=1e-6)
+    loss = smoothed(LABELS, 0.0, logits, [LABELS[1], LABELS[3]])
+    assert float(loss) == pytest.approx(float(plain), rel=1e-6)
 
 
 def test_labels_of_one_token_each_are_torchs_own_smoothing():
     labels = [(token,) for token in range(VOCABULARY)]
     logits = torch.randn(3, VOCABULARY)
     own = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 0, 5]), label_smoothing=0.2)
-    found = smoothed(labels, 0.2, logits, [(2,), (0,), (5,)])
-    assert float(found) == pytest.approx(float(own), rel=1e-6)
+    loss = smoothed(labels, 0.2, logits, [(2,), (0,), (5,)])
+    assert float(loss) == pytest.approx(float(own), rel=1e-6)
 
 
 def test_the_gradient_leaves_a_doubt_among_the_labels_alone():

@@ -63,8 +63,8 @@ def test_rounding_is_that_of_the_file_format(seed, size):
     weight[0, :32] = 0
     weight[1, :32] = size  # all the same: the first is the scale
     wanted = dequantize(quantize(weight, Q4_0), Q4_0)
-    found = round_q4_0(torch.from_numpy(weight)).numpy()
-    np.testing.assert_array_equal(found, wanted)
+    rounded = round_q4_0(torch.from_numpy(weight)).numpy()
+    np.testing.assert_array_equal(rounded, wanted)
 
 
 def test_rounding_is_llama_cpps(tmp_path: Path):
@@ -81,8 +81,8 @@ def test_rounding_is_llama_cpps(tmp_path: Path):
             weight = dequantize(
                 before[tensor.name].data, gguf.GGMLQuantizationType(before[tensor.name].tensor_type)
             )
-            found = round_q4_0(torch.from_numpy(np.array(weight, np.float32))).numpy()
-            np.testing.assert_array_equal(found, dequantize(tensor.data, Q4_0))
+            rounded = round_q4_0(torch.from_numpy(np.array(weight, np.float32))).numpy()
+            np.testing.assert_array_equal(rounded, dequantize(tensor.data, Q4_0))
             compared += 1
     matrices = [t for t in read_gguf(source).tensors if t.name.startswith("blk.")]
     assert compared == len([t for t in matrices if len(t.shape) == 2]) > 0

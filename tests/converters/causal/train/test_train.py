@@ -81,12 +81,12 @@ def adapter(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "adapter" / "adapter_model.safetensors")
 
 
-def assert_same_run(found: Path, wanted: Path) -> None:
-    ours, theirs = adapter(found), adapter(wanted)
+def assert_same_run(resumed: Path, wanted: Path) -> None:
+    ours, theirs = adapter(resumed), adapter(wanted)
     assert set(ours) == set(theirs)
     for name in theirs:
         assert torch.equal(ours[name], theirs[name]), name
-    histories = [json.loads((out / "history.json").read_text()) for out in (found, wanted)]
+    histories = [json.loads((out / "history.json").read_text()) for out in (resumed, wanted)]
     for history in histories:
         del history["seconds"]
     assert histories[0] == histories[1]
@@ -138,7 +138,7 @@ def test_the_loss_is_that_of_the_answers_alone(gguf, tokenizer, tmp_path, monkey
     """The first evaluation equals the plain model's cross-entropy over answers and end."""
     monkeypatch.setattr(train, "best_dtype", lambda _device: dtype)
     recipe = made_up(learning_rate=1e-12, evaluations=1)
-    found = run(recipe, gguf, tokenizer, tmp_path).evaluations[0]
+    first = run(recipe, gguf, tokenizer, tmp_path).evaluations[0]
     model = load_base(gguf).eval()
     losses, right = [], []
     for row in encoded(tokenizer, DEVELOPMENT):
@@ -150,8 +150,8 @@ def test_the_loss_is_that_of_the_answers_alone(gguf, tokenizer, tmp_path, monkey
             distribution = logits[at - 1].log_softmax(-1)
             losses.append(-float(distribution[row.tokens[at]]))
             right.append(int(distribution.argmax()) == row.tokens[at])
-    assert found.loss == pytest.approx(sum(losses) / len(losses), rel=near)
-    assert found.tokens == pytest.approx(sum(right) / len(right))
+    assert first.loss == pytest.approx(sum(losses) / len(losses), rel=near)
+    assert first.tokens == pytest.approx(sum(right) / len(right))
 
 
 def test_no_gradient_comes_from_prompts(gguf, tokenizer, tmp_path):
