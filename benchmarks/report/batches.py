@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from benchmarks.data.receipts import ROOT
+from benchmarks.report.figures import circumstances
 from benchmarks.report.results.extraction import Setting
+from benchmarks.report.results.kept import Frozen, read
 
 RESULTS = ROOT / "benchmarks" / "results" / "batches.json"
 #: what `map` should reach of the engine's own speed
 TARGET = 0.9
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Point(_Frozen):
+class Point(Frozen):
     """One width: requests and rows per second, and the share of the engine's own speed."""
 
     width: int
@@ -27,7 +23,7 @@ class Point(_Frozen):
     share: float
 
 
-class Curve(_Frozen):
+class Curve(Frozen):
     """One task at growing widths, on ``n`` texts."""
 
     task: str
@@ -35,7 +31,7 @@ class Curve(_Frozen):
     points: list[Point]
 
 
-class BatchesRun(_Frozen):
+class BatchesRun(Frozen):
     """A run: all tasks."""
 
     setting: Setting
@@ -50,9 +46,7 @@ class BatchesRun(_Frozen):
 
 def kept(path: Path = RESULTS) -> BatchesRun | None:
     """The run that the repository keeps, if there is one."""
-    if not path.is_file():
-        return None
-    return BatchesRun.model_validate_json(path.read_text(encoding="utf-8"))
+    return read(BatchesRun, path)
 
 
 def section(run: BatchesRun | None) -> str:
@@ -60,14 +54,12 @@ def section(run: BatchesRun | None) -> str:
     if run is None:
         return ""
     s = run.setting
-    load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
     lines = [
         "",
         "## Many texts together",
         "",
         "Written by `python -m benchmarks.runs.batches`, a run of its own: "
-        f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it {load}, "
-        f"{run.seconds / 60:.0f} minutes. Model: {s.model}.",
+        f"{circumstances(s, run.seconds)} Model: {s.model}.",
         "",
         "`map` with so many texts in progress; widths take turns, and medians are shown. “Of the",
         "engine alone” is the time that the engine's very calls take again with nothing around",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.report.figures import circumstances, number, percent, seconds, times, versions
 from benchmarks.report.plot import Group
 from benchmarks.report.results.classify import ClassifyRun, ColdStarts, LabelComparison, LabelResult
 from benchmarks.report.results.extraction import Setting
@@ -41,14 +42,11 @@ def groups(run: ClassifyRun) -> list[Group]:
 
 def _head(run: ClassifyRun) -> str:
     s = run.setting
-    load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
-    versions = ", ".join(f"{name} {version}" for name, version in s.versions.items())
     lines = [
         "## Classification and cold starts beside other libraries",
         "",
         "Written by `python -m benchmarks.runs.classify`, a run of its own: "
-        f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it "
-        f"{load}, {run.seconds / 60:.0f} minutes. Model: {s.model}. {versions}.",
+        f"{circumstances(s, run.seconds)} Model: {s.model}. {versions(s)}.",
         "",
         *([_BUSY, ""] if busy(s) else []),
         *(f"Not measured: {reason}.\n" for reason in run.skipped),
@@ -80,9 +78,9 @@ def busy(setting: Setting) -> bool:
 
 def _comparison(c: LabelComparison) -> str:
     rows = [
-        f"| {peer.name} | {_seconds(peer.ms)} | {_by_own(peer.ratio)} | {_count(peer.decodes)} | "
-        f"{_percent(peer.accuracy)} | {peer.valid} of {c.n} | {peer.same} of {c.n} | "
-        f"{peer.same_prompt} of {c.n} | {_seconds(peer.prepare_ms)} |"
+        f"| {peer.name} | {seconds(peer.ms)} | {_by_own(peer.ratio)} | {number(peer.decodes)} | "
+        f"{percent(peer.accuracy)} | {peer.valid} of {c.n} | {peer.same} of {c.n} | "
+        f"{peer.same_prompt} of {c.n} | {seconds(peer.prepare_ms)} |"
         for peer in c.peers
     ]
     return "\n".join(
@@ -106,7 +104,7 @@ def _comparison(c: LabelComparison) -> str:
 
 
 def _starts(s: ColdStarts) -> str:
-    rows = [f"| {peer.name} | {_seconds(peer.ms)} | {_by_own(peer.ratio)} |" for peer in s.results]
+    rows = [f"| {peer.name} | {seconds(peer.ms)} | {_by_own(peer.ratio)} |" for peer in s.results]
     return "\n".join(
         [
             "### Cold starts",
@@ -134,7 +132,7 @@ def _faster(ratios: dict[str, Estimate | None]) -> str:
     """Which peers need less time than edgeslm, and whether the interval says so too."""
     known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     ahead = [
-        f"{name} ({_ratio(ratio)}{'' if ratio.high < 1 else ', within the noise'})"
+        f"{name} ({times(ratio)}{'' if ratio.high < 1 else ', within the noise'})"
         for name, ratio in known.items()
         if ratio.value < 1
     ]
@@ -158,24 +156,5 @@ def _more_right(peers: list[LabelResult]) -> str:
     )
 
 
-# --- numbers --------------------------------------------------------------------
-
-
 def _by_own(ratio: Estimate | None) -> str:
-    return "1" if ratio is None else _ratio(ratio)
-
-
-def _count(value: float | None) -> str:
-    return "not told" if value is None else f"{value:.0f}"
-
-
-def _percent(e: Estimate) -> str:
-    return f"{e.value:.0%} [{e.low:.0%}, {e.high:.0%}]"
-
-
-def _ratio(e: Estimate) -> str:
-    return f"{e.value:.2f} × [{e.low:.2f}, {e.high:.2f}]"
-
-
-def _seconds(ms: float) -> str:
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
+    return "1" if ratio is None else times(ratio)

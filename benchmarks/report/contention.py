@@ -8,10 +8,11 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from benchmarks.data.receipts import ROOT
+from benchmarks.report.figures import circumstances, times
 from benchmarks.report.results.extraction import DEFAULTS, OWN, Setting
+from benchmarks.report.results.kept import Frozen, read
 from edgeslm.evaluation.intervals import Estimate, bootstrap, percentile
 
 RESULTS = ROOT / "benchmarks" / "results" / "contention.json"
@@ -20,11 +21,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "contention.json"
 AIM_BUSY, AIM_TAIL, AIM_IDLE = 3, 4.0, 1.03
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Times(_Frozen):
+class Times(Frozen):
     """Milliseconds of edgeslm or a peer beside ``busy`` processes, in the order they were taken."""
 
     busy: int
@@ -33,7 +30,7 @@ class Times(_Frozen):
     requests: list[float]
 
 
-class ContentionRun(_Frozen):
+class ContentionRun(Frozen):
     """A run: edgeslm and its peer beside each number of busy processes."""
 
     setting: Setting
@@ -43,9 +40,7 @@ class ContentionRun(_Frozen):
 
 def kept(path: Path = RESULTS) -> ContentionRun | None:
     """The run that the repository keeps, if there is one."""
-    if not path.is_file():
-        return None
-    return ContentionRun.model_validate_json(path.read_text(encoding="utf-8"))
+    return read(ContentionRun, path)
 
 
 def summary(values: Sequence[float], digits: int) -> str:
@@ -78,14 +73,12 @@ def section(run: ContentionRun | None) -> str:
     if run is None:
         return ""
     s = run.setting
-    load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
     lines = [
         "",
         "## Beside busy programs",
         "",
         "Written by `python -m benchmarks.runs.contention`, a run of its own: "
-        f"{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average before it {load}, "
-        f"{run.seconds / 60:.0f} minutes. Model: {s.model}.",
+        f"{circumstances(s, run.seconds)} Model: {s.model}.",
         "",
         "Endless loops run beside each process of edgeslm or a peer; they take turns, each with",
         "its defaults. A request is a receipt with four fields, its fixed prompt already held; a",
@@ -109,17 +102,13 @@ def _aims(run: ContentionRun) -> list[str]:
     said = []
     if tail is not None:
         said.append(
-            f"- p95 of a request beside {AIM_BUSY}: {DEFAULTS} takes {_times(tail)} edgeslm's. "
+            f"- p95 of a request beside {AIM_BUSY}: {DEFAULTS} takes {times(tail)} edgeslm's. "
             f"Aim: {AIM_TAIL:g}; {'reached' if tail.value >= AIM_TAIL else 'missed'}."
         )
     if idle is not None:
         reached = idle.value >= 1 / AIM_IDLE
         said.append(
-            f"- Idle median: {DEFAULTS} takes {_times(idle)} edgeslm's. "
+            f"- Idle median: {DEFAULTS} takes {times(idle)} edgeslm's. "
             f"Aim: edgeslm at most 3 % slower; {'reached' if reached else 'missed'}."
         )
     return said
-
-
-def _times(e: Estimate) -> str:
-    return f"{e.value:.2f} × [{e.low:.2f}, {e.high:.2f}]"

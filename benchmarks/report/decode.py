@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.report.figures import circumstances, estimate, number, seconds, times, versions
 from benchmarks.report.results.decode import Comparison, DecodeRun, Drafts, Overhead, PeerResult
-from benchmarks.report.results.extraction import TUNED, Setting
-from edgeslm.evaluation.intervals import Estimate
+from benchmarks.report.results.extraction import TUNED
 
 #: how many times edgeslm's time a peer's is aimed at, where answers are long
 LONG_AIMS = {
@@ -31,21 +31,13 @@ def section(runs: Sequence[DecodeRun]) -> str:
 
 
 def _parts(run: DecodeRun) -> list[str]:
-    parts = [_setting(run.setting, run.seconds)]
+    s = run.setting
+    parts = [f"### {s.model}\n\n{circumstances(s, run.seconds)} {versions(s)}."]
     parts += [_comparison(comparison) for comparison in run.comparisons]
     parts += [_right(run.right)] if run.right else []
     parts += [_drafts(run.drafts)] if run.drafts else []
     parts += [_overheads(run.overheads)] if run.overheads else []
     return parts
-
-
-def _setting(s: Setting, seconds: float) -> str:
-    load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
-    versions = ", ".join(f"{name} {version}" for name, version in s.versions.items())
-    return (
-        f"### {s.model}\n\n{s.date}, {s.commit}, {s.processor}, {s.threads} threads, load average "
-        f"before it {load}, {seconds / 60:.0f} minutes. {versions}."
-    )
 
 
 _HEAD = "\n".join(
@@ -93,8 +85,8 @@ def _comparison(c: Comparison) -> str:
     if c.prefill is not None and c.prefill_ms is not None:
         lines += [
             "",
-            f"The whole request takes {_ratio(c.prefill)} the bare evaluation of the same prompt "
-            f"tokens ({_seconds(c.prefill_ms)}). Aim: at most {PREFILL_AIM:g}; "
+            f"The whole request takes {times(c.prefill)} the bare evaluation of the same prompt "
+            f"tokens ({seconds(c.prefill_ms)}). Aim: at most {PREFILL_AIM:g}; "
             f"{_verdict(c.prefill.value <= PREFILL_AIM)}.",
         ]
     lines += ["", *(f"- {peer.name}: {peer.about}" for peer in c.peers)]
@@ -105,15 +97,15 @@ def _comparison(c: Comparison) -> str:
 def _row(peer: PeerResult, n: int, is_long: bool) -> str:
     cells = [
         peer.name,
-        _seconds(peer.ms),
-        "1" if peer.ratio is None else _ratio(peer.ratio),
+        seconds(peer.ms),
+        "1" if peer.ratio is None else times(peer.ratio),
         f"{peer.output_tokens:.0f}",
         f"{peer.ms_per_token:.1f} ms",
-        _count(peer.decodes),
+        number(peer.decodes),
         f"{peer.valid} of {n}",
         f"{peer.agreement:.0%}",
         f"{peer.same_prompt} of {n}",
-        _seconds(peer.prepare_ms),
+        seconds(peer.prepare_ms),
     ]
     if is_long:
         aim = LONG_AIMS.get(peer.name)
@@ -126,9 +118,9 @@ def _drafts(drafts: list[Drafts]) -> str:
     longest = max(drafts, key=lambda d: d.identical.n)
     rows = [
         f"| {d.kind} | {d.identical.n} | {'yes' if d.steady else 'no'} | "
-        f"{_estimate(d.identical)} | {_ratio(d.ratio)} | {d.decodes:.0f} | {d.decodes_exact:.0f} | "
-        f"{'' if d.scores is None else _estimate(d.scores.overall)} | "
-        f"{'' if d.scores_exact is None else _estimate(d.scores_exact.overall)} |"
+        f"{estimate(d.identical)} | {times(d.ratio)} | {d.decodes:.0f} | {d.decodes_exact:.0f} | "
+        f"{'' if d.scores is None else estimate(d.scores.overall)} | "
+        f"{'' if d.scores_exact is None else estimate(d.scores_exact.overall)} |"
         for d in drafts
     ]
     return "\n".join(
@@ -165,7 +157,7 @@ def _right(overheads: list[Overhead]) -> str:
 
 def _cost(o: Overhead) -> str:
     return (
-        f"{o.task} | {o.n} | {_ratio(o.ratio)} | {o.output_tokens:.0f} | {o.decodes:.0f} | "
+        f"{o.task} | {o.n} | {times(o.ratio)} | {o.output_tokens:.0f} | {o.decodes:.0f} | "
         f"{o.decodes_exact:.0f}"
     )
 
@@ -185,24 +177,5 @@ def _overheads(overheads: list[Overhead]) -> str:
     )
 
 
-# --- numbers --------------------------------------------------------------------
-
-
 def _verdict(reached: bool) -> str:
     return "reached" if reached else "missed"
-
-
-def _count(value: float | None) -> str:
-    return "not told" if value is None else f"{value:.0f}"
-
-
-def _estimate(e: Estimate) -> str:
-    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
-
-
-def _ratio(e: Estimate) -> str:
-    return f"{e.value:.2f} × [{e.low:.2f}, {e.high:.2f}]"
-
-
-def _seconds(ms: float) -> str:
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.data.receipts import FIELDS
+from benchmarks.report.figures import estimate, load, seconds, times, versions
 from benchmarks.report.results.extraction import (
     INVOICE,
     RECEIPT,
@@ -13,7 +14,6 @@ from benchmarks.report.results.extraction import (
     Setting,
     StartUp,
 )
-from edgeslm.evaluation.intervals import Estimate
 
 #: how many times the tuned peer's time is aimed at, by task; milliseconds for the import
 AIMS = {RECEIPT: 1.5, INVOICE: 3.0}
@@ -35,16 +35,16 @@ def log_entry(run: Run, note: str) -> str:
     if run.receipts is not None:
         r = run.receipts
         lines.append(
-            f"- {r.n} receipts: {r.valid} valid, median {_seconds(r.ms_median)}, F1 "
-            f"{_estimate(r.model.overall)}, whole records {_estimate(r.model.records)}"
+            f"- {r.n} receipts: {r.valid} valid, median {seconds(r.ms_median)}, F1 "
+            f"{estimate(r.model.overall)}, whole records {estimate(r.model.records)}"
         )
     for comparison in run.comparisons:
-        ratios = ", ".join(f"{x} {_ratio(e)}" for x, e in comparison.ratios.items())
+        ratios = ", ".join(f"{x} {times(e)}" for x, e in comparison.ratios.items())
         lines.append(f"- {comparison.task}, time by edgeslm's: {ratios}")
     start = run.start_up
     lines.append(
         f"- import {start.import_edgeslm.value:.0f} ms, "
-        f"cold start to the first answer {_seconds(start.cold_start.value)}"
+        f"cold start to the first answer {seconds(start.cold_start.value)}"
     )
     return "\n".join(lines) + "\n"
 
@@ -54,8 +54,6 @@ def log_entry(run: Run, note: str) -> str:
 
 def _head(run: Run) -> str:
     s = run.setting
-    versions = ", ".join(f"{name} {version}" for name, version in s.versions.items())
-    load = "not told" if s.load_average is None else f"{s.load_average:.2f}"
     lines = [
         "# Benchmarks",
         "",
@@ -66,9 +64,9 @@ def _head(run: Run) -> str:
         "| --- | --- |",
         f"| Date, commit | {s.date}, {s.commit} |",
         f"| Processor | {s.processor}, {s.threads} threads used, {s.memory_gb:.0f} GB memory |",
-        f"| System | {s.system}; load average before the run {load} |",
+        f"| System | {s.system}; load average before the run {load(s)} |",
         f"| Model | {s.model} |",
-        f"| Versions | {versions} |",
+        f"| Versions | {versions(s)} |",
         f"| The whole run | {run.seconds / 60:.0f} minutes |",
     ]
     lines += ["", *(f"Not measured: {reason}." for reason in run.skipped)] if run.skipped else []
@@ -79,7 +77,7 @@ def _receipts(r: Receipts) -> str:
     errors = ", ".join(f"{n} {name}" for name, n in r.errors.items()) or "none"
     cut = r.n - sum(r.errors.values()) - r.complete
     rows = [
-        f"| {field} | {_estimate(r.model.fields[field])} | {_estimate(r.rules.fields[field])} |"
+        f"| {field} | {estimate(r.model.fields[field])} | {estimate(r.rules.fields[field])} |"
         for field in FIELDS
     ]
     return "\n".join(
@@ -98,10 +96,10 @@ def _receipts(r: Receipts) -> str:
             "| | edgeslm, base model | regular expressions |",
             "| --- | --- | --- |",
             *rows,
-            f"| all fields, F1 | {_estimate(r.model.overall)} | {_estimate(r.rules.overall)} |",
-            f"| whole record right | {_estimate(r.model.records)} | {_estimate(r.rules.records)} |",
+            f"| all fields, F1 | {estimate(r.model.overall)} | {estimate(r.rules.overall)} |",
+            f"| whole record right | {estimate(r.model.records)} | {estimate(r.rules.records)} |",
             "",
-            f"Time for each receipt: median {_seconds(r.ms_median)}, p95 {_seconds(r.ms_p95)}; "
+            f"Time for each receipt: median {seconds(r.ms_median)}, p95 {seconds(r.ms_p95)}; "
             f"{r.prefill_share:.0%} of all time is prefill.",
             f"Medians: {r.prompt_tokens:.0f} tokens of prompt ({r.cached_tokens:.0f} of them "
             f"cached), {r.output_tokens:.0f} of answer, in {r.decodes:.0f} decodes.",
@@ -132,8 +130,8 @@ def _comparison(c: Comparison) -> list[str]:
     ratio = c.ratios[TUNED].value
     verdict = "reached" if ratio >= aim else "missed"
     rows = [
-        f"| {peer.name} | {_seconds(peer.ms)} | "
-        f"{_ratio(c.ratios[peer.name]) if peer.name in c.ratios else '1'} | "
+        f"| {peer.name} | {seconds(peer.ms)} | "
+        f"{times(c.ratios[peer.name]) if peer.name in c.ratios else '1'} | "
         f"{peer.output_tokens:.0f} | {peer.ms_per_token:.1f} ms | {peer.decodes:.0f} | "
         f"{peer.valid} of {c.n} | {peer.same} of {c.n} |"
         for peer in c.peers
@@ -152,7 +150,7 @@ def _comparison(c: Comparison) -> list[str]:
 
 
 def _start_up(s: StartUp) -> str:
-    parts = ", ".join(f"{name} {_seconds(ms)}" for name, ms in s.cold_start_parts.items())
+    parts = ", ".join(f"{name} {seconds(ms)}" for name, ms in s.cold_start_parts.items())
     value = s.import_edgeslm
     verdict = "reached" if value.value <= IMPORT_AIM_MS else "missed"
     return "\n".join(
@@ -164,22 +162,7 @@ def _start_up(s: StartUp) -> str:
             "",
             "Cold start to the first answer on a short text, with the interpreter's own, the model "
             "in the file cache and no prompt saved: "
-            f"{_seconds(s.cold_start.value)}, median of {s.cold_start.n}.",
+            f"{seconds(s.cold_start.value)}, median of {s.cold_start.n}.",
             f"Of it: {parts}.",
         ]
     )
-
-
-# --- numbers --------------------------------------------------------------------
-
-
-def _estimate(e: Estimate) -> str:
-    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
-
-
-def _ratio(e: Estimate) -> str:
-    return f"{e.value:.2f} × [{e.low:.2f}, {e.high:.2f}]"
-
-
-def _seconds(ms: float) -> str:
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from benchmarks.data.receipts import ROOT
 from benchmarks.report import batches as batches_results
 from benchmarks.report import bench_runs, extraction
@@ -11,7 +13,8 @@ from benchmarks.report import decode as decode_report
 from benchmarks.report.plot import Group, drawn
 from benchmarks.report.results import classify as classify_results
 from benchmarks.report.results import decode as decode_results
-from benchmarks.report.results.extraction import Run, write
+from benchmarks.report.results.extraction import Run
+from benchmarks.report.results.kept import Frozen, write
 
 EXTRACTION = ROOT / "benchmarks" / "results" / "spine.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -22,6 +25,12 @@ def publish() -> None:
     """Write both from what is kept."""
     write(PLOT, plot())
     write(PAGE, text())
+
+
+def keep(path: Path, run: Frozen) -> None:
+    """Keep a run in its file, and write both anew."""
+    write(path, run.model_dump_json(indent=2) + "\n")
+    publish()
 
 
 def text() -> str:

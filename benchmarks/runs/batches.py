@@ -20,7 +20,6 @@ from benchmarks.data.schemas import Receipt
 from benchmarks.peers import questions
 from benchmarks.report import page
 from benchmarks.report.batches import RESULTS, BatchesRun, Curve, Point, table
-from benchmarks.report.results.extraction import write
 from benchmarks.runs.extract import CACHE, KIND, MODEL, describe_setting
 from edgeslm.cli import output
 from edgeslm.decoding.session import FIRST_FREE, WORK
@@ -175,8 +174,7 @@ def main(
     if quick:
         progress.print("not kept: two texts say nothing of speed")
         return
-    write(RESULTS, run.model_dump_json(indent=2) + "\n")
-    page.publish()
+    page.keep(RESULTS, run)
     progress.print(f"written: {RESULTS.name}, {page.PAGE.name}")
 
 

@@ -11,7 +11,6 @@ less than proved, for the development rows have chosen the members' settings.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from typing import Literal
 
 import click
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from benchmarks.report.figures import percent
+from benchmarks.report.results.kept import Frozen, write
 from converters.data.rows import read_rows
 from edgeslm.errors import EdgeslmError
 from edgeslm.evaluation.intervals import Estimate, bootstrap, percentile, share
@@ -58,11 +58,7 @@ class Said:
 Ask = Callable[[str], Said]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class SystemResult(_Frozen):
+class SystemResult(Frozen):
     """What one system did. ``selective`` is the accuracy of what it answered itself, ``inside``
     and ``outside`` that of all answers to texts in and out of scope (None: no such texts)."""
 
@@ -78,7 +74,7 @@ class SystemResult(_Frozen):
     shares: dict[str, float]
 
 
-class Against(_Frozen):
+class Against(Frozen):
     """The cascade against its last member alone, on the same texts: accuracies, all answers
     counted, and ``time``, its mean milliseconds in parts of the member's."""
 
@@ -87,7 +83,7 @@ class Against(_Frozen):
     time: Estimate
 
 
-class Results(_Frozen):
+class Results(Frozen):
     """All that a run found, as it is written."""
 
     fitted_on: int
@@ -249,7 +245,7 @@ def table(systems: Sequence[SystemResult]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|"
     for one in systems:
         shares = (one.coverage, one.selective, one.accuracy, one.inside, one.outside)
-        cells = " | ".join("none" if cell is None else _percent(cell) for cell in shares)
+        cells = " | ".join("none" if cell is None else percent(cell, digits=1) for cell in shares)
         mean = f"{one.mean_ms.value:.2f} [{one.mean_ms.low:.2f}, {one.mean_ms.high:.2f}]"
         yield f"| {one.name} | {cells} | {mean} | {one.p50_ms:.2f} | {one.p95_ms:.2f} |"
         if len(one.shares) > 1:
@@ -266,10 +262,6 @@ def words(compared: Against) -> str:
         f"{compared.comparison.p_value:.2g}; mean time {time.value:.0%} [{time.low:.0%}, "
         f"{time.high:.0%}] of its"
     )
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 @click.command()
@@ -315,7 +307,7 @@ def main(
         own = {name: said[name] for name in cascade.members}
         draw(curve, own, test, measured.systems[-1], risk)
     if results is not None:
-        _write(results, measured)
+        write(results, measured.model_dump_json(indent=1) + "\n")
 
 
 def _opened(name: str, stack: ExitStack) -> Model:
@@ -329,13 +321,6 @@ def _systems(cascade: Cascade, models: Sequence[Model]) -> dict[str, Ask]:
     each = zip(cascade.members, models, cascade.thresholds, strict=True)
     systems = {name: alone(name, model.classifier(), enough) for name, model, enough in each}
     return {**systems, "cascade": together(cascade)}
-
-
-def _write(path: Path, measured: Results) -> None:
-    aside = path.with_name(path.name + ".part")
-    text = json.dumps(measured.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    aside.write_text(text + "\n", encoding="utf-8", newline="\n")
-    publish(aside, path)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from benchmarks.report.results.classify import (
     LabelResult,
     kept,
 )
-from benchmarks.report.results.extraction import OWN, write
+from benchmarks.report.results.extraction import OWN
 from benchmarks.runs import cold_start
 from benchmarks.runs.console import Tick, bar, bars, parts_of
 from benchmarks.runs.extract import CACHE, MODEL, UNSOUND, describe_setting
@@ -220,8 +220,7 @@ def main(
     if plan.inputs < ENOUGH:
         console.print(f"not kept: that takes {ENOUGH} inputs")
         return
-    write(RESULTS, completed(run, kept()).model_dump_json(indent=2) + "\n")
-    page.publish()
+    page.keep(RESULTS, completed(run, kept()))
     console.print(f"written: {RESULTS.name}, {page.PAGE.name}, {page.PLOT.name}")
 
 

@@ -24,7 +24,7 @@ from benchmarks.data.models import requantized
 from benchmarks.data.receipts import ROOT
 from benchmarks.report import page
 from benchmarks.report.contention import RESULTS, ContentionRun, Times, section, summary
-from benchmarks.report.results.extraction import DEFAULTS, OWN, write
+from benchmarks.report.results.extraction import DEFAULTS, OWN
 from benchmarks.runs import timed_process
 from benchmarks.runs.extract import CACHE, KIND, MODEL, describe_setting
 from edgeslm.cli import output
@@ -122,8 +122,7 @@ def main(*, quick: bool, model: str, seconds: float, fixed: bool) -> None:
     if quick:
         progress.print("not kept: a quick run says nothing of tails")
         return
-    write(RESULTS, run.model_dump_json(indent=2) + "\n")
-    page.publish()
+    page.keep(RESULTS, run)
     progress.print(f"written: {RESULTS.name}, {page.PAGE.name}")
 
 

@@ -30,7 +30,6 @@ from benchmarks.report.results.decode import (
     file_of,
     kept_in,
 )
-from benchmarks.report.results.extraction import write
 from benchmarks.runs.console import bar, bars, parts_of
 from benchmarks.runs.drafts import drafts, overhead
 from benchmarks.runs.extract import CACHE, MODEL, UNSOUND, describe_setting
@@ -226,8 +225,7 @@ def _keep(run: DecodeRun, part: str, console: Console, *, enough: bool) -> None:
         return
     path = file_of(run)
     before = kept_in(path) if path.is_file() else None
-    write(path, completed(run, before, (part,)).model_dump_json(indent=2) + "\n")
-    page.publish()
+    page.keep(path, completed(run, before, (part,)))
     console.print(f"written: {path.name}, {page.PAGE.name}")
 
 

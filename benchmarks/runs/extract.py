@@ -25,7 +25,8 @@ from benchmarks.data.receipts import ROOT, SCORED, data_file, read_receipts
 from benchmarks.peers.llama import Llama, describe_defaults
 from benchmarks.report import extraction as report
 from benchmarks.report import page
-from benchmarks.report.results.extraction import Run, Setting, write
+from benchmarks.report.results.extraction import Run, Setting
+from benchmarks.report.results.kept import write
 from benchmarks.runs import extraction, start_up
 from benchmarks.runs.console import bar, bars
 from edgeslm.cli import output
@@ -149,8 +150,7 @@ def _commit() -> str:
 
 def _keep(run: Run, note: str) -> None:
     """Write what a full run found where the repository keeps it."""
-    write(page.EXTRACTION, run.model_dump_json(indent=2) + "\n")
-    page.publish()
+    page.keep(page.EXTRACTION, run)
     write(LOG, LOG.read_text(encoding="utf-8").rstrip("\n") + "\n\n" + report.log_entry(run, note))
 
 

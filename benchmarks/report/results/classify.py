@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from benchmarks.data.receipts import ROOT
 from benchmarks.report.results.extraction import Setting
+from benchmarks.report.results.kept import Frozen, read
 from edgeslm.evaluation.intervals import Estimate
 
 RESULTS = ROOT / "benchmarks" / "results" / "classify.json"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LabelResult(_Frozen):
+class LabelResult(Frozen):
     """edgeslm or a peer with one set of labels. Times are milliseconds, medians over the texts.
 
     ``ratio`` is the median of its time by edgeslm's; None for edgeslm. ``valid`` counts the
@@ -38,7 +33,7 @@ class LabelResult(_Frozen):
     prepare_ms: float
 
 
-class LabelComparison(_Frozen):
+class LabelComparison(Frozen):
     """The same texts through all, taking turns; edgeslm is the first."""
 
     labels: int
@@ -48,7 +43,7 @@ class LabelComparison(_Frozen):
     unavailable: dict[str, str]
 
 
-class StartResult(_Frozen):
+class StartResult(Frozen):
     """Starts of edgeslm or a peer: milliseconds from making the process to its first answer.
 
     ``ratio`` is by edgeslm's in the same round; None for edgeslm.
@@ -59,7 +54,7 @@ class StartResult(_Frozen):
     ratio: Estimate | None
 
 
-class ColdStarts(_Frozen):
+class ColdStarts(Frozen):
     """Fresh processes of all, taking turns, ``n`` of each; edgeslm is the first."""
 
     task: str
@@ -68,7 +63,7 @@ class ColdStarts(_Frozen):
     unavailable: dict[str, str]
 
 
-class ClassifyRun(_Frozen):
+class ClassifyRun(Frozen):
     """A run; a part that was left out is empty. ``skipped`` says what could not be measured."""
 
     setting: Setting
@@ -85,6 +80,4 @@ class ClassifyRun(_Frozen):
 
 def kept(path: Path = RESULTS) -> ClassifyRun | None:
     """The run that the repository keeps, if there is one."""
-    if not path.is_file():
-        return None
-    return ClassifyRun.model_validate_json(path.read_text(encoding="utf-8"))
+    return read(ClassifyRun, path)

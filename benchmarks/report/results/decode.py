@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from benchmarks.data.receipts import ROOT, Scores
 from benchmarks.report.results.extraction import Setting
+from benchmarks.report.results.kept import Frozen
 from edgeslm.evaluation.intervals import Estimate
 
 FOLDER = ROOT / "benchmarks" / "results" / "decode"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PeerResult(_Frozen):
+class PeerResult(Frozen):
     """edgeslm or a peer at one task. Times are milliseconds, medians over the inputs.
 
     ``ratio`` is the median of its time by edgeslm's; None for edgeslm. ``output_tokens`` are
@@ -40,7 +37,7 @@ class PeerResult(_Frozen):
     prepare_ms: float
 
 
-class Comparison(_Frozen):
+class Comparison(Frozen):
     """The same inputs through all, taking turns; edgeslm is the first.
 
     ``unavailable`` says of each peer that is missing why. ``prefill`` is edgeslm's whole
@@ -57,7 +54,7 @@ class Comparison(_Frozen):
     prefill_ms: float | None
 
 
-class Drafts(_Frozen):
+class Drafts(Frozen):
     """One quantization with copy drafts and without, on the same receipts.
 
     ``identical`` is the share of answers with the same bytes, ``steady`` whether llama.cpp
@@ -76,7 +73,7 @@ class Drafts(_Frozen):
     scores_exact: Scores | None
 
 
-class Overhead(_Frozen):
+class Overhead(Frozen):
     """What drafts cost or save at a task: time with them by time without."""
 
     task: str
@@ -87,7 +84,7 @@ class Overhead(_Frozen):
     decodes_exact: float
 
 
-class DecodeRun(_Frozen):
+class DecodeRun(Frozen):
     """A run; a part that was left out is empty. ``overheads`` are of tasks with nothing to copy,
     ``right`` of a model that answers right."""
 
@@ -95,7 +92,7 @@ class DecodeRun(_Frozen):
     comparisons: list[Comparison]
     drafts: list[Drafts]
     overheads: list[Overhead]
-    right: list[Overhead] = []
+    right: list[Overhead] = Field(default_factory=list)
     seconds: float
 
     @property

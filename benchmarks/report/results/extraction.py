@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict
-
 from benchmarks.data.receipts import Scores
+from benchmarks.report.results.kept import Frozen
 from edgeslm.evaluation.intervals import Estimate
 
 #: edgeslm, and the peer that has no process of its own, by settings
@@ -19,11 +15,7 @@ RECEIPT = "receipt, four fields"
 INVOICE = "invoice, six line items"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Setting(_Frozen):
+class Setting(Frozen):
     """Where and on what a run was made. ``load_average`` is over the minute before it."""
 
     date: str
@@ -38,7 +30,7 @@ class Setting(_Frozen):
     peer_defaults: str
 
 
-class Receipts(_Frozen):
+class Receipts(Frozen):
     """All receipts through the extractor, and the same through regular expressions.
 
     ``valid`` answers were parsed and checked against the schema by another validator;
@@ -62,7 +54,7 @@ class Receipts(_Frozen):
     rules: Scores
 
 
-class PeerResult(_Frozen):
+class PeerResult(Frozen):
     """edgeslm or a peer: medians over the inputs, and how many answers were valid.
 
     ``same`` counts the answers with the same value as edgeslm's.
@@ -77,7 +69,7 @@ class PeerResult(_Frozen):
     same: int
 
 
-class Comparison(_Frozen):
+class Comparison(Frozen):
     """The same inputs through edgeslm and the peers, taking turns.
 
     ``ratios`` are medians over the inputs of the peer's time by edgeslm's, by peer.
@@ -91,7 +83,7 @@ class Comparison(_Frozen):
     ratios: dict[str, Estimate]
 
 
-class StartUp(_Frozen):
+class StartUp(Frozen):
     """Fresh processes, in milliseconds; the model file is in the system's file cache."""
 
     import_edgeslm: Estimate
@@ -99,7 +91,7 @@ class StartUp(_Frozen):
     cold_start_parts: dict[str, float]
 
 
-class Run(_Frozen):
+class Run(Frozen):
     """A whole run; a part that could not be measured says why in ``skipped``."""
 
     setting: Setting
@@ -114,13 +106,3 @@ class Run(_Frozen):
         """Whether every answer of edgeslm was valid, so that its times mean something."""
         counted = self.receipts is None or self.receipts.valid == self.receipts.n
         return counted and all(c.peers[0].valid == c.n for c in self.comparisons)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8", newline="\n")
-    with aside.open("r+b") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -6,9 +6,10 @@ from benchmarks.peers import questions
 from benchmarks.report import decode as decode_report
 from benchmarks.report.results import decode as decode_results
 from benchmarks.report.results.decode import Comparison, DecodeRun, Drafts, Overhead, PeerResult
-from benchmarks.report.results.extraction import OWN, TUNED, Setting
+from benchmarks.report.results.extraction import OWN, TUNED
 from benchmarks.runs import decode
 from edgeslm.evaluation.intervals import Estimate, share
+from tests.helpers.benchmark_setting import made_up_setting
 
 
 def estimate(value):
@@ -52,18 +53,7 @@ def made_up_run(*, valid=20, identical=100, model="a model"):
         prefill_ms=None,
     )
     return DecodeRun(
-        setting=Setting(
-            date="2025-01-02",
-            commit="abc1234",
-            processor="A processor",
-            system="Linux",
-            threads=2,
-            memory_gb=8,
-            load_average=0.25,
-            model=model,
-            versions={"edgeslm": "0.1.0"},
-            peer_defaults="1 thread",
-        ),
+        setting=made_up_setting(model=model),
         comparisons=[receipts, invoices],
         drafts=[
             Drafts(

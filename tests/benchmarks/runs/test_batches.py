@@ -8,13 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.report.batches import BatchesRun, Curve, Point, kept, section
-from benchmarks.report.results.extraction import Setting
 from benchmarks.runs import batches
-
-SETTING = Setting(
-    date="2026-11-24", commit="abc", processor="a processor", system="Linux", threads=2,
-    memory_gb=24.0, load_average=0.25, model="m", versions={}, peer_defaults="",
-)  # fmt: skip
+from tests.helpers.benchmark_setting import made_up_setting
 
 
 def run_of(*shares: float) -> BatchesRun:
@@ -22,7 +17,9 @@ def run_of(*shares: float) -> BatchesRun:
         Point(width=2**i, requests=0.5 * (i + 1), rows=1000.0, share=share)
         for i, share in enumerate(shares)
     ]
-    return BatchesRun(setting=SETTING, curves=[Curve(task="texts", n=3, points=points)], seconds=90)
+    return BatchesRun(
+        setting=made_up_setting(), curves=[Curve(task="texts", n=3, points=points)], seconds=90
+    )
 
 
 def test_the_section_shows_gains_over_the_first_width() -> None:

@@ -27,11 +27,12 @@ from benchmarks.report.results.classify import (
     LabelResult,
     StartResult,
 )
-from benchmarks.report.results.extraction import OWN, TUNED, Setting
+from benchmarks.report.results.extraction import OWN, TUNED
 from benchmarks.runs import classify, cold_start, first_answer
 from benchmarks.runs.cold_start import Starter
 from benchmarks.runs.turns import Reply
 from edgeslm.evaluation.intervals import Estimate, share
+from tests.helpers.benchmark_setting import made_up_setting
 
 LABELS = ("rain", "sun", 'a "storm"')
 
@@ -242,11 +243,7 @@ def made_up_run(*, labels=(8, 77), load=0.1, commit="abc1234", starts=True, vali
         StartResult(name="outlines", ms=4000, ratio=estimate(4)),
     ]
     return ClassifyRun(
-        setting=Setting(
-            date="2025-01-02", commit=commit, processor="A processor", system="Linux", threads=2,
-            memory_gb=8, load_average=load, model="a model", versions={"edgeslm": "0.1.0"},
-            peer_defaults="1 thread",
-        ),
+        setting=made_up_setting(commit=commit, load_average=load),
         comparisons=comparisons,
         starts=ColdStarts(task="a text", n=2, results=cold, unavailable={}) if starts else None,
         skipped=[],

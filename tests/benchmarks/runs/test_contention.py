@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.report.contention import ContentionRun, Times, kept, section
-from benchmarks.report.results.extraction import DEFAULTS, OWN, Setting
+from benchmarks.report.results.extraction import DEFAULTS, OWN
 from benchmarks.runs import contention, timed_process
 from benchmarks.runs.contention import _beside, _busy_processes
+from tests.helpers.benchmark_setting import made_up_setting
 
 
 def test_edgeslm_and_its_peer_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +52,7 @@ def test_busy_processes_end_with_the_block_and_by_themselves() -> None:
 
 
 def run_of(*times: Times) -> ContentionRun:
-    setting = Setting(
-        date="2026-11-24", commit="abc", processor="a processor", system="Linux", threads=2,
-        memory_gb=24.0, load_average=None, model="m", versions={}, peer_defaults="",
-    )  # fmt: skip
+    setting = made_up_setting(load_average=None)
     return ContentionRun(setting=setting, times=list(times), seconds=60.0)
 
 

@@ -31,13 +31,13 @@ from benchmarks.report.results.extraction import (
     PeerResult,
     Receipts,
     Run,
-    Setting,
     StartUp,
 )
 from converters.gates import receipt_rules as rules
 from edgeslm.errors import EngineError
 from edgeslm.evaluation.intervals import Estimate, median_of
 from edgeslm.evaluation.normalize import normal_amount, normal_date
+from tests.helpers.benchmark_setting import made_up_setting
 
 ROOT = Path(__file__).resolve().parents[3]
 TRUE = {"company": "A B SDN BHD", "date": "05/06/2018", "address": "1 JALAN X", "total": "RM 9.50"}
@@ -262,18 +262,7 @@ def made_up_run(*, valid=2, ratio=2.0):
     ]
     ratios = {TUNED: estimate(ratio), DEFAULTS: estimate(2.67)}
     return Run(
-        setting=Setting(
-            date="2025-01-02",
-            commit="abc1234",
-            processor="A processor",
-            system="Linux",
-            threads=2,
-            memory_gb=8,
-            load_average=0.25,
-            model="a model",
-            versions={"edgeslm": "0.1.0"},
-            peer_defaults="1 thread",
-        ),
+        setting=made_up_setting(),
         receipts=Receipts(
             n=2,
             valid=valid,
