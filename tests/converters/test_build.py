@@ -6,12 +6,11 @@ import dataclasses
 import json
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+import torch  # noqa: F401  loaded before the fixture that holds it to one thread
 from filelock import FileLock
 
 import edgeslm
@@ -67,14 +66,6 @@ expected = "refund"
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def write_project(folder: Path) -> Path:
     """Base, data and recipe in a folder; returns the recipe."""
     base = write_tiny_gguf(folder / "base.gguf", n_ctx=512, tied=True)
@@ -117,7 +108,6 @@ def options(project: Path) -> list[Any]:
 @pytest.fixture(scope="module")
 def built(project: Path) -> Work:
     """The whole build, once for this file."""
-    torch.set_num_threads(1)
     work = build.open_work(project, project.parent, project.parent / "build")
     with converting_here():
         ran = build.build(work, lambda *_: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from edgeslm.store.entry import UNVERIFIED, Entry
 from edgeslm.store.incoming import Assembler
 from edgeslm.store.store import Store
+from tests.helpers.killed import dies_at
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 OLD = b"old" * 100_000
@@ -48,24 +48,7 @@ _FILE_CALLS = {
 
 
 def _pull_and_die(store: Store, wanted: Entry, step: int, **how: Any) -> bool:
-    """In a forked child, kill -9 before the `step`-th call that changes files; True if it was."""
-    child = os.fork()
-    if child == 0:
-        left = [step]
-
-        def hook(_frame: object, event: str, called: object) -> None:
-            if event == "c_call" and getattr(called, "__name__", "") in _FILE_CALLS:
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), 9)
-
-        sys.setprofile(hook)
-        try:
-            store.pull(wanted, **how)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+    return dies_at(step, _FILE_CALLS, lambda: store.pull(wanted, **how))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,6 @@ from tests.helpers.tiny_bert import WORDS, write_tiny_bert
 
 LABELS = ("refund", "address", "total")
 TEXTS = [" ".join(WORDS[(i * k) % 6] for k in range(1, 2 + i % 9)) for i in range(30)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

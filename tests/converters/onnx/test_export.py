@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +30,6 @@ WORDS = tuple(f"w{i}" for i in range(LARGE_TABLE // 32 + 1))
 LABELS = ("refund", "address", "total")
 TEXTS = [" ".join(WORDS[(7 * i) % 2000 : (7 * i) % 2000 + i % 11 + 1]) for i in range(40)]
 TASK = ClassifyTask(labels=LABELS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def card(name: str = "tiny") -> Card:

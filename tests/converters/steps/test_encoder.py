@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import torch  # noqa: F401  loaded before the fixture that holds it to one thread
 
 import edgeslm
 from converters import build
@@ -71,14 +70,6 @@ beat_baselines = false
 input = "you are refund not"
 expected = "refund"
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 #: by what is built: its kind, and what is put beside it

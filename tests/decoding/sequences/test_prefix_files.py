@@ -17,6 +17,7 @@ from edgeslm.decoding.sequences import prefix_files
 from edgeslm.decoding.sequences.prefix_files import MIN_TOKENS, PrefixCache, Weights, used_bytes
 from edgeslm.store.store import Store
 from tests.helpers.engines import tokens_of
+from tests.helpers.killed import dies_at
 
 WEIGHTS = "a" * 64
 IDENTITY = {"engine": "one", "gpu": []}
@@ -196,24 +197,7 @@ _FILE_CALLS = {"open", "write", "writelines", "mkstemp", "fdopen", "fsync", "clo
 
 
 def _put_and_die(folder: Path, step: int) -> bool:
-    """In a forked child, kill -9 before the `step`-th call that changes files; True if it was."""
-    child = os.fork()
-    if child == 0:
-        left = [step]
-
-        def hook(_frame: object, event: str, called: object) -> None:
-            if event == "c_call" and getattr(called, "__name__", "") in _FILE_CALLS:
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), 9)
-
-        sys.setprofile(hook)
-        try:
-            put(cache_in(folder), state=STATE * 1000)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+    return dies_at(step, _FILE_CALLS, lambda: put(cache_in(folder), state=STATE * 1000))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from tests.helpers.tiny_hf import write_tiny_hf
 Q4_0 = gguf.GGMLQuantizationType.Q4_0
 TARGETS = ["q_proj", "down_proj"]
 IDS = torch.arange(3, 43).unsqueeze(0)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -41,14 +41,6 @@ ROWS = [Row(f"row {i}", text, text.split()[1]) for i, text in enumerate(TEXTS)]
 DEVELOPMENT = ROWS[::5]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("base") / "base.gguf", n_ctx=512)
