@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from converters.causal.divergence import divergences
 from converters.causal.encode import Encoded
-from converters.errors import GateError
+from converters.gates.candidates import Measured, candidate_files, take_fastest
 from converters.gates.reports import Divergence
 from converters.recipe.recipe import Quantize
 from edgeslm.engines.engine import Batch
-from edgeslm.formats.files import Progress, publish, silent
+from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.gguf.adapter import Floats, Quantization, QuantType
 from edgeslm.formats.gguf.info import read_gguf
 
@@ -39,18 +38,13 @@ class Speed:
         return 1000 * (prompt / self.prefill + answer / self.decode)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One quantization. ``size`` is in bytes, ``milliseconds`` for a row of the task's mean
-    length. ``passed`` is None where the gates were not asked, since a faster one had passed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate(Measured):
+    """One quantization; ``milliseconds`` are for a row of the task's mean length."""
 
     file_type: QuantType
-    size: int
     bits_per_weight: float
     speed: Speed
-    milliseconds: float
-    divergence: Divergence
-    passed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +85,24 @@ def quantize_best(
         DataError: no rows.
         EngineError: llama.cpp cannot quantize as the recipe says.
     """
-    refused: list[str] = []
-    with _candidate_files(spec.types, out) as files:
+    with candidate_files(spec.types, out) as files:
         for done, (file_type, path) in enumerate(files.items()):
             progress("quantizing", done, len(files))
             _write(quantization(spec, file_type), float_gguf, imatrix, path)
         distances = divergences(float_gguf, list(files.values()), rows, progress=progress)
-        candidates = [
-            _measured(file_type, path, distance, rows)
+        candidates = {
+            file_type: _measured(file_type, path, distance, rows)
             for (file_type, path), distance in zip(files.items(), distances, strict=True)
-        ]
-        candidates.sort(key=lambda candidate: candidate.milliseconds)
-        for i, candidate in enumerate(candidates):
-            progress("testing", i, len(candidates))
-            reason = refuses(files[candidate.file_type])
-            candidates[i] = replace(candidate, passed=reason is None)
-            if reason is None:
-                publish(files[candidate.file_type], out)
-                return QuantizeReport(tuple(candidates), candidate.file_type)
-            refused.append(f"{candidate.file_type} ({reason})")
-    raise GateError(
-        f"no quantization passes the gates: {'; '.join(refused)}; train longer, or name a "
-        "larger type such as Q8_0 in quantize.types"
-    )
+        }
+        judged, chosen = take_fastest(
+            candidates,
+            files,
+            out,
+            refuses=refuses,
+            remedy="name a larger type such as Q8_0 in quantize.types",
+            progress=progress,
+        )
+    return QuantizeReport(judged, chosen)
 
 
 def measure_speed(engine: LlamaEngine, prompt: int) -> Speed:
@@ -126,17 +115,6 @@ def measure_speed(engine: LlamaEngine, prompt: int) -> Speed:
         prefill=prompt / median(_prefill(engine, prompt) for _ in range(_RUNS)),
         decode=_DECODES / median(_decode(engine, prompt) for _ in range(_RUNS)),
     )
-
-
-@contextmanager
-def _candidate_files(types: Sequence[QuantType], out: Path) -> Iterator[dict[QuantType, Path]]:
-    """A place beside ``out`` for each candidate; those still there at the end are removed."""
-    files = {kind: out.with_name(f".{out.stem}.{kind}.part") for kind in types}
-    try:
-        yield files
-    finally:
-        for path in files.values():
-            path.unlink(missing_ok=True)
 
 
 def _write(how: Quantization, source: Path, imatrix: Mapping[str, Floats], target: Path) -> None:

@@ -6,20 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from converters.encoder.tables import Bits, quantize_tables
-from converters.errors import DataError, GateError, require
-from converters.gates.reports import Divergence
+from converters.errors import DataError, require
+from converters.gates.candidates import Measured, candidate_files, take_fastest
 from converters.onnx.export import read_model, set_metadata, write_model
 from converters.onnx.graph import WORDS
 from converters.onnx.logits import FileLogits, Logits
 from converters.onnx.parity import divergence
 from edgeslm.formats.card import Task
-from edgeslm.formats.files import Progress, publish, silent
+from edgeslm.formats.files import Progress, silent
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,16 +38,11 @@ _BLOCK: Final = 128
 _TEXTS, _ROUNDS = 32, 5
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to quantize. ``size`` is in bytes, ``milliseconds`` the median of one text's run.
-    ``passed`` is None where the gates were not asked, since a faster one had passed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate(Measured):
+    """One way to quantize; ``milliseconds`` are the median of one text's run."""
 
     scheme: Scheme
-    size: int
-    milliseconds: float
-    divergence: Divergence
-    passed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +80,21 @@ def quantize_best(
     """
     if not texts:
         raise DataError("no texts to measure candidates on; raise data.split.development")
-    refused: list[str] = []
-    with _candidate_files(out) as files:
+    with candidate_files(SCHEMES, out) as files:
         for done, (scheme, path) in enumerate(files.items()):
             progress("quantizing", done, len(files))
             quantize_onnx(float_onnx, path, scheme, embedding_bits=embedding_bits)
         progress("measuring", 0, None)
         candidates, float_ms = _measured(float_onnx, files, task, texts)
-        for i, candidate in enumerate(candidates):
-            progress("testing", i, len(candidates))
-            reason = refuses(files[candidate.scheme])
-            candidates[i] = replace(candidate, passed=reason is None)
-            if reason is None:
-                publish(files[candidate.scheme], out)
-                return QuantizeReport(tuple(candidates), candidate.scheme, float_ms)
-            refused.append(f"{candidate.scheme} ({reason})")
-    raise GateError(
-        f"no quantization passes the gates: {'; '.join(refused)}; train longer, or raise "
-        "gates.max_drop"
-    )
+        judged, chosen = take_fastest(
+            candidates,
+            files,
+            out,
+            refuses=refuses,
+            remedy="raise gates.max_drop",
+            progress=progress,
+        )
+    return QuantizeReport(judged, chosen, float_ms)
 
 
 def quantize_onnx(source: Path, target: Path, scheme: Scheme, *, embedding_bits: Bits = 8) -> Path:
@@ -164,21 +155,21 @@ def _blockwise(proto: ModelProto) -> ModelProto:
 
 def _measured(
     float_onnx: Path, files: Mapping[Scheme, Path], task: Task, texts: Sequence[str]
-) -> tuple[list[Candidate], float]:
-    """Candidates, fastest first, and the float model's milliseconds."""
+) -> tuple[dict[Scheme, Candidate], float]:
+    """Candidates, and the float model's milliseconds."""
     paths = {"float": float_onnx} | {str(scheme): path for scheme, path in files.items()}
     logits = {name: _logits(path, texts) for name, path in paths.items()}
     ms = run_milliseconds(paths, texts[:_TEXTS])
-    candidates = [
-        Candidate(
+    candidates = {
+        scheme: Candidate(
             scheme=scheme,
             size=path.stat().st_size,
             milliseconds=ms[scheme],
             divergence=divergence(task, logits["float"], logits[scheme]),
         )
         for scheme, path in files.items()
-    ]
-    return sorted(candidates, key=lambda candidate: candidate.milliseconds), ms["float"]
+    }
+    return candidates, ms["float"]
 
 
 def run_milliseconds(paths: Mapping[str, Path], texts: Sequence[str]) -> dict[str, float]:
@@ -202,20 +193,6 @@ def run_milliseconds(paths: Mapping[str, Path], texts: Sequence[str]) -> dict[st
 def _logits(path: Path, texts: Sequence[str]) -> Logits:
     with FileLogits(path) as model:
         return model(texts)
-
-
-@contextmanager
-def _candidate_files(out: Path) -> Iterator[dict[Scheme, Path]]:
-    """A place beside ``out`` for each candidate; those still there at the end are removed."""
-    files: dict[Scheme, Path] = {
-        scheme: out.with_name(f".{out.stem}.{scheme.replace(' ', '-')}.part.onnx")
-        for scheme in SCHEMES
-    }
-    try:
-        yield files
-    finally:
-        for path in files.values():
-            path.unlink(missing_ok=True)
 
 
 @contextmanager

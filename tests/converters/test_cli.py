@@ -38,12 +38,20 @@ RESULTS = {
     "export": (Exported(FloatParity(7, 1e-6, 1e-5, 1.0), 1e-7), "top-1 100.0%, n = 7"),
     "quantize": (
         QuantizeReport(
-            (Candidate("Q4_0", 10**6, 4.5, Speed(100, 10), 20.0, NEAR, passed=True),), "Q4_0"
+            (Candidate(
+                file_type="Q4_0", size=10**6, bits_per_weight=4.5, speed=Speed(100, 10),
+                milliseconds=20.0, divergence=NEAR, passed=True,
+            ),),
+            "Q4_0",
         ),
         "Q4_0",
     ),
     "quantize, onnx": (
-        onnx.QuantizeReport((onnx.Candidate("int8", 10**6, 2.0, NEAR),), "int8", 4.0),
+        onnx.QuantizeReport(
+            (onnx.Candidate(scheme="int8", size=10**6, milliseconds=2.0, divergence=NEAR),),
+            "int8",
+            4.0,
+        ),
         "(float 4.0 ms)",
     ),
     "verify": (Verdict((Check("accuracy", False, 0.5, 0.9, "50 % of 90 %"),), ()), "FAILED"),
