@@ -108,7 +108,7 @@ def _run(work: Work, step: Step, progress: Progress, begins: Begins, ends: Ends)
     try:
         work.begin(step)
         inputs = work.inputs(step)
-        result = work.run(step, progress)
+        result = work.runs[step](progress)
         work.done(step, inputs)
     except ImportError as error:  # it is installed, but a part of it is missing or does not fit
         raise cannot_import(error) from error

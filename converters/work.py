@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,10 @@ class StepResult(Protocol):
         """The result as JSON values."""
 
 
+#: what runs a step
+Run = Callable[[Progress], StepResult]
+
+
 @dataclass(frozen=True)
 class Work(ABC):
     """One recipe's build. Each kind of model has a subclass in `converters.steps`, which says what
@@ -46,8 +50,6 @@ class Work(ABC):
     folder: Path
     base: Path
 
-    #: the steps of this kind of model, in their order
-    steps: ClassVar[tuple[Step, ...]]
     #: the libraries without which no step runs, by the names they are imported by
     libraries: ClassVar[tuple[str, ...]]
     #: of the files that hold the model at runtime
@@ -67,9 +69,14 @@ class Work(ABC):
             BaseModelError, ModelNotFoundError: there is no such base.
         """
 
+    @property
     @abstractmethod
-    def run(self, step: Step, progress: Progress) -> StepResult:
-        """Run one of ``steps``; raises what the step does."""
+    def runs(self) -> dict[Step, Run]:
+        """The steps of this kind of model in their order, each with what runs it."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(self.runs)
 
     def steps_until(self, last: Step) -> tuple[Step, ...]:
         """The steps up to ``last``, in their order.

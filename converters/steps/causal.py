@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from converters.steps.shared import (
     require_passed,
     written_calibration,
 )
-from converters.work import STEPS, Step, StepResult, Work
+from converters.work import Run, Step, Work
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress, file_sha256
 
@@ -44,7 +43,6 @@ _COMPARED_ROWS = 32
 class CausalWork(Work):
     """The build of a language model: an adapter is trained, merged, quantized and proven."""
 
-    steps = STEPS
     libraries = (*SHARED_LIBRARIES, "torch", "transformers", "peft", "safetensors", "llama_cpp")
     suffix = ".gguf"
 
@@ -54,17 +52,17 @@ class CausalWork(Work):
 
         return resolve_base(recipe.base)
 
-    def run(self, step: Step, progress: Progress) -> StepResult:
-        runs: dict[Step, Callable[[CausalWork, Progress], StepResult]] = {
-            "data": data,
-            "train": train,
-            "merge": merge,
-            "export": export,
-            "quantize": quantize,
-            "verify": verify,
-            "pack": pack,
+    @property
+    def runs(self) -> dict[Step, Run]:
+        return {
+            "data": partial(data, self),
+            "train": partial(train, self),
+            "merge": partial(merge, self),
+            "export": partial(export, self),
+            "quantize": partial(quantize, self),
+            "verify": partial(verify, self),
+            "pack": partial(pack, self),
         }
-        return runs[step](self, progress)
 
     def results(self, step: Step) -> list[Path]:
         match step:

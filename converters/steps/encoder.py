@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from converters.steps.shared import (
     judge,
     loses_too_much,
 )
-from converters.work import Step, StepResult
+from converters.work import Run, Step
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress, file_sha256
 
@@ -48,7 +49,6 @@ _TOOLS = ("torch", "transformers", "onnx", "onnxruntime")
 class EncoderWork(OnnxWork):
     """The build of an encoder: all of it, or factors that are merged, then rounded and proven."""
 
-    steps = ("data", "train", "export", "quantize", "verify", "pack")
     libraries = (
         *SHARED_LIBRARIES,
         *("torch", "transformers", "peft", "safetensors"),
@@ -61,16 +61,16 @@ class EncoderWork(OnnxWork):
 
         return resolve_encoder_base(recipe.base, recipe.base_sha256)
 
-    def run(self, step: Step, progress: Progress) -> StepResult:
-        runs: dict[Step, Callable[[EncoderWork, Progress], StepResult]] = {
-            "data": data,
-            "train": train,
-            "export": export,
-            "quantize": quantize,
-            "verify": verify,
-            "pack": pack,
+    @property
+    def runs(self) -> dict[Step, Run]:
+        return {
+            "data": partial(data, self),
+            "train": partial(train, self),
+            "export": partial(export, self),
+            "quantize": partial(quantize, self),
+            "verify": partial(verify, self),
+            "pack": partial(pack, self),
         }
-        return runs[step](self, progress)
 
     def own_inputs(self, step: Step) -> Iterator[Any]:
         yield from super().own_inputs(step)

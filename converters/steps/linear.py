@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from converters.steps.shared import (
     judge,
     loses_too_much,
 )
-from converters.work import Step, StepResult
+from converters.work import Run, Step
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.files import Progress
@@ -44,7 +45,6 @@ _TOOLS = ("scikit-learn", "onnx", "onnxruntime")
 class LinearWork(OnnxWork):
     """The build of a linear model, which has no base: ``base`` is the build's own folder."""
 
-    steps = ("data", "train", "quantize", "verify", "pack")
     libraries = (*SHARED_LIBRARIES, "onnx", "onnxruntime")
 
     @staticmethod
@@ -56,15 +56,15 @@ class LinearWork(OnnxWork):
         """None: there is no base."""
         return None
 
-    def run(self, step: Step, progress: Progress) -> StepResult:
-        runs: dict[Step, Callable[[LinearWork, Progress], StepResult]] = {
-            "data": data,
-            "train": train,
-            "quantize": quantize,
-            "verify": verify,
-            "pack": pack,
+    @property
+    def runs(self) -> dict[Step, Run]:
+        return {
+            "data": partial(data, self),
+            "train": partial(train, self),
+            "quantize": partial(quantize, self),
+            "verify": partial(verify, self),
+            "pack": partial(pack, self),
         }
-        return runs[step](self, progress)
 
     def own_inputs(self, step: Step) -> Iterator[Any]:
         yield from super().own_inputs(step)
