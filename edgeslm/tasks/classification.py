@@ -11,19 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgeslm import arguments
 from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.label_scores import score_labels, tokenize_labels
 from edgeslm.decoding.label_search import LabelTrie, search_labels
 from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Engine, Steps
-from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
 from edgeslm.formats.card import LabelSpec, PromptSpec
-from edgeslm.formats.text import TRUNCATE, Truncate, bounded, check_text
+from edgeslm.formats.text import bounded, check_text
 from edgeslm.results import Classification, Timing
-from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
+from edgeslm.tasks.classifier import CallOptions, Classifier
 from edgeslm.tasks.decision import Rule
 
 #: the likeliest label, with the model's own probabilities
@@ -51,38 +49,21 @@ class LanguageClassifier(Classifier):
             tokens = tokenize_labels([label.text for label in labels], session.engine)
         self._task = _Task(session, self.labels, LabelTrie(tokens), compiled, rule)
 
-    def __call__(
-        self,
-        text: str,
-        *,
-        deadline_ms: float | None = None,
-        truncate: Truncate = None,
-        all_labels: bool = False,
-        cancel: CancelToken | None = None,
-    ) -> Classification:
-        job = self._job_of(truncate, all_labels)(text)
-        return self._session.answer(job, deadline_ms, cancel)
+    def _classify(self, text: str, options: CallOptions) -> Classification:
+        job = ClassificationJob(self._task, text, options)
+        return self._session.answer(job, options.deadline_ms, options.cancel)
 
-    def map(
-        self,
-        texts: Iterable[str],
-        *,
-        width: int = DEFAULT_WIDTH,
-        deadline_ms: float | None = None,
-        truncate: Truncate = None,
-        all_labels: bool = False,
-        cancel: CancelToken | None = None,
+    def _classify_many(
+        self, texts: Iterable[str], width: int, options: CallOptions
     ) -> Generator[Classification | EdgeslmError, None, None]:
-        job_of = self._job_of(truncate, all_labels)
         return answer_all(
-            self._session, texts, job_of, width=width, deadline_ms=deadline_ms, cancel=cancel
+            self._session,
+            texts,
+            lambda text: ClassificationJob(self._task, text, options),
+            width=width,
+            deadline_ms=options.deadline_ms,
+            cancel=options.cancel,
         )
-
-    def _job_of(self, truncate: Truncate, all_labels: bool) -> Callable[[str], ClassificationJob]:
-        """What makes the job of each text of a call."""
-        arguments.choice("truncate", truncate, TRUNCATE)
-        arguments.flag("all_labels", all_labels)
-        return lambda text: ClassificationJob(self._task, text, truncate, all_labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +80,12 @@ class _Task:
 class ClassificationJob:
     """One text to classify."""
 
-    def __init__(self, task: _Task, text: str, truncate: Truncate, all_labels: bool) -> None:
+    def __init__(self, task: _Task, text: str, options: CallOptions) -> None:
         self._start = time.perf_counter()
         self._task = task
+        self._options = options
         room = task.session.engine.max_context
-        self._text = bounded(check_text(text), room, truncate).text
-        self._truncate = truncate
-        self._all_labels = all_labels
+        self._text = bounded(check_text(text), room, options.truncate).text
         self.prompt = task.prompt
         read_only = task.trie.longest == 1  # labels of one token are read behind the prompt
         self.reserve = 0 if read_only else sum(map(len, task.trie.labels))
@@ -117,7 +97,8 @@ class ClassificationJob:
     def tokens(self) -> list[int]:
         engine = self._task.session.engine
         tokens = engine.tokenize(self._text)
-        return fit_text(tokens, self.prompt, engine.max_context, self.reserve, self._truncate)
+        truncate = self._options.truncate
+        return fit_text(tokens, self.prompt, engine.max_context, self.reserve, truncate)
 
     def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
         session = self._task.session
@@ -131,7 +112,7 @@ class ClassificationJob:
         self, engine: Engine, sequence: int, forks: Sequence[int]
     ) -> Steps[tuple[NDArray[np.float64], int]]:
         trie, length, row = self._task.trie, self._prefilled.length, self._prefilled.row
-        if self._all_labels:
+        if self._options.all_labels:
             return score_labels(
                 engine, trie.labels, sequence=sequence, length=length, row=row, forks=forks
             )

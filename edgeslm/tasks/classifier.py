@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from edgeslm.engines.requests import CancelToken
+from edgeslm import arguments
+from edgeslm.engines.requests import CancelToken, check_token
 from edgeslm.errors import EdgeslmError
-from edgeslm.formats.text import Truncate
+from edgeslm.formats.text import TRUNCATE, Truncate
 from edgeslm.results import Classification
 
 #: texts that ``map`` answers together, if the caller does not say
 DEFAULT_WIDTH: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """The arguments of a call, checked; ``Classifier.__call__`` says what each means.
+
+    Raises:
+        ArgumentError: a value that has no meaning.
+    """
+
+    deadline_ms: float | None = None
+    truncate: Truncate = None
+    all_labels: bool = False
+    cancel: CancelToken | None = None
+
+    def __post_init__(self) -> None:
+        arguments.deadline(self.deadline_ms)
+        arguments.choice("truncate", self.truncate, TRUNCATE)
+        arguments.flag("all_labels", self.all_labels)
+        check_token(self.cancel)
 
 
 class Classifier(ABC):
@@ -23,7 +45,6 @@ class Classifier(ABC):
 
     labels: tuple[str, ...]
 
-    @abstractmethod
     def __call__(
         self,
         text: str,
@@ -44,7 +65,6 @@ class Classifier(ABC):
                 an upper bound of theirs, so that the probabilities of the others are right
                 within that, and the likeliest label is the same; many labels are then several
                 times faster. Other models always have the probability of every label.
-
             cancel: a token that stops this call, also while it waits for others.
 
         Raises:
@@ -54,8 +74,8 @@ class Classifier(ABC):
             cancelled.
             EngineError: the model is closed.
         """
+        return self._classify(text, CallOptions(deadline_ms, truncate, all_labels, cancel))
 
-    @abstractmethod
     def map(
         self,
         texts: Iterable[str],
@@ -87,3 +107,13 @@ class Classifier(ABC):
             ArgumentError: ``texts`` is one str, or an argument has no meaning.
             EngineError: the model is closed.
         """
+        options = CallOptions(deadline_ms, truncate, all_labels, cancel)
+        return self._classify_many(texts, width, options)
+
+    @abstractmethod
+    def _classify(self, text: str, options: CallOptions) -> Classification: ...
+
+    @abstractmethod
+    def _classify_many(
+        self, texts: Iterable[str], width: int, options: CallOptions
+    ) -> Generator[Classification | EdgeslmError, None, None]: ...

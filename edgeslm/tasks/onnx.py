@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import numpy as np
@@ -17,12 +16,12 @@ from edgeslm import arguments
 from edgeslm.engines.onnx.inputs import Reader
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.onnx.tokens import Row, stack
-from edgeslm.engines.requests import CancelToken, check_token
+from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError, EngineError
 from edgeslm.formats.card_facts import LabelSet
-from edgeslm.formats.text import TRUNCATE, Truncate, check_text
+from edgeslm.formats.text import Truncate, check_text
 from edgeslm.results import Classification, Labels, Tags, Timing
-from edgeslm.tasks.classifier import DEFAULT_WIDTH, Classifier
+from edgeslm.tasks.classifier import DEFAULT_WIDTH, CallOptions, Classifier
 from edgeslm.tasks.decision import Decision, Rule, picked, sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -32,24 +31,6 @@ R = TypeVar("R")
 
 #: so many times its width ``map`` reads ahead, so that no core waits for who takes the answers
 _AHEAD: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """The arguments of a call, checked; ``Classifier.__call__`` says what they mean."""
-
-    deadline_ms: float | None
-    truncate: Truncate
-    cancel: CancelToken | None
-
-    def __post_init__(self) -> None:
-        arguments.deadline(self.deadline_ms)
-        arguments.choice("truncate", self.truncate, TRUNCATE)
-        check_token(self.cancel)
-
-    @property
-    def cancelled(self) -> bool:
-        return self.cancel is not None and self.cancel.cancelled
 
 
 class TextAnswerer(ABC, Generic[R]):
@@ -64,13 +45,13 @@ class TextAnswerer(ABC, Generic[R]):
         """The answer to one text, from its logits [labels]."""
 
     def _many(
-        self, texts: Iterable[str], width: int, options: _Options
+        self, texts: Iterable[str], width: int, options: CallOptions
     ) -> Generator[R | EdgeslmError, None, None]:
         arguments.many(texts)
         return self._map(iter(texts), arguments.count("width", width), options)
 
     def _map(
-        self, texts: Iterator[str], width: int, options: _Options
+        self, texts: Iterator[str], width: int, options: CallOptions
     ) -> Generator[R | EdgeslmError, None, None]:
         """Texts side by side, a run for each: an int8 file scales its numbers by all that is in a
         run, and a longer neighbour pads a text, so that company would change its answer."""
@@ -78,7 +59,7 @@ class TextAnswerer(ABC, Generic[R]):
         waiting: deque[Future[R | EdgeslmError]] = deque()
         try:
             for text in texts:
-                if options.cancelled:
+                if options.cancel is not None and options.cancel.cancelled:
                     yield from self._finished(waiting)
                     raise CancelledError("the request was cancelled")
                 self._session.check_process()
@@ -94,7 +75,7 @@ class TextAnswerer(ABC, Generic[R]):
             self._session.check_process()  # in a fork nobody would ever finish them
             yield waiting.popleft().result()
 
-    def _run_in_place(self, text: str, options: _Options) -> R | EdgeslmError:
+    def _run_in_place(self, text: str, options: CallOptions) -> R | EdgeslmError:
         try:
             return self._run(text, options)
         except EngineError:
@@ -102,7 +83,7 @@ class TextAnswerer(ABC, Generic[R]):
         except EdgeslmError as error:
             return error
 
-    def _run(self, text: str, options: _Options) -> R:
+    def _run(self, text: str, options: CallOptions) -> R:
         job = EncoderJob(text, options.deadline_ms)
         with self._session.begin(options.cancel) as call:
             row = self._read(job.text, options.truncate)
@@ -164,30 +145,13 @@ class EncoderClassifier(TextAnswerer[Classification], Classifier):
         self._rule = rule
         self._known = known
 
-    def __call__(
-        self,
-        text: str,
-        *,
-        deadline_ms: float | None = None,
-        truncate: Truncate = None,
-        all_labels: bool = False,  # one run gives all of them
-        cancel: CancelToken | None = None,
-    ) -> Classification:
-        arguments.flag("all_labels", all_labels)
-        return self._run(text, _Options(deadline_ms, truncate, cancel))
+    def _classify(self, text: str, options: CallOptions) -> Classification:
+        return self._run(text, options)  # one run gives all labels
 
-    def map(
-        self,
-        texts: Iterable[str],
-        *,
-        width: int = DEFAULT_WIDTH,
-        deadline_ms: float | None = None,
-        truncate: Truncate = None,
-        all_labels: bool = False,
-        cancel: CancelToken | None = None,
+    def _classify_many(
+        self, texts: Iterable[str], width: int, options: CallOptions
     ) -> Generator[Classification | EdgeslmError, None, None]:
-        arguments.flag("all_labels", all_labels)
-        return self._many(texts, width, _Options(deadline_ms, truncate, cancel))
+        return self._many(texts, width, options)
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Classification:
         decision = self._remembered(text, logits) or self._rule(logits[self._chosen])
@@ -238,7 +202,7 @@ class Tagger(TextAnswerer[Tags]):
             cancelled.
             EngineError: the model is closed.
         """
-        return self._run(text, _Options(deadline_ms, truncate, cancel))
+        return self._run(text, CallOptions(deadline_ms, truncate, cancel=cancel))
 
     def map(
         self,
@@ -250,7 +214,7 @@ class Tagger(TextAnswerer[Tags]):
         cancel: CancelToken | None = None,
     ) -> Generator[Tags | EdgeslmError, None, None]:
         """Answer many texts in order, several side by side; as ``Classifier.map``."""
-        return self._many(texts, width, _Options(deadline_ms, truncate, cancel))
+        return self._many(texts, width, CallOptions(deadline_ms, truncate, cancel=cancel))
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Tags:
         found: dict[str, Classification | Labels] = {}
