@@ -49,14 +49,15 @@ def _arguments(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--data",
                 type=click.Path(path_type=Path),
                 default=lambda: os.environ.get("EDGESLM_DATA", "."),
-                help="Folder of the recipe's data files.  [default: $EDGESLM_DATA, or here]",
+                metavar="FOLDER",
+                help="Folder of the recipe's data files. Default: $EDGESLM_DATA, or here.",
             ),
             click.option(
                 "--work",
                 type=click.Path(path_type=Path),
                 default=Path("build"),
-                show_default=True,
-                help="Folder that builds lie in.",
+                metavar="FOLDER",
+                help="Folder that builds lie in. Default: build.",
             ),
             click.option(
                 "--json",
@@ -84,7 +85,12 @@ def cli() -> None:
 @cli.command()
 @_arguments
 @click.option("--dry-run", is_flag=True, help="Only say what would run, and what it would take.")
-@click.option("--until", type=click.Choice(STEPS), default="pack", help="Stop after this step.")
+@click.option(
+    "--until",
+    type=click.Choice(STEPS),
+    default="pack",
+    help="Stop after this step. Default: pack, the last.",
+)
 def build(
     *, recipe: Path, data: Path, work: Path, as_json: bool, dry_run: bool, until: Step
 ) -> None:

@@ -103,6 +103,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--max-regression",
     default="10%",
     show_default=True,
+    metavar="PERCENT",
     help="How much slower than the baseline a median may be.",
 )
 @click.option("--force", is_flag=True, help="Compare with a baseline of another machine or model.")
@@ -110,10 +111,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--json",
     "json_file",
     type=_FILE,
-    metavar="OUT",
+    metavar="FILE",
     help="Save the run; of several, one file each.",
 )
-@click.option("--html", type=_FILE, metavar="OUT", help="Write a page with charts.")
+@click.option("--html", type=_FILE, metavar="FILE", help="Write a page with charts.")
 @click.option("--card", is_flag=True, help="Print five lines to share instead of the table.")
 def bench(
     *,

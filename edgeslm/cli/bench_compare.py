@@ -14,9 +14,9 @@ from edgeslm.cli.output import for_people, print_line
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A.json B.json..."
 )
 @click.option(
-    "--html", type=click.Path(path_type=Path), metavar="OUT", help="Also write a page with charts."
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page with charts."
 )
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON, also on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def compare(files: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     """Lay runs that `edgeslm bench --json` saved side by side, against the first one.
 

@@ -40,9 +40,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--data",
     type=_FOLDER,
+    metavar="FOLDER",
     help="Folder of the recipe's data files. Default: $EDGESLM_DATA, or here.",
 )
-@click.option("--work", type=_FOLDER, help="Folder that builds lie in. Default: build.")
+@click.option(
+    "--work", type=_FOLDER, metavar="FOLDER", help="Folder that builds lie in. Default: build."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would run, and what it would take.")
 @click.option("--until", type=Choice(STEPS), help="Stop after this step. Default: pack, the last.")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines, also on a terminal.")

@@ -28,7 +28,7 @@ Rows = Iterable[tuple[str, str]]
 
 @click.command()
 @model_name("[NAME]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Lines of JSON, also on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 def doctor(names: tuple[str, ...], as_json: bool) -> int:
     """Show what is wrong with this machine, or with models.
 

@@ -74,14 +74,24 @@ def remove(names: tuple[str, ...], as_json: bool) -> int:
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
-@click.option("--name", required=True, help="Of the package, and of its model if it is one.")
-@click.option("--version", help="Of the package; left out, it is that of the card of the one FILE.")
+@click.option(
+    "--name",
+    required=True,
+    metavar="NAME",
+    help="Of the package, and of its model if it is one.",
+)
+@click.option(
+    "--version",
+    metavar="VERSION",
+    help="Of the package. Default: that of the card of the one FILE.",
+)
 @click.option("--licence", metavar="SPDX", help="Of files without a card, such as a base.")
 @click.option(
     "--out",
     type=_PATH,
     default=Path(),
-    help="The folder for the wheel; left out, it is this one.",
+    metavar="FOLDER",
+    help="The folder for the wheel. Default: this one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def package(

@@ -17,7 +17,7 @@ from edgeslm.schema.document import MAX_BYTES, distinct
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines also on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 @click.option("--open", "open_objects", is_flag=True, help="Let objects have unnamed properties.")
 def schema(file: str, as_json: bool, open_objects: bool) -> None:
     """Say how each keyword of a JSON Schema is enforced.

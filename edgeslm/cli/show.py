@@ -28,7 +28,7 @@ _WORST = 3
 
 @click.command()
 @model_name()
-@click.option("--json", "as_json", is_flag=True, help="One JSON line, also in a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def show(name: str, as_json: bool) -> None:
     """Show what a model is.
 
@@ -60,11 +60,13 @@ def show(name: str, as_json: bool) -> None:
     "card_file",
     required=True,
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="The card, as TOML.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Write a new file here and leave FILE as it is.",
 )
 def pack(file: Path, card_file: Path, out: Path | None) -> None:

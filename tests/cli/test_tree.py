@@ -1,5 +1,7 @@
 """The tree of commands: what is listed, what every help looks like, near misses, reserved names."""
 
+import re
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -8,6 +10,8 @@ from edgeslm.cli.build import STEPS
 from edgeslm.cli.main import cli
 from edgeslm.cli.tree import EXAMPLES, TREE, Branch
 
+#: what the option --json says everywhere
+_JSON = r"(One JSON line|JSON lines|Events as JSON lines), also on a terminal\."
 BUILT = [name for name, command in TREE.items() if command.place is not None]
 
 
@@ -63,6 +67,10 @@ def test_every_help_looks_alike(words, command):
             assert parameter.help, f"{name} {parameter.opts}"
             assert parameter.help.endswith((".", "?")), f"{name} {parameter.opts}"
             assert parameter.help[0].isupper(), f"{name} {parameter.opts}"
+            shown = parameter.make_metavar(click.Context(command))
+            assert shown not in {"PATH", "DIRECTORY", "FILENAME"}, "a FILE or a FOLDER"
+            if parameter.is_flag and "--json" in parameter.opts:
+                assert re.fullmatch(_JSON, parameter.help), name
 
 
 @pytest.mark.parametrize(
