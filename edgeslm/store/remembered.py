@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from edgeslm.formats.files import Progress, file_sha256, read_small, silent
 from edgeslm.store import places
-from edgeslm.store.announced import announced
+from edgeslm.store.announced import announcements_stamp
 
 VERIFIED: Final = "verified.json"
 PLACE: Final = "package.json"
@@ -25,8 +25,8 @@ Stamp = tuple[int, int, int, int]
 
 def stamp_of(path: Path) -> Stamp:
     """What changes when a file is written or replaced; raises OSError where there is none."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
 def is_whole(
@@ -78,8 +78,8 @@ class Place:
 def recall_place(folder: Path) -> Place | None:
     """Where a package has the file of the name ``folder.name``.
 
-    What is remembered counts while one package on the path announces the name with that very
-    file, and while the registries and the file are as they were.
+    What is remembered counts while the packages on the path announce what they announced then, and
+    while the registries and the file are as they were.
     """
     known = _read(folder / PLACE)
     place = known.get("place")
@@ -87,9 +87,8 @@ def recall_place(folder: Path) -> Place | None:
         return None
     match place:
         case [str(path), str(sha256), str(package), bool(adapter)]:
-            found = Place(Path(path), sha256, package, adapter)
-            same = known.get("around") == _around(found) and _is_announced(folder.name, found)
-            return found if same else None
+            remembered = Place(Path(path), sha256, package, adapter)
+            return remembered if known.get("around") == _around(remembered) else None
     return None
 
 
@@ -100,8 +99,8 @@ def is_from_package(folder: Path) -> bool:
 
 def remember_place(folder: Path, place: Place) -> None:
     """Keep where a package has the file, for as long as it announces it and registries stay."""
-    found = [str(place.path), place.sha256, place.package, place.adapter]
-    _write(folder / PLACE, {"place": found, "around": _around(place)})
+    parts = [str(place.path), place.sha256, place.package, place.adapter]
+    _write(folder / PLACE, {"place": parts, "around": _around(place)})
 
 
 def forget_place(folder: Path) -> None:
@@ -110,15 +109,11 @@ def forget_place(folder: Path) -> None:
 
 
 def _around(place: Place) -> list[list[Any]]:
-    """The stamps of what decides who has a name, beside packages: registries, the own record."""
+    """The stamps of what decides who has a name: packages, registries, the own record."""
     own = place.path.with_name("models.toml")
     paths = [*places.registry_files(), own, place.path]
-    return [[str(path), *(stamp_of(path) if path.exists() else ())] for path in paths]
-
-
-def _is_announced(name: str, place: Place) -> bool:
-    found = [one for one in announced() if one.name == name]
-    return len(found) == 1 and found[0].package == place.package and found[0].has(place.path)
+    stamps = [[str(path), *(stamp_of(path) if path.exists() else ())] for path in paths]
+    return [*announcements_stamp(), *stamps]
 
 
 def _exists(name: str) -> bool:

@@ -26,6 +26,7 @@ from edgeslm.evaluation.selftest import prove
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.adapter import Adapter, Factors, Quantization, write_adapter
 from edgeslm.store import packages, places
+from edgeslm.store.announced import announcements_stamp
 from edgeslm.store.assemble import seal
 from edgeslm.store.entry import Entry
 from edgeslm.store.install import install, locate
@@ -161,6 +162,45 @@ def test_a_packaged_file_is_hashed_once_and_again_when_it_changes(site, sorter, 
     zero_a_part(placed)
     with pytest.raises(ModelFileError, match=r"damaged.*pip install --force-reinstall"):
         Store().resolve("acme-sorter")
+
+
+def test_a_remembered_name_reads_no_package(site, sorter, tmp_path, monkeypatch):
+    """Nor does it where files come and go beside packages, as in the folder that one works in."""
+    placed = packed(site, sorter)
+    assert Store().resolve("acme-sorter") == placed
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.metadata.distributions", lambda: pytest.fail("read packages"))
+        (site / "notes.txt").write_text("a change beside the packages")
+        assert Store().resolve("acme-sorter") == placed
+    resolve = "from edgeslm.store.store import Store; Store().resolve('acme-sorter')"
+    lines = f"import sys; sys.path.insert(0, {str(site)!r}); {resolve}; print(*sys.modules)"
+    command = [sys.executable, "-c", lines]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "edgeslm.store.remembered" in done.stdout.split()
+    assert not {"importlib.metadata", "edgeslm.store.packages"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("installer", ["dist-info", "egg-info", "archive"])
+def test_what_is_remembered_of_the_path_changes_with_its_packages(tmp_path, monkeypatch, installer):
+    place = tmp_path / "place"
+    monkeypatch.syspath_prepend(str(place))
+    stamps = [announcements_stamp()]
+    if installer == "archive":
+        for content in (b"one", b"another"):
+            place.write_bytes(content)
+            stamps.append(announcements_stamp())
+    else:
+        record = place / f"acme-1.{installer}"
+        record.mkdir(parents=True)
+        assert announcements_stamp() == stamps[0]  # it announces nothing yet
+        for content in ("[edgeslm.models]\n", "[edgeslm.models]\na = b\n"):
+            (record / "entry_points.txt").write_text(content)
+            stamps.append(announcements_stamp())
+        other = place / f"acme-2.{installer}"
+        record.rename(other)
+        stamps.append(announcements_stamp())
+    assert all(stamps.count(stamp) == 1 for stamp in stamps)
+    assert announcements_stamp() == stamps[-1]
 
 
 def test_another_version_of_the_package_is_found(site, sorter, tmp_path):
