@@ -204,14 +204,16 @@ def ensure_environment() -> None:
 def ensure_installed(extras: str) -> None:
     """Install edgeslm with these extras, unless that was done for this very pyproject.toml."""
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    done, _, has = STAMP.read_text().partition(" ") if STAMP.exists() else ("", "", "")
-    if done == wanted and set(extras.split(",")) - {""} <= set(has.split(",")):
+    done, _, listed = STAMP.read_text().partition(" ") if STAMP.exists() else ("", "", "")
+    asked, has = set(extras.split(",")), set(listed.split(",")) if done == wanted else set()
+    if asked <= has:
         return
     print(f"installing edgeslm and what it needs (log: {LOG.relative_to(ROOT)})", flush=True)
     started = time.monotonic()
-    ensure_prebuilt()
+    if "llama" in asked:
+        ensure_prebuilt()
     _install([*_pip("install"), "--verbose", "--editable", f".[{extras}]"])
-    STAMP.write_text(f"{wanted} {extras}")
+    STAMP.write_text(f"{wanted} {','.join(sorted(asked | has))}")
     print(f"installed in {time.monotonic() - started:.0f} seconds", flush=True)
 
 

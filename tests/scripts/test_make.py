@@ -96,6 +96,16 @@ def test_more_extras_are_installed_once_and_serve_commands_that_need_fewer(clone
     assert [run[-1] for run in runs] == [".[dev]", ".[dev,train]"]
 
 
+def test_commands_that_need_other_extras_do_not_undo_each_other(clone, monkeypatch):
+    runs, looks = [], []
+    monkeypatch.setattr(make, "_install", runs.append)
+    monkeypatch.setattr(make, "ensure_prebuilt", lambda: looks.append(len(runs)))
+    for extras in (make.EXTRAS["docs"], make.EXTRAS["lint"], make.EXTRAS["docs"]):
+        make.ensure_installed(extras)
+    assert [run[-1] for run in runs] == [".[docs]", f".[{make.EXTRAS['lint']}]"]
+    assert looks == [1], "the pages need no llama.cpp"
+
+
 def test_a_failed_installation_shows_the_tail_and_is_repeated(clone, monkeypatch, capsys):
     script = "print('first'); [print(i) for i in range(100)]; print('ERROR: why'); exit(1)"
     monkeypatch.setattr(make, "_pip", lambda *_: [sys.executable, "-c", script])
