@@ -18,6 +18,7 @@ from edgeslm.evaluation.selftest import self_test
 from edgeslm.formats.card import Card
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
+from edgeslm.formats.onnx.known_inputs import KNOWN_FORMAT, read_known
 from edgeslm.models.ask import asker
 from edgeslm.models.onnx import OnnxModel
 from edgeslm.store.entry import Entry
@@ -73,6 +74,22 @@ def test_the_card_says_what_was_proven_and_on_what(entry):
     main = card.scores[0]
     assert len(card.examples) >= 5
     assert main.interval[0] > max(main.baselines.values()), "no better than a trivial baseline"
+
+
+def test_what_is_known_by_heart_is_known_in_any_form_of_its_characters():
+    """In full width, or with a soft hyphen and a zero-width space, a text is the same text."""
+    read = [read_onnx(file_of(entry)) for entry in SHIPPED if entry.source.endswith(".onnx")]
+    tables = [(read_known(i.known, i.label_count, where=i.card.name), i) for i in read if i.known]
+    assert tables
+    for known, info in tables:
+        assert known.format == KNOWN_FORMAT
+        texts = [one.input for one in info.card.examples if known.knows(one.input)]
+        assert texts, "no example is of a text that it knows"
+        for text in texts:
+            full_width = text.translate({c: c + 0xFEE0 for c in range(0x21, 0x7F)})
+            for form in (full_width, f"{text[:2]}\u00ad\u200b{text[2:]}", text.upper()):
+                assert form != text
+                assert known.knows(form)
 
 
 @pytest.mark.real
