@@ -11,6 +11,7 @@ from typing import Any
 
 from converters.errors import RecipeError
 from converters.recipe.data import AnswerField
+from edgeslm.formats.text import is_blank
 from edgeslm.tasks.extraction.readings.dates import read_date
 from edgeslm.tasks.extraction.readings.numbers import read_number
 
@@ -74,11 +75,12 @@ class Template:
 
 
 def _plain(value: Any, path: str) -> str:
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and not is_blank(value):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{path} is {'empty' if value in (None, '') else 'no text'}")
+    is_empty = value is None or (isinstance(value, str) and is_blank(value))
+    raise ValueError(f"{path} is {'empty' if is_empty else 'no text'}")
 
 
 # --- normal spellings ---------------------------------------------------------
@@ -90,7 +92,7 @@ def normalise(value: Any, field: AnswerField) -> Any:
     Raises:
         ValueError: it is not a date, amount or text.
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and is_blank(value)):
         return None
     if field.as_ == "value":
         return value

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeslm.decoding.prompt import Tokenizer
 from edgeslm.engines.engine import Batch, Engine, Logits, Steps
 from edgeslm.errors import LabelError
+from edgeslm.formats.text import is_blank
 
 LabelTokens = tuple[int, ...]
 
@@ -27,8 +28,8 @@ def tokenize_labels(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[LabelTo
     end = tokenizer.vocab.end[0]
     seen: dict[LabelTokens, str] = {}
     for text in texts:
-        if not text.strip():
-            raise LabelError("a label is empty")
+        if is_blank(text):
+            raise LabelError("a label is empty; give each one a name")
         tokens = (*tokenizer.tokenize(text), end)
         if tokens in seen:
             raise LabelError(f"labels {seen[tokens]!r} and {text!r} are the same to the model")

@@ -26,15 +26,23 @@ def check_text(text: object) -> str:
     """The caller's text, or an InputError that says what is wrong with it."""
     if not isinstance(text, str):
         raise InputError(f"the input must be a str, not {type(text).__name__}; decode bytes first")
-    if not text.strip():
-        raise InputError("the input is empty")
+    if is_blank(text):
+        only = ": it has only white space and invisible characters" if text else ""
+        raise InputError(f"the input is empty{only}; give it some text")
     try:
         text.encode()
     except UnicodeEncodeError as e:
         raise InputError(
-            f"the input is not text: it has a lone surrogate at code point {e.start}"
+            f"the input is not text: it has a lone surrogate at code point {e.start}; decode the "
+            'bytes that it comes from with errors="replace"'
         ) from e
     return text
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: white space and invisible characters alone. ``fold`` gives an
+    empty text for it."""
+    return all(character.isspace() or is_invisible(character) for character in text)
 
 
 def fold(text: str) -> str:

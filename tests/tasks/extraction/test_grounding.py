@@ -38,6 +38,14 @@ def accepts(schema, answer: str, text: str = TEXT, style: Style | None = None) -
     return state.is_accepting
 
 
+@pytest.mark.parametrize("text", ["\u00ad", "\u200b \u00ad", "\ufeff"])
+def test_a_text_that_shows_nothing_offers_no_string(text: str) -> None:
+    assert accepts({"type": "string"}, '""', text)
+    assert not accepts({"type": "string"}, json.dumps(text, ensure_ascii=False), text)
+    with pytest.raises(InputError, match="the text holds nothing"):
+        ground(compile_schema({"type": "string", "minLength": 1}), text, Style())
+
+
 @pytest.mark.parametrize(
     ("schema", "good", "bad"),
     [
