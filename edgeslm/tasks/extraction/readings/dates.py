@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Final, Literal, NamedTuple
 
-from edgeslm.tasks.extraction.readings.names import MONTHS, WEEKDAYS, folded_name
-from edgeslm.tasks.extraction.readings.written import TIED, Written, plain
+from edgeslm.tasks.extraction.readings.names import WEEKDAYS, folded_name, month_of
+from edgeslm.tasks.extraction.readings.written import TIED, Written, plain, shown
 
 Order = Literal["day", "month", "year"]  # what a date of three plain numbers begins with
 
@@ -23,7 +23,7 @@ _GAP = rf"[ {TIED}]"
 _BETWEEN = rf"(?:{_GAP}?[-/.]{_GAP}?|{_GAP})"
 _CLOSE = rf"[-/. {TIED}]{{0,3}}"
 _LOOSE = rf"[-/., {TIED}]{{0,3}}"
-_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|er|ste|de|e|[oaºª°])?"
+_DAY = r"(?P<day>\d{1,2})(?:(?:st|nd|rd|th|er|ste|de|e|[oa])(?![^\W\d_])|[ºª°])?"
 _NAME = rf"(?:(?:of|de){_GAP}|d')?(?P<name>[^\W\d_](?:[^\W\d_]|[\u0300-\u036f])*)"
 _SHORT = r"'?\d{2}(?![\d:]|[.,]\d)"
 _YEAR = rf"(?P<year>\d{{4}}(?!\d)|{_SHORT})"
@@ -88,10 +88,11 @@ class _Spelled(NamedTuple):
 def dates(text: str) -> Iterator[Written[date]]:
     """The dates of a text in order, each with what it can mean; without a reading, it looks like
     a date and cannot be read whole."""
-    found = list(_spelled(plain(text)))
-    order = _own_order(found)
-    for start, end, by_order in found:
-        yield Written(start, end, _likely(by_order, order))
+    visible, places = shown(plain(text))
+    spellings = list(_spelled(visible))
+    order = _own_order(spellings)
+    for start, end, by_order in spellings:
+        yield Written(places[start], places[end - 1] + 1, _likely(by_order, order))
 
 
 def read_date(text: str, *, day_first: bool = True) -> date | None:
@@ -102,7 +103,7 @@ def read_date(text: str, *, day_first: bool = True) -> date | None:
     """
     if len(text) > _LONGEST:
         return None
-    marked = plain(text).strip(f" {TIED}()")
+    marked = shown(plain(text))[0].strip(f" {TIED}()")
     marked = _TIME.sub("", marked).rstrip(f" {TIED},")
     if re.fullmatch(r"\d{8}", marked):  # only as a whole: in a text it may be any number
         dotted = [
@@ -162,7 +163,7 @@ def _unread_at(marked: str, at: int) -> _Spelled | None:
         if match is not None:
             name = match.groupdict().get("name")
             # short names are words of other kinds, too
-            if name is None or (folded_name(name) in MONTHS and (len(name) > 3 or name == "May")):
+            if name is None or (month_of(name) and (len(name) > 3 or name == "May")):
                 return _Spelled(at, match.end(), {})
     return None
 
@@ -186,7 +187,7 @@ def _by_order(match: re.Match[str]) -> dict[Order | None, date]:
     if "name" in parts:
         if not _names_a_month(parts["name"], match[0], year_text):
             return {}
-        month = str(MONTHS[folded_name(parts["name"])])
+        month = str(month_of(parts["name"]))
     assert month is not None
     day = _date(year_text, month, parts["day"])
     return {} if day is None else {None: day}
@@ -195,7 +196,7 @@ def _by_order(match: re.Match[str]) -> dict[Order | None, date]:
 def _names_a_month(name: str, spelled: str, year: str) -> bool:
     """Whether a word is a month: 12 x 25 and 2 out 10 are none, 12.X.25 and 2 out 2010 are."""
     folded = folded_name(name)
-    if folded not in MONTHS:
+    if month_of(name) is None:
         return False
     if _SPACED.match(spelled) is None:
         return True

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
 # Full names and abbreviations of CLDR 47 for en, de, fr, es, it, pt, nl, pl, ru, uk, cs, sk, hu,
-# ro, bg, el, sv, da, nb, fi and tr, as they stand in a date and by themselves; and I to XII.
+# ro, bg, el, sv, da, nb, fi, tr, ms and id, as they stand in a date and by themselves; other
+# spellings of de, de-AT, ms and id; and I to XII.
 _NAMES: Final = (
-    "ene enero gen gennaio i ian ianuarie jan janeiro januar januara januari january janv "
-    "janvier led leden ledna oca ocak sty styczen stycznia tammi tammikuu tammikuuta ιαν "
+    "ene enero gen gennaio i ian ianuarie jan janeiro januar januara januari january janv janvier "
+    "janner led leden ledna oca ocak sty styczen stycznia tammi tammikuu tammikuuta ιαν "
     "ιανουαριοσ ιανουαριου січ січень січня янв январь января яну януари",
-    "feb febbraio febr febrero februar februara februari februarie february fev fevereiro "
+    "feb febbraio feber febr febrero februar februara februari februarie february fev fevereiro "
     "fevr fevrier helmi helmikuu helmikuuta ii lut lutego luty sub subat uno unor unora φεβ "
     "φεβρουαριοσ φεβρουαριου лют лютии лютого фев февр февраль февраля февруари",
-    "bre brezen brezna iii maalis maaliskuu maaliskuuta maart mar marc marca march marcius "
-    "marco marec mars mart martie marts marz marzec marzo mrt μαρ μαρτιοσ μαρτιου бер "
+    "bre brezen brezna iii maalis maaliskuu maaliskuuta maart mar marc marca march marcius marco "
+    "marec mars mart martie marts marz marzec marzo mrt mrz mac maret μαρ μαρτιοσ μαρτιου бер "
     "березень березня мар март марта",
-    "abr abril apr april aprila aprile aprilie aprilis avr avril dub duben dubna huhti "
-    "huhtikuu huhtikuuta iv kwi kwiecien kwietnia nis nisan απρ απριλιοσ απριλιου апр апрель "
-    "апреля април квіт квітень квітня",
+    "abr abril apr april aprila aprile aprilie aprilis avr avril dub duben dubna huhti huhtikuu "
+    "huhtikuuta iv kwi kwiecien kwietnia nis nisan απρ απριλιοσ απριλιου апр апрель апреля април "
+    "квіт квітень квітня",
     "kve kveten kvetna mag maggio mai maio maj maja majus may mayis mayo mei touko toukokuu "
     "toukokuuta v μαι μαιοσ μαιου маи мая трав травень травня",
-    "cerven cervna cvn cze czerwca czerwiec giu giugno haz haziran iun iunie juin jun juna "
-    "june junho juni junio junius kesa kesakuu kesakuuta vi ιουν ιουνιοσ ιουνιου июн июнь "
-    "июня черв червень червня юни",
-    "cervence cervenec cvc heina heinakuu heinakuuta iul iulie juil juillet jul jula julho "
-    "juli julio julius july lip lipca lipiec lug luglio tem temmuz vii ιουλ ιουλιοσ ιουλιου "
-    "июл июль июля лип липень липня юли",
-    "ago agosto agu agustos aout aug august augusta augusti augustus augusztus elo elokuu "
-    "elokuuta sie sierpien sierpnia srp srpen srpna viii αυγ αυγουστοσ αυγουστου авг август "
-    "августа серп серпень серпня",
+    "cerven cervna cvn cze czerwca czerwiec giu giugno haz haziran iun iunie juin jun juna june "
+    "junho juni junio junius kesa kesakuu kesakuuta vi ιουν ιουνιοσ ιουνιου июн июнь июня черв "
+    "червень червня юни",
+    "cervence cervenec cvc heina heinakuu heinakuuta iul iulie juil juillet jul jula julho julai "
+    "juli julio julius july lip lipca lipiec lug luglio tem temmuz vii ιουλ ιουλιοσ ιουλιου июл "
+    "июль июля лип липень липня юли",
+    "ago agosto agu agustos aout aug agt agustus august augusta augusti augustus augusztus ogo "
+    "ogos elo elokuu elokuuta sie sierpien sierpnia srp srpen srpna viii αυγ αυγουστοσ αυγουστου "
+    "авг август августа серп серпень серпня",
     "eyl eylul ix sep sept september septembra septembre septembrie septiembre set setembro "
     "settembre syys syyskuu syyskuuta szept szeptember wrz wrzesien wrzesnia zar zari σεπ "
     "σεπτεμβριοσ σεπτεμβριου вер вересень вересня сент сентябрь сентября сеп септември",
-    "eki ekim loka lokakuu lokakuuta oct october octobre octombrie octubre okt oktober "
-    "oktobra ott ottobre out outubro paz pazdziernik pazdziernika rij rijen rijna x οκτ "
-    "οκτωβριοσ οκτωβριου жовт жовтень жовтня окт октомври октябрь октября",
-    "kas kasim lis listopad listopada listopadu marras marraskuu marraskuuta noiembrie nov "
-    "november novembra novembre novembro noviembre xi νοε νοεμβριοσ νοεμβριου лист листопад "
-    "листопада ное ноември нояб ноябрь ноября",
-    "ara aralik dec december decembra decembre decembrie des desember dez dezember dezembro "
-    "dic dicembre diciembre gru grudnia grudzien joulu joulukuu joulukuuta pro prosince "
+    "eki ekim loka lokakuu lokakuuta oct october octobre octombrie octubre okt oktober oktobra "
+    "ott ottobre out outubro paz pazdziernik pazdziernika rij rijen rijna x οκτ οκτωβριοσ "
+    "οκτωβριου жовт жовтень жовтня окт октомври октябрь октября",
+    "kas kasim lis listopad listopada listopadu marras marraskuu marraskuuta noiembrie nop "
+    "nopember nov november novembra novembre novembro noviembre xi νοε νοεμβριοσ νοεμβριου лист "
+    "листопад листопада ное ноември нояб ноябрь ноября",
+    "ara aralik dec december decembra decembre decembrie des desember dis disember dez dezember "
+    "dezembro dic dicembre diciembre gru grudnia grudzien joulu joulukuu joulukuuta pro prosince "
     "prosinec xii δεκ δεκεμβριοσ δεκεμβριου груд грудень грудня дек декабрь декабря декември",
 )
+#: an umlaut as two letters
+_TWO_LETTERS = re.compile(r"([aou])e")
 #: the number of each month, by its folded name
 MONTHS: Final = {name: month for month, names in enumerate(_NAMES, 1) for name in names.split()}
 
@@ -65,10 +69,17 @@ _DAYS: Final = (
     "δευτερα κυρ κυριακη παρ παρασκευη πεμ πεμπτη σαβ σαββατο τετ τεταρτη τρι τριτη "
     "воскресенье вс вт вторник вівторок нд неделя неділя петък пн понеделник понедельник "
     "понеділок пт пятница пятниця сб середа ср среда сряда суббота субота събота четвер "
-    "четверг четвъртък чт"
+    "четверг четвъртък чт isnin selasa rabu khamis jumaat sabtu ahad senin kamis jumat minggu"
 )
 #: days of the week, folded
 WEEKDAYS: Final = frozenset(_DAYS.split())
+
+
+def month_of(name: str) -> int | None:
+    """The month that a word names, in capitals or not, with its accents, without or, of umlauts,
+    as two letters: ``März``, ``MARZ``, ``Maerz``."""
+    folded = folded_name(name)
+    return MONTHS.get(folded) or MONTHS.get(_TWO_LETTERS.sub(r"\1", folded))
 
 
 def folded_name(name: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+from edgeslm.formats.text import is_invisible
 
 T = TypeVar("T")
 
@@ -67,3 +69,13 @@ def _plain(character: str) -> str:
     if category == "Nd":
         return str(unicodedata.decimal(character))
     return {"Zs": " ", "Sc": "$"}.get(category, character)
+
+
+def shown(text: str) -> tuple[str, Sequence[int]]:
+    """The text without invisible characters, such as soft hyphens and marks of direction, and
+    where each of its characters stands in the text that was given."""
+    hidden = {c for c in set(text) if is_invisible(c)}
+    if not hidden:
+        return text, range(len(text))
+    places = [place for place, c in enumerate(text) if c not in hidden]
+    return "".join(text[place] for place in places), places

@@ -53,6 +53,31 @@ from edgeslm.tasks.extraction.readings.times import times
         ("3rd Sept 2016", "2016-09-03"),
         ("12th of March 2023", "2023-03-12"),
         ("14MAR2026", "2026-03-14"),
+        ("12DEC2023", "2023-12-12"),
+        ("5OCT2023", "2023-10-05"),
+        ("1ene2024", "2024-01-01"),
+        ("1agosto2024", "2024-08-01"),
+        ("12-DEC-23", "2023-12-12"),
+        ("12DEC70", "1970-12-12"),
+        ("12-DEC-69", "2069-12-12"),
+        ("12 OGOS 2018", "2018-08-12"),
+        ("2 Mac 2018", "2018-03-02"),
+        ("Khamis, 5 Julai 2018", "2018-07-05"),
+        ("31 Disember 2018", "2018-12-31"),
+        ("17 Agustus 2018", "2018-08-17"),
+        ("Senin, 3 Maret 2018", "2018-03-03"),
+        ("5 Maerz 2023", "2023-03-05"),
+        ("5. MAERZ 2023", "2023-03-05"),
+        ("6. Jänner 2023", "2023-01-06"),
+        ("6. Jaenner 2023", "2023-01-06"),
+        ("3 Eyluel 2023", "2023-09-03"),
+        ("2 Fevrier 2023", "2023-02-02"),
+        ("2 Decembre 2023", "2023-12-02"),
+        ("15 aout 2023", "2023-08-15"),
+        ("12\u00ad/05/\u200b2018", "2018-05-12"),
+        ("\u200e12\u200e/\u200e05\u200e/\u200e2018\u200f", "2018-05-12"),
+        ("12 De\u00adcem\u00adber 2023", "2023-12-12"),
+        ("\ufeff12 December 2023", "2023-12-12"),
         ("12 Dec 69", "2069-12-12"),
         ("12 Dec 70", "1970-12-12"),
     ],
@@ -122,8 +147,9 @@ DAYS = st.dates(dt.date(1970, 1, 1), dt.date(2069, 12, 31))
 NUMERIC = ["{d}.{m}.{y}", "{d:02}/{m:02}/{y}", "{d}. {m}. {y}", "{d}-{m}-{s:02}",
            "{y}-{m:02}-{d:02}", "{y}/{m}/{d}", "{y}年{m}月{d}日", "{y}년 {m}월 {d}일",
            "{d}\u00a0{m}\u00a0{y}"]  # fmt: skip
-NAMED = ["{d} {n} {y}", "{d}. {n} {y}", "{d}-{n}-{y}", "{n} {d}, {y}", "{d} de {n} de {y}",
-         "{d}\u00a0{n}\u00a0{y}", "{y} {n} {d}"]  # fmt: skip
+NAMED = ["{d} {n} {y}", "{d}. {n} {y}", "{d}-{n}-{y}", "{d}{n}{y}", "{d}-{n}-{s:02}",
+         "{d:02}{n}{s:02}", "{n} {d}, {y}", "{d} de {n} de {y}", "{d}\u00a0{n}\u00a0{y}",
+         "{y} {n} {d}"]  # fmt: skip
 NAMES = {
     month: [n for n, m in MONTHS.items() if m == month and len(n) > 2] for month in range(1, 13)
 }
@@ -142,12 +168,31 @@ def test_every_month_by_name_is_read_back(day, form, data):
     name = data.draw(st.sampled_from([name, name.upper(), name.title()]))
     if set(name) <= set("ivxIVX") and "-" not in form:
         return  # months in Roman numerals have marks around them
-    written = form.format(d=day.day, n=name, y=day.year)
+    written = form.format(d=day.day, n=name, y=day.year, s=day.year % 100)
     assert read_date(written) == day
     assert any(day in found.readings for found in dates(f"on {written}."))
 
 
-@given(st.text("0123456789./- '年月日十May,Ol\u00a0", max_size=40))
+@given(
+    day=DAYS,
+    form=st.sampled_from(["{d:02}/{m:02}/{y}", "{y}-{m:02}-{d:02}", "{d} {n} {y}"]),
+    hidden=st.lists(
+        st.tuples(st.integers(0, 20), st.sampled_from("\u00ad\u200b\u200e\u200f\ufeff"))
+    ),
+)
+def test_invisible_characters_inside_a_date_change_neither_it_nor_its_place(day, form, hidden):
+    written = form.format(d=day.day, m=day.month, y=day.year, n=f"{day:%B}")
+    for place, character in hidden:
+        written = written[:place] + character + written[place:]
+    assert read_date(written) == day
+    text = f"on {written}."
+    place = next(w for w in dates(text) if w.readings)
+    inside = text[place.start : place.end]
+    assert day in place.readings
+    assert written.strip("\u00ad\u200b\u200e\u200f\ufeff") == inside
+
+
+@given(st.text("0123456789./- '年月日十May,Ol\u00a0\u00ad\u200b", max_size=40))
 def test_whatever_is_written_is_read_in_its_place(text):
     for found in dates(text):
         assert 0 <= found.start < found.end <= len(text)
@@ -163,6 +208,9 @@ def test_whatever_is_written_is_read_in_its_place(text):
         ("2 p.m.", "14:00:00"),
         ("10.20 Uhr", "10:20:00"),
         ("10h20", "10:20:00"),
+        ("10.00.53PM", "22:00:53"),
+        ("10 h 20", "10:20:00"),
+        ("10\u200e:20", "10:20:00"),
         ("18h", "18:00:00"),
         ("10時20分", "10:20:00"),
         ("１０：２０", "10:20:00"),
@@ -172,6 +220,8 @@ def test_times_of_day(text, iso):
     assert [str(time) for found in times(f"at {text} sharp") for time in found.readings] == [iso]
 
 
-@pytest.mark.parametrize("text", ["25:10", "10:20:30:40", "13 pm", "1.20", "10h2"])
+@pytest.mark.parametrize(
+    "text", ["25:10", "10:20:30:40", "13 pm", "1.20", "10h2", "24 h", "10 h 20.5"]
+)
 def test_what_is_no_time_of_day(text):
     assert not list(times(text))
