@@ -41,6 +41,17 @@ def test_what_a_field_is_taken_for(values, kind):
         (1200, "number", "1200"),
         (-0.0, "number", "0"),
         ("twelve", "number", "twelve"),
+        ("12.50 EUR", "amount", "12.50"),
+        ("12.50 euros", "amount", "12.50"),
+        ("RM 12.50 CR", "amount", "12.50"),
+        ("12€50", "amount", "12.50"),
+        ("minus 12.50", "amount", "-12.50"),
+        # a unit or a magnitude makes it another thing
+        ("12.50 kg", "amount", "12.50 kg"),
+        ("1.5 Mio", "number", "1.5 mio"),
+        ("ab12", "number", "ab12"),
+        ("12 pcs", "number", "12 pcs"),
+        ("\u00ad", "text", None),
         (1e300, "number", "1e+300"),
         (float("inf"), "amount", "inf"),
         ("  Jalan\n 3 ", "text", "jalan 3"),
@@ -52,6 +63,14 @@ def test_what_a_field_is_taken_for(values, kind):
 )
 def test_the_spelling_that_is_compared(value, kind, spelled):
     assert normal(value, kind) == spelled
+
+
+@pytest.mark.parametrize("other", ["12.50 kg", "12.50 Mio", "ab12.50", "12.50 of 20.00"])
+@pytest.mark.parametrize("kind", ["amount", "number"])
+def test_a_number_is_not_right_with_other_words_nor_wrong_with_a_currency(other, kind):
+    assert normal("12.50", kind) != normal(other, kind)
+    assert normal("12.50", kind) == normal("EUR 12.50", kind) == normal(12.5, kind)
+    assert normal(other, kind) == normal(other.upper(), kind)
 
 
 @given(st.text(), st.sampled_from(["date", "amount", "number", "text"]))

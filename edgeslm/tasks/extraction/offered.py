@@ -68,7 +68,7 @@ class Offered:
         """The numbers as strings, those of whole cents also with two decimals."""
         found = dict.fromkeys(spelled for _, spelled in self.numbers)
         for value, _ in self.numbers:
-            if value == round(value, 2):
+            if len(_shortest(value).partition(".")[2]) <= 2:
                 found.setdefault(f"{value:.2f}")
         return list(found)
 

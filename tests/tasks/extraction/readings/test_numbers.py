@@ -59,6 +59,61 @@ def readings(text: str) -> dict[str, set[Decimal]]:
         ("12.5O", set()),
         ("9" * 5000, set()),
         ("none", set()),
+        # a minus with a space behind it
+        ("- 12.50", {"-12.50", "12.50"}),
+        ("Total\n- 12.50", {"-12.50", "12.50"}),
+        ("Discount: - 12.50", {"-12.50", "12.50"}),
+        ("Saldo: − 12,50 €", {"-12.50", "12.50"}),
+        ("Discount\t- RM 12.50", {"-12.50", "12.50"}),
+        ("Discount    - €12.50", {"-12.50", "12.50"}),
+        ("EUR - 12.50", {"-12.50", "12.50"}),
+        ("Temperature: - 5", {"-5", "5"}),
+        # a range, a dash, a bullet, a subtraction
+        ("3 - 4", {"3", "4"}),
+        ("12.50 - 13.50", {"12.50", "13.50"}),
+        ("A - 12", {"12"}),
+        ("TEL NO:- 12 - 602", {"12", "602"}),
+        ("Lot A - 12.50", {"12.50"}),
+        ("$10 - $20", {"10", "20"}),
+        ("10 € - 20 €", {"10", "20"}),
+        ("15.00 RM minus 12.50", {"15.00", "12.50"}),
+        ("1/2 345", {"0.5", "1", "2", "345"}),
+        ("- 12 eggs\n- 3 apples", {"12", "3"}),
+        ("15.00 minus 12.50", {"15.00", "12.50"}),
+        # the word
+        ("minus 12.50", {"-12.50", "12.50"}),
+        ("MINUS RM 12.50", {"-12.50", "12.50"}),
+        ("negative 3", {"-3", "3"}),
+        ("terminus 12.50", {"12.50"}),
+        # a side of a ledger
+        ("12.50 CR", {"12.50", "-12.50"}),
+        ("RM 12.50DR", {"12.50", "-12.50"}),
+        ("12 CR", {"12"}),
+        ("12.50 CRATES", {"12.50"}),
+        # a currency where the decimals begin
+        ("12€50", {"12.50"}),
+        ("-12€50", {"-12.50"}),
+        ("1.234€50", {"1234.50"}),
+        ("12 DM 50", {"12.50", "12", "50"}),
+        ("12 € 50 €", {"12", "50"}),
+        ("RM 12 RM 50", {"12", "50"}),
+        ("2 RM 50.00", {"2", "50.00"}),
+        ("2x$50", {"50", "2"}),
+        # fractions
+        ("1/2", {"0.5", "1", "2"}),
+        ("1\u20442", {"0.5", "1", "2"}),
+        ("2 1/2 kg", {"2.5", "2", "1"}),
+        ("1/3", {"1", "3"}),
+        ("24/7", {"24", "7"}),
+        ("10/25", {"10", "25"}),
+        ("03/04/2026", {"3", "4", "2026"}),
+        # an amount with two points
+        ("12.50.30", {"12", "50", "30"}),
+        ("10.00.53 PM", {"10", "0", "53"}),
+        ("16/11,,46350", {"16"}),
+        ("9" * 45, set()),
+        ("9" * 45 + ".99", set()),
+        ("999999999999999999.99", {"999999999999999999.99"}),
     ],
 )
 def test_what_a_spelling_can_mean(text, expected):
@@ -79,6 +134,13 @@ def test_what_a_spelling_can_mean(text, expected):
         ("(12.50)", "12.50", "-12.50", False),
         ("(5)", "5", "5", False),
         ("12.50-", "12.50-", "-12.50", False),
+        ("- 12.50", "- 12.50", "-12.50", False),
+        ("minus 12.50", "minus 12.50", "-12.50", False),
+        ("12.50 CR", "12.50", "12.50", False),
+        ("12.50 DR", "12.50", "12.50", False),
+        ("12€50", "12€50", "12.50", True),
+        ("12 DM 50", "12 DM 50", "12.50", True),
+        ("1/2", "1/2", "0.5", True),
     ],
 )
 def test_what_is_open_is_decided_by_the_document_or_a_prior(text, spelling, first, only):
@@ -89,7 +151,10 @@ def test_what_is_open_is_decided_by_the_document_or_a_prior(text, spelling, firs
     assert list(meant.values()) == sorted(meant.values(), reverse=True)
 
 
-@pytest.mark.parametrize("text", ["Total 1O.50", "12.5O", "l2.50", "1.234,56.78"])
+@pytest.mark.parametrize(
+    "text",
+    ["Total 1O.50", "12.5O", "l2.50", "1.234,56.78", "12.50.30", "9" * 41, f"-{'9' * 45}.99"],
+)
 def test_what_looks_like_a_number_and_cannot_be_read_is_said(text):
     assert any(not written.readings for written in numbers(text))
 
@@ -156,7 +221,7 @@ def test_what_is_not_one_number_is_none(text):
 
 @pytest.mark.parametrize(
     "spelling",
-    ["1\u200b298.00", "12\u00ad50", "12·50", "1_298.00", "1˙298.00", "12..50", "12€50", "1.2e3",
+    ["1\u200b298.00", "12\u00ad50", "12·50", "1_298.00", "1˙298.00", "12..50", "12€5", "1.2e3",
      "1e3", "3½", "12.5k", "1.5M", "1万2000"],
 )  # fmt: skip
 def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
@@ -164,6 +229,81 @@ def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
     assert {value for item in found for value in item.readings} == {Decimal("20.00")}
     assert any(not item.readings for item in found), "it is seen, so that others are less sure"
     assert read_number(spelling) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["12.50.30", "1/2", "7/8", "12 DM 50", "- 12.50", "minus 12.50", "12.50 CR", "12.50 DR"]
+)
+def test_parts_and_signs_that_are_open_are_not_read_with_certainty(text):
+    found = list(numbers(text))
+    unread = any(not written.readings for written in found)
+    assert found
+    assert unread or all(share < 1 for item in found for share in item.readings.values())
+
+
+LESS_SURE = {
+    "a minus after a colon": lambda v: f"Balance: {'- ' if v < 0 else ''}{abs(v):,}",
+    "a minus in a line of its own": lambda v: f"Discount\n{'- ' if v < 0 else ''}{abs(v):,}",
+    "minus": lambda v: f"is {'minus ' if v < 0 else ''}{abs(v):,} in all",
+    "a side of a ledger": lambda v: f"{v:,} CR",
+    "a currency as the point": lambda v: "is " + str(v).replace(".", "€"),
+    "a spaced currency as the point": lambda v: "is " + str(v).replace(".", " DM "),
+}
+
+
+@pytest.mark.parametrize("spelling", LESS_SURE)
+@given(value=AMOUNTS)
+@example(value=Decimal("-12.50"))
+@example(value=Decimal("12.00"))
+def test_every_spelling_that_is_open_has_its_value_as_the_likeliest(spelling, value):
+    found = [written for written in numbers(LESS_SURE[spelling](value)) if written.readings]
+    best = max(found, key=lambda written: max(written.readings.values()))
+    assert next(iter(best.readings)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("RM 12.50", "12.50"),
+        ("rm12.50", "12.50"),
+        ("EUR 1.284,50", "1284.50"),
+        ("12,50 €", "12.50"),
+        ("US$ 12.50", "12.50"),
+        ("R$ 12,50", "12.50"),
+        ("12.50 kr.", "12.50"),
+        ("12.50 złotych", "12.50"),
+        ("Kč 12", "12"),
+        ("12 euros", "12"),
+        ("1200円", "1200"),
+        ("100 руб.", "100"),
+        ("Fr. 12.–", "12"),
+        ("Rs. 500/-", "500"),
+        ("- 12.50", "-12.50"),
+        ("minus 12.50", "-12.50"),
+        ("(RM 12.50)", "-12.50"),
+        ("12.50 CR", "12.50"),
+        ("12.50 dr", "12.50"),
+        ("12€50", "12.50"),
+        ("12 DM 50", "12.50"),
+        ("999999999999999999.99", "999999999999999999.99"),
+    ],
+)
+def test_a_currency_and_signs_beside_a_number_leave_it_the_number(text, value):
+    assert read_number(text) == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["12.50 kg", "1.5 Mio", "EUR 1.5 Mio", "ab12", "12ab", "12.50 ml", "12 h 50", "12 pcs", "x 12",
+     "A-12", "top 5", "12.50 RM kg", "ab$12", "no. 12", "12.50.30", "1/2", "12 Cr 5",
+     "12.50 cents"],
+)  # fmt: skip
+def test_other_words_beside_a_number_make_it_another_thing(text):
+    assert read_number(text) is None
+
+
+def test_a_time_of_day_makes_no_number_less_sure():
+    assert all(item.readings for item in numbers("10.00.53PM paid 12.00"))
 
 
 def test_a_letter_for_a_digit_is_no_amount():

@@ -1,0 +1,46 @@
+"""Currencies as they stand beside a number: codes, abbreviations and names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What `plain` makes of a currency sign is ``$``, with letters before it in US$, R$ and NT$.
+
+#: currencies beside the numbers of a running text, as regular expressions; other codes are words
+#: there, such as ALL and TOP
+IN_TEXT: Final = (
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN"
+    "|MYR|NOK|NZD|PEN|PHP|PLN|RM|RMB|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
+    "|DEM|DM|FRF|FF|ITL|NLG"
+    "|Fr|Ft|Kč|Rp|Rs|kr|zł|lei|руб|грн"
+)
+
+# ISO 4217 without funds, metals and the codes that are common words (ALL, CUP, TOP), and the codes
+# that the euro took the place of
+_CODES: Final = (
+    "aed afn amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd btn bwp "
+    "byn bzd cad cdf chf clp cny cop crc cuc cve czk djf dkk dop dzd egp ern etb eur fjd fkp "
+    "gbp gel ghs gip gmd gnf gtq gyd hkd hnl hrk htg huf idr ils inr iqd irr isk jmd jod jpy kes "
+    "kgs khr kmf kpw krw kwd kyd kzt lak lbp lkr lrd lsl lyd mad mdl mga mkd mmk mnt mop mru mur "
+    "mvr mwk mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub "
+    "rwf sar sbd scr sdg sek sgd shp sle sll sos srd ssp stn svc syp szl thb tjs tmt tnd try "
+    "ttd twd tzs uah ugx usd uyu uzs ves vnd vuv wst xaf xcd xof xpf yer zar zmw zwl "
+    "ats bef dem eek esp fim frf grd iep itl ltl luf lvl mtl nlg pte sit skk"
+)
+_SHORT: Final = (
+    "rm rmb rp rs kr skr nkr dkr kč kčs zł ft fr sfr ff dm din kn lei leu lv tl ksh tsh ush "
+    "руб р грн ₽ лв дин ден 元 圆 圓 円 원 บาท dh dhs bs "
+)
+_NAMES: Final = (
+    "euro euros dollar dollars dólar dólares pound pounds sterling yen yuan renminbi won baht "
+    "ringgit rupiah rupee rupees rupiya peso pesos real reais rand lira lire liras zloty złoty "
+    "złote złotych franc francs franken franchi krona kronor krone kroner koruna korun koruny "
+    "forint lev leva hryvnia dinar dinars dirham dirhams riyal riyals shekel shekels naira cedi "
+    "peseta pesetas schilling gulden escudo escudos рубль рубля рублей гривна гривен"
+)
+#: what a currency is called where a text is one amount and nothing else, folded
+NAMES: Final = frozenset(f"{_CODES} {_SHORT} {_NAMES}".split())
+#: letters before a ``$``, folded
+DOLLARS: Final = frozenset(
+    "a ar au b bz c ca can cl co d ec f g hk j l mx n nt nz r rd s sg t tt u us z".split()  # noqa: SIM905  a table
+)
