@@ -60,8 +60,9 @@ class Field:
 
     ``reading`` (0 to 1) is how likely the text means this number or date: less than 1 where its
     spelling can mean another (03/04/2026, 1,234), or where the text has a spelling of the kind
-    that cannot be read. ``confidence`` is multiplied by it, but for calibrated fields, whose
-    share of right answers was measured on such spellings.
+    that cannot be read, or where the number has more digits than the value holds (a double, but
+    for decimals of a pydantic class). ``confidence`` is multiplied by it, but for calibrated
+    fields, whose share of right answers was measured on such spellings.
 
     ``grounded`` is whether the text offers this date, time or number, in an answer that takes
     those from the text where it has some (``grounded="auto"``): False is one that was written
@@ -101,8 +102,10 @@ class Extraction(Generic[T]):
     for calls with ``evidence=False``.
     ``complete`` is False if a budget ended the answer and edgeslm closed it.
     ``nothing_read`` says that no value of the answer stands in the text, listed values (an enum,
-    a boolean) aside: all of it is null or made up. It is False where this cannot be told: without
-    evidence, in an answer that was cut, and for a task that writes text of its own.
+    a boolean) aside: all of it is null or made up. Where some fields by name must stand in the
+    text, what the others make up is then null, with a confidence of 0, as far as the schema lets
+    it be. It is False where this cannot be told: in an answer that was cut, and for a task that
+    writes text of its own.
     """
 
     value: T

@@ -53,7 +53,8 @@ def show(
         if answer.nothing_read:
             console.print(
                 Text(
-                    "  nothing could be read: no value of the answer stands in the text",
+                    "  nothing could be read: no value of the answer stands in the text, so do not "
+                    "trust any; give the text that this model is for",
                     style="yellow",
                 )
             )

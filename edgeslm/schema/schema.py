@@ -87,13 +87,14 @@ class Schema(Generic[T]):
         _ = self._validators
 
     @cached_property
-    def _decimals(self) -> bool:
+    def keeps_decimals(self) -> bool:
+        """Whether a value has every digit of its decimals; else they are the nearest doubles."""
         return self.model is not None and has_decimals(self.model)
 
     def _instance(self, json_text: str, exact: Any) -> T:
         assert self.model is not None
         value: Any
-        if self._decimals:
+        if self.keeps_decimals:
             # pydantic reads JSON numbers through doubles, where 1284.50 and long decimals lose
             # digits; a strict class takes dates and such from JSON only, so it gets both chances
             try:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from edgeslm.decoding.decoder import Choice
 from edgeslm.formats.card import FieldCalibration
-from edgeslm.formats.text import is_invisible
+from edgeslm.formats.text import is_blank, is_invisible
 from edgeslm.formats.words import is_mark
 from edgeslm.results import Field
 from edgeslm.tasks.extraction.leaves import byte_places, field_of, leaves
@@ -30,19 +30,30 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
+_GOES_ON = re.compile(r"[.,']\d")
+_GOES_BEFORE = re.compile(r"\d[.,']\Z")
 #: how far a value is trusted where the text holds a spelling of its kind that cannot be read
 UNREAD: Final = 0.5
 #: and one that is found inside a number or date which does not mean it: 298.00 in 1,298.00
 INSIDE: Final = 0.1
 
 
-def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -> dict[str, Field]:
+def fields(
+    answer: str,
+    choices: Sequence[Choice],
+    cut: int | None,
+    text: str,
+    *,
+    keeps_decimals: bool = True,
+) -> dict[str, Field]:
     """Confidence, span and disagreement of every leaf of an answer.
 
     Args:
         answer: the whole JSON text; ``choices`` place tokens by its UTF-8 bytes.
         cut: bytes that the model wrote, where a budget ended it; None if it ended by itself.
         text: the caller's text.
+        keeps_decimals: whether the value has every digit of the answer; else a number that no
+            double holds counts as one that cannot be read.
     """
     places = byte_places(answer)
     result: dict[str, Field] = {}
@@ -60,7 +71,9 @@ def fields(answer: str, choices: Sequence[Choice], cut: int | None, text: str) -
                 confidence *= choice.probability
                 allowed *= choice.allowed
         place = finder.place(leaf.value)
-        result[leaf.path] = Field(confidence, place.span, 1.0 - allowed, reading=place.reading)
+        sure = UNREAD if not keeps_decimals and _is_rounded(leaf.value) else 1.0
+        reading = min(place.reading, sure)
+        result[leaf.path] = Field(confidence, place.span, 1.0 - allowed, reading=reading)
     return result
 
 
@@ -74,6 +87,11 @@ def marked(found: dict[str, Field], answer: str) -> dict[str, Field]:
         for leaf in leaves(answer)
         if leaf.path in found
     }
+
+
+def _is_rounded(value: Any) -> bool:
+    """Whether a number with decimals is another one as a double."""
+    return isinstance(value, Decimal) and Decimal(repr(float(value))) != value
 
 
 def _is_copied(value: Any) -> bool:
@@ -167,14 +185,18 @@ class SpanFinder:
         """A string of digits, which can be a number of another spelling, or a name."""
         exact, number = self._exact(value), self._number(Decimal(value))
         if exact is None or number.span is None:
-            inside = exact is not None and any(
-                written.start <= exact[0] and exact[1] <= written.end for written in self._numbers
-            )
+            inside = exact is not None and self._is_inside(*exact)
             return number if exact is None else Place(exact, INSIDE if inside else 1.0)
         return number
 
+    def _is_inside(self, start: int, end: int) -> bool:
+        """Whether a place is a part of a longer number or one like it: 1.2 of 1.2.3."""
+        if _GOES_ON.match(self._text, end) or _GOES_BEFORE.search(self._text, start - 2, start):
+            return True
+        return any(written.start <= start and end <= written.end for written in self._numbers)
+
     def _exact(self, value: str) -> tuple[int, int] | None:
-        if not value.strip():
+        if is_blank(value):
             return None
         first: tuple[int, int] | None = None
         at = self._text.find(value)

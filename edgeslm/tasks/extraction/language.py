@@ -31,6 +31,7 @@ from edgeslm.tasks.extraction.evidence import calibrated, fields, marked
 from edgeslm.tasks.extraction.extractor import DEFAULT_WIDTH, Extractor
 from edgeslm.tasks.extraction.grounding import Names, ground, ground_copied, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
+from edgeslm.tasks.extraction.nothing_read import nothing_stands, without_inventions
 from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 
@@ -236,8 +237,18 @@ class ExtractionJob(Generic[T]):
             raise late
         decoded, prefilled = self._decoded, self._prefilled
         value, answer, cut = self._whole()
+        unread = decoded.stopped and self._task.reads
+        unread = unread and nothing_stands(answer, self._task.listed, self._kept.text)
         evidence = self._call.options.evidence
-        found = fields(answer, decoded.choices, cut, self._kept.text) if evidence else {}
+        found: dict[str, Field] = {}
+        if evidence:
+            exact = self._task.schema.keeps_decimals
+            found = fields(answer, decoded.choices, cut, self._kept.text, keeps_decimals=exact)
+        if unread:
+            names, listed = self._call.grounded, self._task.listed
+            answer, made_up = without_inventions(answer, listed, names, self._read)
+            value = self._read(answer) if made_up else value
+            found.update({path: Field(0.0, None) for path in made_up if evidence})
         if self._call.grounded == "auto":
             found = marked(found, answer)
         weighed = self._weighed if evidence else {}
@@ -252,7 +263,6 @@ class ExtractionJob(Generic[T]):
             output_tokens=len(decoded.tokens),
             decodes=decoded.decodes,
         )
-        unread = decoded.stopped and self._task.reads and _nothing_stands(found)
         return Extraction(value, answer, decoded.stopped, found, timing, unread)
 
     def _whole(self) -> tuple[T, str, int | None]:
@@ -274,13 +284,10 @@ class ExtractionJob(Generic[T]):
         try:
             return self._task.schema.read(answer)
         except RecursionError as error:
-            raise OutputInvalidError("the answer is nested too deeply", json=answer) from error
-
-
-def _nothing_stands(fields: Mapping[str, Field]) -> bool:
-    """Whether there are values that could stand in the text, and none does."""
-    free = [field for field in fields.values() if field.probabilities is None]
-    return bool(free) and all(field.span is None for field in free)
+            raise OutputInvalidError(
+                "the answer is nested too deeply to be read; bound how deep the schema nests",
+                json=answer,
+            ) from error
 
 
 def _placed(fields: dict[str, Field], kept: Kept) -> dict[str, Field]:

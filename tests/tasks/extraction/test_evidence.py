@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgeslm.decoding.decoder import Choice, Decoder, seeded_sampler
 from edgeslm.evaluation.normalize import normal
 from edgeslm.formats.card import FieldCalibration
-from edgeslm.formats.text import fold
+from edgeslm.formats.text import fold, is_blank
 from edgeslm.tasks.extraction.evidence import INSIDE, UNREAD, SpanFinder, calibrated, fields
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.scripted import matcher_for, prefilled
@@ -49,6 +49,7 @@ Straße 7 😀 Café"""
         (True, None),
         (None, None),
         ("", None),
+        ("\u00ad", None),
         ([], None),
     ],
 )
@@ -67,7 +68,7 @@ def test_a_whole_word_is_preferred_to_a_part():
 def test_what_was_copied_is_found(value, before, after):
     text = before + value + after
     span = SpanFinder(text).find(value)
-    if not value.strip():
+    if is_blank(value):
         assert span is None
     else:
         assert span is not None
@@ -95,6 +96,19 @@ def test_what_was_copied_is_found(value, before, after):
         ("1,298.00", "298.00", "298.00", INSIDE),
         ("1,298.00", "1298.00", "1,298.00", 1.0),
         ("no 0123", "0123", "0123", 1.0),
+        # parts of what is no number by itself
+        ("12.50.30", "12.50", "12.50", INSIDE),
+        ("12.50.30", 12, "12", UNREAD / 2),
+        ("version 1.2.3", "1.2", "1.2", INSIDE),
+        ("on 12.05.2018", "05.2018", "05.2018", INSIDE),
+        ("1/2 of 7", 2, "2", 0.5),
+        ("12 DM 50", 50, "50", 0.4),
+        # a number that is too long to be read makes others less sure
+        (f"no {'9' * 45}, total 7", 7, "7", UNREAD),
+        (f"no {'9' * 45}.99, total 7", 7, "7", UNREAD),
+        ("- 12.50", -12.5, "- 12.50", 0.6),
+        ("- 12.50", 12.5, "- 12.50", 0.4),
+        ("12.50 CR", 12.5, "12.50", 0.7),
     ],
 )
 def test_how_sure_a_spelling_is(text, value, span, reading):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edgeslm.errors import InputError
 from edgeslm.formats.card import Card
 from edgeslm.models.gguf import GgufModel
 from edgeslm.testing import ScriptedEngine
@@ -23,8 +24,11 @@ INVENTED = '{"shop":"Nook","total":null,"kind":"letter"}'
 ALL_NULL = '{"shop":null,"total":null,"kind":"letter"}'
 
 
-def answer(text: str, script: str, kind: str = "extract", **call: Any) -> Any:
-    whole = {"name": "t", "licence": "mit", "task": {"kind": kind, "json_schema": SCHEMA}}
+def answer(
+    text: str, script: str, kind: str = "extract", task: dict[str, Any] | None = None, **call: Any
+) -> Any:
+    told = {"kind": kind, "json_schema": SCHEMA, **(task or {})}
+    whole = {"name": "t", "licence": "mit", "task": told}
     engine = ScriptedEngine(script, sharpness=60.0)
     with GgufModel(engine, Card.from_dict(whole, where="test")) as model:
         return model.extractor()(text, **call)
@@ -43,7 +47,6 @@ def test_an_answer_of_which_nothing_stands_in_the_text_says_so(script: str) -> N
         ("at Nook", INVENTED, "extract", {}),
         ("it was 12.5", '{"shop":"Nook","total":12.5,"kind":"letter"}', "extract", {}),
         # where it cannot be told
-        ("x", INVENTED, "extract", {"evidence": False}),
         ("x", INVENTED, "extract", {"max_tokens": 12}),
         ("x", INVENTED, "generate", {}),
     ],
@@ -52,6 +55,73 @@ def test_other_answers_do_not(text: str, script: str, kind: str, call: dict[str,
     found = answer(text, script, kind, **call)
     assert not found.nothing_read
     assert "nothing_read" not in found.to_dict()
+
+
+def test_it_is_told_without_evidence_as_well() -> None:
+    assert answer("x", INVENTED, evidence=False).nothing_read
+    assert not answer("at Nook", INVENTED, evidence=False).nothing_read
+
+
+@pytest.mark.parametrize("text", ["\u00ad", "\u200b\ufeff", " \u200e\n"])
+def test_a_text_that_shows_nothing_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="the input is empty"):
+        answer(text, INVENTED)
+
+
+FIRM: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "total": {"type": ["number", "null"]},
+        "address": {"type": ["string", "null"], "maxLength": 20},
+        "note": {"type": "string", "maxLength": 20},
+        "lines": {
+            "type": "array",
+            "maxItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {"what": {"type": ["string", "null"], "maxLength": 9}},
+                "required": ["what"],
+                "additionalProperties": False,
+            },
+        },
+        "kind": {"enum": ["receipt", "letter", None]},
+    },
+    "required": ["total", "address", "note", "lines", "kind"],
+    "additionalProperties": False,
+}
+MADE_UP = (
+    '{"total":null,"address":"7 Hill Road","note":"hello","lines":[{"what":"milk"}],'
+    '"kind":"letter"}'
+)
+LEFT = {"total": None, "note": "hello", "lines": [{"what": None}], "kind": "letter"}
+
+
+@pytest.mark.parametrize("evidence", [True, False])
+def test_a_reader_that_read_nothing_makes_nothing_up_where_null_is_allowed(evidence: bool) -> None:
+    told = {"json_schema": FIRM, "grounded": ["total"]}
+    found = answer("x", MADE_UP, task=told, evidence=evidence)
+    assert found.nothing_read
+    assert found.value == {**LEFT, "address": None}  # a note must be there
+    assert found.plain() == found.value
+    if evidence:
+        assert found.fields["$.address"].confidence == 0
+        assert found.fields["$.lines[0].what"].span is None
+        assert list(found.fields) == ["$.total", "$.address", "$.note", "$.lines[0].what", "$.kind"]
+
+
+@pytest.mark.parametrize(
+    ("text", "grounded"),
+    [
+        # a value stands in the text, so others may be spelled otherwise
+        ("it says hello", ["total"]),
+        # nothing says that values stand in the text: they may be conclusions
+        ("x", False),
+        ("x", "auto"),
+    ],
+)
+def test_values_that_may_be_conclusions_stay(text: str, grounded: Any) -> None:
+    found = answer(text, MADE_UP, task={"json_schema": FIRM, "grounded": grounded})
+    assert found.value["address"] == "7 Hill Road"
 
 
 def test_an_answer_of_listed_values_alone_is_not_read_off_the_text() -> None:
