@@ -46,8 +46,12 @@ def asker(
             "into it with `edgeslm pack`"
         )
     if task in ("extract", "generate"):
-        return partial(
-            model.extractor(schema, untrained=untrained and schema is not None), **options
+        # what the answers take from the text also says that a schema may lack fields of the card's
+        extractor = model.extractor(
+            schema,
+            grounded=options.get("grounded"),
+            untrained=untrained and schema is not None,
         )
+        return partial(extractor, **options)
     call: Any = model.tagger() if task == "tag" else model.classifier(labels, untrained=untrained)
     return partial(call, **{name: value for name, value in options.items() if name in _OF_ALL})

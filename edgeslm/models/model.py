@@ -101,8 +101,8 @@ class Model(ABC):
         Raises:
             ArgumentError: ``untrained`` without a schema.
             SchemaError: the schema cannot be enforced in full; or the specialist was trained for
-                another task; or the card grounds fields that this schema does not have, and
-                ``grounded`` does not say what holds instead.
+                another task; or it has other fields than the card's and lacks some that the card
+                grounds, and ``grounded`` does not say what holds instead.
             CardError: no schema was given and the model has no card with one; or this kind of
                 model writes no values.
         """

@@ -44,8 +44,7 @@ def grounded_fields(schema: Schema[Any], grounded: Grounded) -> Names:
             f"grounded must be True, False, 'auto' or names of fields, not {grounded!r:.60}"
         )
     names = frozenset([grounded] if isinstance(grounded, str) else grounded)
-    objects = _outermost(schema.closed, schema.closed)
-    known = list(dict.fromkeys(name for part in objects for name in part.get("properties", ())))
+    known = field_names(schema)
     unknown = sorted(map(repr, names.difference(known)))
     if unknown:
         raise SchemaError(
@@ -53,6 +52,18 @@ def grounded_fields(schema: Schema[Any], grounded: Grounded) -> Names:
             f"{', '.join(known)[:500] or 'none'}"
         )
     return names
+
+
+def field_names(schema: Schema[Any]) -> list[str]:
+    """The names of the properties that the answer's top level may have."""
+    objects = _outermost(schema.closed, schema.closed)
+    return list(dict.fromkeys(name for part in objects for name in part.get("properties", ())))
+
+
+def value_types(schema: Schema[Any]) -> frozenset[str]:
+    """The JSON types that an answer may have as a whole; none where that is not said."""
+    kinds = {part.get("type", "") for part in _outermost(schema.closed, schema.closed)}
+    return frozenset() if "" in kinds else frozenset(kinds)
 
 
 def ground(

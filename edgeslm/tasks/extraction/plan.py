@@ -16,7 +16,7 @@ from edgeslm.formats.card import (
     Style,
 )
 from edgeslm.schema.schema import Schema, compile_schema
-from edgeslm.tasks.extraction.grounding import Grounded, Names, grounded_fields
+from edgeslm.tasks.extraction.grounding import Grounded, Names, field_names, grounded_fields
 from edgeslm.tasks.extraction.prompt import default_prompt
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class ExtractionPlan(Generic[T]):
         Raises:
             CardError: no schema was given, and the card has none.
             SchemaError: the schema cannot be enforced; or the card is for another task; or it
-                grounds fields that a given schema does not have, and ``grounded`` does not say
-                what holds instead.
+                grounds fields that a given schema with others of its own does not have, and
+                ``grounded`` does not say what holds instead.
         """
         task = None if card is None else card.task
         if card is None or not isinstance(task, ExtractTask | GenerateTask):
@@ -84,9 +84,9 @@ class ExtractionPlan(Generic[T]):
                 grounded=grounded_fields(compiled, "auto" if grounded is None else grounded),
             )
         compiled = _compiled(task.json_schema if schema is None else schema)
-        own = task.grounded if isinstance(task, ExtractTask) else False
+        own: Grounded = task.grounded if isinstance(task, ExtractTask) else False
         if schema is not None and grounded is None:
-            _check_names(compiled, own)
+            own = _own_names(compiled, own, task.json_schema)
         fields = grounded_fields(compiled, own if grounded is None else grounded)
         is_own = schema is None and prompt is None
         fitted = {} if card.calibration is None else card.calibration.fields
@@ -126,8 +126,16 @@ def _compiled(schema: object) -> Schema[Any]:
     return compile_schema(schema)
 
 
-def _check_names(schema: Schema[Any], grounded: Grounded) -> None:
-    """Refuse a schema that lacks fields which the card promises to take from the text."""
+def _own_names(schema: Schema[Any], grounded: Grounded, own: dict[str, Any]) -> Grounded:
+    """What a card's grounding is for another schema. One that has some fields of the card's ``own``
+    alone asks for less, so those that it lacks are not missed.
+
+    Raises:
+        SchemaError: it has other fields, and lacks some that the card takes from the text.
+    """
+    fields = field_names(schema)
+    if isinstance(grounded, tuple) and fields and set(fields) <= set(field_names(_compiled(own))):
+        return tuple(name for name in grounded if name in fields)
     try:
         grounded_fields(schema, grounded)
     except SchemaError as error:
@@ -136,3 +144,4 @@ def _check_names(schema: Schema[Any], grounded: Grounded) -> None:
             "which of its own are, with extractor(schema, grounded=…), or --grounded or --free on "
             "the command line"
         ) from error
+    return grounded

@@ -81,6 +81,10 @@ CARDS = {
         ("both", ("total", "shop", "x"), None, None, {"shop", "total"}, False),
         ("free", ("shop",), None, None, NONE, False),
         ("both", ("shop", "x"), None, ["shop"], {"shop"}, False),
+        # some of the card's own fields alone: those that are not asked for are not missed
+        ("both", ("shop",), None, None, {"shop"}, False),
+        ("shop", ("total",), None, None, NONE, False),
+        ("all", ("total",), None, None, ALL, False),
         ("both", ("x",), None, False, NONE, False),
         ("both", ("x",), None, True, ALL, False),
     ],
