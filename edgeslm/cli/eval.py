@@ -47,13 +47,13 @@ def evaluate(
     """
     from edgeslm.cli.answering import answering_thread
     from edgeslm.evaluation.evaluate import evaluate as run
-    from edgeslm.evaluation.evaluate import heads_of, task_of
+    from edgeslm.evaluation.evaluate import expected_of, heads_of, task_of
     from edgeslm.evaluation.gold import read_gold
     from edgeslm.models.ask import asker
     from edgeslm.models.load import load
 
     with load(name) as model:
-        rows = read_gold(gold, task_of(model.card), heads_of(model.card))
+        rows = read_gold(gold, task_of(model.card), heads_of(model.card), expected_of(model.card))
         answer = asker(model, evidence=False)
         with answering_thread(model) as answered, bars(one=True) as progress:
             report = run(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeslm.errors import CancelledError, CardError, InputError, OutputError, ResourceError
-from edgeslm.evaluation.gold import Gold, GoldKind, GoldRow, read_baseline
+from edgeslm.evaluation.gold import Expected, Gold, GoldKind, GoldRow, Shape, read_baseline
 from edgeslm.evaluation.intervals import percentile
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import (
@@ -22,13 +22,15 @@ from edgeslm.evaluation.scoring import (
     score,
 )
 from edgeslm.evaluation.scoring_tags import TagScores, compare_tags, score_tags
-from edgeslm.formats.card import Card, ClassifyTask, Head, TagTask
+from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, GenerateTask, Head, TagTask
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.models.ask import Ask, Result, asker
 from edgeslm.models.load import load
 from edgeslm.models.model import Model
 from edgeslm.results import Classification
+from edgeslm.schema.schema import compile_schema
+from edgeslm.tasks.extraction.grounding import field_names, value_types
 
 #: endings of files that are models; any other is a file of answers
 _MODEL_SUFFIXES = (".onnx", ".gguf")
@@ -109,6 +111,17 @@ def task_of(card: Card | None) -> GoldKind:
 def heads_of(card: Card | None) -> tuple[Head, ...]:
     """The label sets of a tagger's card; of another there are none."""
     return card.task.heads if card is not None and isinstance(card.task, TagTask) else ()
+
+
+def expected_of(card: Card | None) -> Expected | None:
+    """What an answer can be under a card that extracts; None for others."""
+    task = None if card is None else card.task
+    if not isinstance(task, ExtractTask | GenerateTask):
+        return None
+    schema = compile_schema(task.json_schema)
+    shapes: dict[str, Shape] = {"object": "object", "array": "list"}
+    known = frozenset(shapes.get(kind, "single value") for kind in value_types(schema))
+    return Expected(known, tuple(field_names(schema)))
 
 
 def evaluate(
@@ -217,7 +230,10 @@ def _answers_of(baseline: Path, rows: Sequence[GoldRow], card: Card) -> list[Pre
         return read_baseline(baseline, rows)
     with load(baseline) as model:
         if task_of(model.card) != task_of(card):
-            raise CardError(f"{baseline}: its card has another kind of task than the model's")
+            raise CardError(
+                f"{baseline}: its card has another kind of task than the model's; give "
+                "a model of the same task, or a file of answers to the rows"
+            )
         return answer_rows(rows, asker(model, evidence=False))[0]
 
 

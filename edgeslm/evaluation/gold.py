@@ -16,14 +16,18 @@ from edgeslm.errors import InputError
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import TaskKind
 from edgeslm.formats.card import Head
+from edgeslm.formats.text import is_blank
 
 #: the longest line of a file of rows
 MAX_LINE_BYTES = 16 * 1024 * 1024
 _INPUT_KEYS = ("input", "text")
 _ANSWER_KEYS = ("answer", "label", "expected")
+#: characters that a message shows of an answer
+_SHOWN = 100
 
 #: what a row's answer is: a value, a label, or for each head a label or a list of them
 GoldKind = TaskKind | Literal["tag"]
+Shape = Literal["object", "list", "single value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,50 @@ class Gold:
         return digest.hexdigest()
 
 
-def read_gold(path: Path, task: GoldKind, heads: Sequence[Head] = ()) -> Gold:
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an answer to extract can be: of which shapes, none where that is not known, and with
+    which fields as an object, none where it may have any."""
+
+    shapes: frozenset[Shape] = frozenset()
+    fields: tuple[str, ...] = ()
+
+    def check(self, answer: Any) -> None:
+        """Refuse an answer to another task, such as a label; null is no value.
+
+        Raises:
+            InputError: it is of another shape, or an object with none of the fields.
+        """
+        shape: Shape = "single value"
+        if isinstance(answer, dict | list):
+            shape = "object" if isinstance(answer, dict) else "list"
+        fits = answer is None or not self.shapes or shape in self.shapes
+        if fits and shape == "object" and answer and self.fields:
+            fits = any(name in answer for name in self.fields)
+        if not fits:
+            wanted = " or ".join(
+                f"a{'n' * (one[0] in 'aeio')} {one}" for one in sorted(self.shapes)
+            )
+            fields = f" of {_shortened(', '.join(self.fields))}" if "object" in self.shapes else ""
+            raise InputError(
+                f'the "answer" must be {wanted}{fields}, as the card of this model says; '
+                f"it is {_shortened(json.dumps(answer, ensure_ascii=False))}"
+            )
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
+
+
+def read_gold(
+    path: Path, task: GoldKind, heads: Sequence[Head] = (), expected: Expected | None = None
+) -> Gold:
     """Read JSON lines ``{"input": …, "answer": …}``; also .gz, and ``text``, ``label``,
     ``expected`` for these keys. A line that is no row is refused, and the rest is read.
 
     Args:
         heads: those of a tagger's card; each row is to have an answer for every one.
+        expected: what an answer to extract can be; others are refused.
 
     Raises:
         InputError: the file cannot be read.
@@ -71,7 +113,10 @@ def read_gold(path: Path, task: GoldKind, heads: Sequence[Head] = ()) -> Gold:
     rows, refused = [], []
     for number, line in _lines(path):
         try:
-            rows.append(_gold_row(_object(line), task, heads))
+            row = _gold_row(_object(line), task, heads)
+            if expected is not None:
+                expected.check(row.answer)
+            rows.append(row)
         except InputError as error:
             refused.append(f"{path.name}, line {number}: {error}")
     return Gold(path.name, tuple(rows), tuple(refused))
@@ -96,22 +141,25 @@ def read_baseline(path: Path, rows: Sequence[GoldRow]) -> list[Prediction]:
             raise InputError(f"{path.name}, line {number}: {error}") from error
         if found.setdefault(key, Prediction(answer)).answer != answer:
             raise InputError(
-                f"{path.name}, line {number}: a second, different answer to the same {key[0]}"
+                f"{path.name}, line {number}: a second, different answer to the same {key[0]}; "
+                "keep one"
             )
     missing = Prediction(error="no prediction")
     predictions = [
         found.get(("id", row.id or ""), found.get(("input", row.input), missing)) for row in rows
     ]
     if all(p is missing for p in predictions):
-        raise InputError(f'{path.name}: no "id" or "input" is one of the gold rows')
+        raise InputError(
+            f'{path.name}: no "id" or "input" is one of the gold rows; give the answers to them'
+        )
     return predictions
 
 
 def _gold_row(fields: dict[str, Any], task: GoldKind, heads: Sequence[Head]) -> GoldRow:
     text = _first(fields, _INPUT_KEYS)
     answer = _first(fields, _ANSWER_KEYS)
-    if not isinstance(text, str) or not text.strip():
-        raise InputError('the "input" must be a text')
+    if not isinstance(text, str) or is_blank(text):
+        raise InputError('the "input" must be a text that is not empty')
     if task == "classify" and not isinstance(answer, str):
         raise InputError('the "answer" must be the name of a label')
     if task == "tag":
@@ -152,7 +200,7 @@ def _first(fields: dict[str, Any], keys: tuple[str, ...]) -> Any:
 
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
-        raise InputError(f"has more than {MAX_LINE_BYTES:,} bytes")
+        raise InputError(f"has more than {MAX_LINE_BYTES:,} bytes; leave it out")
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

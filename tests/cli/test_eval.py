@@ -1,6 +1,7 @@
 """`edgeslm eval` from the outside: JSON and tables, the bar's exit code, bad lines and files"""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -139,6 +140,15 @@ def test_a_bad_line_is_named_and_the_rest_scored(tmp_path, gold, capsys):
     out, err = capsys.readouterr()
     assert json.loads(out)["scores"]["n"] == 1
     assert "2 lines are not scored; the first, bad.jsonl, line 2" in err
+
+
+def test_labels_are_no_gold_for_a_model_that_extracts(tmp_path, gold, monkeypatch):
+    answer = '{"shop":"x","total":12}'
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(answer, sharpness=40.0), card(FIELDS)))
+    error = run(gold).exception
+    assert isinstance(error, InputError)
+    says = r'gold.jsonl, line 1: the "answer" must be an object of shop, total.*it is "refund"'
+    assert re.search(says, str(error))
 
 
 def test_errors_are_typed(gold, tmp_path, monkeypatch):

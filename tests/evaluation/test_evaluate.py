@@ -10,7 +10,7 @@ import pytest
 from converters.onnx.linear import LinearModel, write_linear
 from edgeslm.engines.onnx.features import FeatureSpec, Terms
 from edgeslm.errors import CardError, InputError
-from edgeslm.evaluation.evaluate import evaluate, task_of
+from edgeslm.evaluation.evaluate import evaluate, expected_of, task_of
 from edgeslm.evaluation.gold import read_gold
 from edgeslm.formats.card import Card, CategoryScore, Score
 from edgeslm.formats.card_facts import CARD_KEY
@@ -102,6 +102,25 @@ def test_values_through_a_model_and_a_row_that_fails(tmp_path):
     assert report.scores.exact.value == 0.5
     assert report.scores.f1.value == pytest.approx(2 * 2 / (2 + 4))
     assert report.latency.n == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "shapes", "names"),
+    [
+        (FIELDS["json_schema"], {"object"}, ("shop", "total")),
+        ({"type": "array", "items": {"type": "string"}}, {"list"}, ()),
+        ({"type": ["string", "null"]}, {"single value"}, ()),
+        (
+            {"anyOf": [{"type": "array"}, FIELDS["json_schema"]]},
+            {"list", "object"},
+            ("shop", "total"),
+        ),
+    ],
+)
+def test_what_an_answer_can_be_is_what_the_card_s_schema_allows(schema, shapes, names):
+    expected = expected_of(card({**FIELDS, "json_schema": schema}))
+    assert (expected.shapes, expected.fields) == (shapes, names)
+    assert expected_of(card(LABELS)) is expected_of(None) is None
 
 
 def test_no_rows_is_an_error_that_shows_the_form(tmp_path):

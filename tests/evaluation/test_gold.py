@@ -1,11 +1,12 @@
 """Files of rows with known answers: what is read, what is refused, and with which words"""
 
 import gzip
+import re
 
 import pytest
 
 from edgeslm.errors import InputError
-from edgeslm.evaluation.gold import GoldRow, read_baseline, read_gold
+from edgeslm.evaluation.gold import Expected, GoldRow, read_baseline, read_gold
 from edgeslm.formats.card import Head
 from tests.evaluation.test_evaluate import lines
 
@@ -36,13 +37,47 @@ def test_a_line_that_is_no_row_is_named_and_the_rest_is_read(tmp_path):
     ]
 
 
+OBJECT = Expected(frozenset({"object"}), ("shop", "total"))
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "words"),
+    [
+        (OBJECT, "refund", 'must be an object of shop, total, .* it is "refund"'),
+        (OBJECT, 7, "it is 7"),
+        (OBJECT, ["a"], "must be an object"),
+        (OBJECT, {"intent": "refund"}, 'must be an object of shop, total.*{"intent": "refund"}'),
+        (OBJECT, "x" * 500, "x{99}…$"),
+        (Expected(frozenset({"list"})), "refund", "must be a list, as"),
+        (Expected(frozenset({"single value"})), {"a": 1}, "must be a single value, as"),
+        (Expected(frozenset({"object", "list"}), ("a",)), "x", "a list or an object of a, as"),
+    ],
+)
+def test_an_answer_to_another_task_is_refused_with_the_row_and_what_is_expected(
+    tmp_path, expected, answer, words
+):
+    good = {"object": {"shop": "x", "a": 1}, "list": ["x"], "single value": "x"}
+    rows = [{"input": "one", "answer": good[shape]} for shape in expected.shapes]
+    rows += [{"input": "two", "answer": None}, {"input": "three", "answer": answer}]
+    read = read_gold(lines(tmp_path / "gold.jsonl", *rows), "extract", expected=expected)
+    assert len(read.rows) == len(rows) - 1
+    assert len(read.refused) == 1
+    assert re.match(rf'gold.jsonl, line {len(rows)}: (the "answer" )?.*{words}', read.refused[0])
+
+
+@pytest.mark.parametrize("answer", [{}, {"shop": "x"}, {"shop": "x", "more": 1}, None])
+def test_an_answer_that_has_some_of_the_fields_is_one(answer):
+    OBJECT.check(answer)
+    Expected().check(answer)
+
+
 def test_a_line_too_long_is_skipped_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("edgeslm.evaluation.gold.MAX_LINE_BYTES", 64)
     row = {"input": "one", "answer": "refund"}
     path = lines(tmp_path / "gold.jsonl", {**row, "input": "x" * 300}, row)
     found = read_gold(path, "classify")
     assert [row.input for row in found.rows] == ["one"]
-    assert found.refused == ("gold.jsonl, line 1: has more than 64 bytes",)
+    assert found.refused == ("gold.jsonl, line 1: has more than 64 bytes; leave it out",)
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b'{"input": 1}\n' * 999)[:-20]])
