@@ -14,7 +14,7 @@ import click
 
 from edgeslm.cli.answering import Shape, answer_all
 from edgeslm.cli.arguments import Choice, model_name
-from edgeslm.cli.inputs import Source, columns_of, decode
+from edgeslm.cli.inputs import Source, check_columns, columns_of, decode
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import CardError, InputError, LabelError
 from edgeslm.formats.files import read_small
@@ -313,7 +313,12 @@ def _require_task(name: str, model: Model, command: str) -> None:
 def _source(
     files: tuple[str, ...], texts: tuple[str, ...], jsonl: bool, column: str | None, keep: str
 ) -> Source:
-    """What is to be read. Raises click.UsageError where that is not said, or said twice."""
+    """What is to be read.
+
+    Raises:
+        click.UsageError: that is not said, or said twice.
+        InputError: no row has the column that is said.
+    """
     context = click.get_current_context()
     kept = [name.strip() for name in keep.split(",") if name.strip()]
     if clash := sorted(_ANSWER_KEYS.intersection(kept)):
@@ -338,6 +343,7 @@ def _source(
         )
     if kept and all(source.form(file) == "whole" for file in files):
         raise click.UsageError("--keep is for rows: give a .jsonl, .csv or .tsv file, or --jsonl")
+    check_columns(source)
     return source
 
 

@@ -123,6 +123,62 @@ class Source:
                 yield from read_table(stream, place, self.column or "text", self.keep)
 
 
+def check_columns(source: Source) -> None:
+    """Refuse what is asked of rows where no input has it, before there is a model to answer them.
+
+    Only files are looked into, of lines the first ones; a pipe would lose what is read.
+
+    Raises:
+        InputError: no table has the columns, or no line the key.
+    """
+    wrong = [_lacks(source, file) for file in source.files]
+    if wrong and not source.texts and all(wrong):
+        raise InputError(f"{source.files[0]}: {wrong[0]}; name the texts' own with --column NAME")
+
+
+def _lacks(source: Source, file: str) -> str:
+    """What a file has not of what its rows are asked for, in words; else nothing."""
+    form, column = source.form(file), source.column or "text"
+    if form == "whole" or not Path(file).is_file():
+        return ""
+    if form == "table":
+        header = columns_of(file)
+        return _no_column(header, (column, *source.keep)) if header else ""
+    keys = _keys_of(file)
+    if not keys or any(column in row for row in keys):
+        return ""
+    return (
+        f"no line has the key {json.dumps(column)}; the first has: {', '.join(keys[0]) or 'none'}"
+    )
+
+
+def _keys_of(file: str) -> list[list[str]]:
+    """The keys of the first lines that are objects."""
+    try:
+        with _opened(file) as (stream, kind):
+            head = b"" if kind is not None else stream.read(_HEADER_CHARACTERS)
+    except OSError:
+        return []
+    rows = []
+    for line in head.removeprefix(codecs.BOM_UTF8).splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            rows.append(list(row))
+    return rows
+
+
+def _no_column(header: Sequence[str], names: Sequence[str]) -> str:
+    """Which of the columns a table does not have once, in words; nothing where it has all."""
+    missing = [name for name in names if header.count(name) != 1]
+    if not missing:
+        return ""
+    twice = " once" if missing[0] in header else ""
+    return f"has no column {missing[0]!r}{twice}; its columns: {', '.join(header) or 'none'}"
+
+
 def columns_of(file: str) -> list[str]:
     """The columns of a table, for a message; none where it cannot be read."""
     try:
@@ -312,12 +368,8 @@ def read_table(
         return
     reader = _reader(lines, first)
     header = next(reader, [])
-    missing = [name for name in (column, *keep) if header.count(name) != 1]
-    if missing:
-        named = ", ".join(header) or "none"
-        twice = " once" if missing[0] in header else ""
-        wrong = InputError(f"has no column {missing[0]!r}{twice}; its columns: {named}")
-        yield Input(place, wrong, lines.take())
+    if wrong := _no_column(header, (column, *keep)):
+        yield Input(place, InputError(wrong), lines.take())
         return
     columns = {name: header.index(name) for name in dict.fromkeys(("id", *keep)) if name in header}
     while True:

@@ -349,6 +349,22 @@ USES = [
 ]  # fmt: skip
 
 
+def test_a_column_that_no_row_has_is_one_error_before_the_model_is_loaded(work, run):
+    Path("l.jsonl").write_text('{"id": 1, "body": "hi"}\n' * 3)
+    code, lines, err = run("classify", "no-such-model", "l.jsonl")
+    assert (code, lines) == (4, [])
+    assert 'l.jsonl: no line has the key "text"; the first has: id, body' in err
+    code, lines, err = run("classify", "no-such-model", "l.jsonl", "--column", "body")
+    assert "no-such-model" in err
+
+
+@pytest.mark.parametrize("text", ["\u00ad", "\u200b\u200e", " \ufeff\n"])
+def test_a_text_that_shows_nothing_is_empty(sorter, run, text):
+    code, lines, err = run("classify", "m", "--labels", LABELS, "--text", text)
+    assert (code, error_types(lines)) == (4, ["InputError"])
+    assert "text: the input is empty: it has only white space and invisible characters" in err
+
+
 @pytest.mark.parametrize(("says", "arguments"), USES)
 def test_what_cannot_be_read_so_is_said_before_the_model_is_loaded(work, run, says, arguments):
     Path("t.csv").write_text("id,body\n1,hi\n")

@@ -109,6 +109,63 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(
     assert says in str(found.text)
 
 
+FILES = {
+    "t.csv": "id,body\n1,hi\n",
+    "u.csv": "id,text\n1,hi\n",
+    "l.jsonl": '\n{"id": 1, "body": "hi"}\n{"id": 2}\n',
+    "some.jsonl": '{"id": 1}\n{"id": 2, "text": "hi"}\n',
+    "broken.jsonl": '{"id"\n[1]\n',
+    "empty.csv": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "column", "keep", "says"),
+    [
+        (
+            ["t.csv"],
+            "text",
+            (),
+            r"^t.csv: has no column 'text'; its columns: id, body; name .*--column",
+        ),
+        (["t.csv"], "body", ("who",), "^t.csv: has no column 'who'"),
+        (
+            ["l.jsonl"],
+            "text",
+            (),
+            '^l.jsonl: no line has the key "text"; the first has: id, body; name',
+        ),
+        (["l.jsonl"], None, (), 'no line has the key "text"'),
+        (["l.jsonl", "t.csv"], "text", (), "^l.jsonl: no line"),
+    ],
+)
+def test_what_no_row_has_is_said_once_before_there_is_a_model(folder, files, column, keep, says):
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    with pytest.raises(InputError, match=says):
+        inputs.check_columns(Source(files, column=column, keep=keep))
+
+
+@pytest.mark.parametrize(
+    ("files", "texts", "column"),
+    [
+        (["t.csv"], (), "body"),
+        (["t.csv", "u.csv"], (), "text"),  # one can be answered
+        (["t.csv"], ("hi",), "text"),
+        (["some.jsonl"], (), "text"),
+        (["broken.jsonl"], (), "text"),  # each line says what is wrong
+        (["empty.csv"], (), "text"),
+        (["gone.csv"], (), "text"),
+        (["-"], (), "text"),
+        ([], ("hi",), None),
+    ],
+)
+def test_what_some_row_may_have_is_read(folder, files, texts, column):
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    inputs.check_columns(Source(files, texts, column=column))
+
+
 def test_columns_are_told_for_a_message(folder):
     Path("t.csv").write_text("id;text;who\n1;a;b\n")
     assert inputs.columns_of("t.csv") == ["id", "text", "who"]
