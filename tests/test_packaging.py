@@ -210,6 +210,45 @@ def test_the_core_holds_the_code_and_the_training_side_comes_apart(wheels):
         assert top.startswith("edgeslm_model_")
 
 
+@pytest.fixture(scope="session")
+def index() -> None:
+    """Skips where pip has no index of packages, or cannot reach it."""
+    done = resolve("--no-deps", "click")
+    if done.returncode:
+        pytest.skip(f"no package index is reachable: {done.stderr.strip().splitlines()[-1]}")
+
+
+def resolve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What pip would install, by its configured index; nothing is."""
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
+    quiet = ["--disable-pip-version-check", "--no-input", "--retries=1", "--timeout=15"]
+    return subprocess.run(
+        [*pip, *quiet, *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_all_requirements_resolve_from_an_index(index, wheels, tmp_path):
+    """Of the core and the metapackages together, each with every extra.
+
+    Where no wheel of llama-cpp-python fits, pip reads the metadata of its source package, for which
+    nothing is compiled.
+    """
+    asked = []
+    for each in map(project, (CORE, *PACKAGES)):
+        extras = ",".join(each.get("optional-dependencies", {}))
+        asked.append(f"{each['name']}[{extras}]=={each['version']}")
+    report = tmp_path / "report.json"
+    done = resolve(f"--find-links={wheels}", f"--report={report}", *asked)
+    assert done.returncode == 0, done.stderr
+    chosen = json.loads(report.read_text("utf-8"))["install"]
+    urls = {each["metadata"]["name"]: each["download_info"]["url"] for each in chosen}
+    own = {name: url for name, url in urls.items() if name.startswith("edgeslm")}
+    assert own.keys() == {project(path)["name"] for path in (CORE, *PACKAGES, *SPECIALISTS)}
+    assert all(url.startswith(wheels.as_uri()) for url in own.values()), own
+    assert {"torch", "llama_cpp_python", "onnxruntime", "zensical"} <= urls.keys()
+
+
 ASK = """
 import json, sys, edgeslm
 with edgeslm.load(sys.argv[1]) as model:
