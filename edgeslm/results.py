@@ -106,6 +106,8 @@ class Extraction(Generic[T]):
     text, what the others make up is then null, with a confidence of 0, as far as the schema lets
     it be. It is False where this cannot be told: in an answer that was cut, and for a task that
     writes text of its own.
+    ``confidence`` (0 to 1) is that of the whole record: that all of its fields are right. A model
+    that reads gives one; None for one that writes.
     """
 
     value: T
@@ -114,6 +116,7 @@ class Extraction(Generic[T]):
     fields: Mapping[str, Field]
     timing: Timing
     nothing_read: bool = False
+    confidence: float | None = None
 
     def plain(self) -> Any:
         """The value as JSON's types, to compare with another."""
@@ -126,6 +129,7 @@ class Extraction(Generic[T]):
         return {
             "value": self.plain(),
             "complete": self.complete,
+            **({} if self.confidence is None else {"confidence": round(self.confidence, 6)}),
             **({"nothing_read": True} if self.nothing_read else {}),
             "fields": {path: field.to_dict() for path, field in self.fields.items()},
             "timing": self.timing.to_dict(),

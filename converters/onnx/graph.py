@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: versions of operators that graphs are written in: ONNX's own, onnxruntime's fused ones
 OPSET: Final = 18
-_FUSED_OPSET: Final = 1
+FUSED_OPSET: Final = 1
 FUSED: Final = "com.microsoft"
-_IR_VERSION: Final = 10
+IR_VERSION: Final = 10
 #: ONNX's numbers of types of elements
 _FLOAT, _INT32, _INT64 = 1, 6, 7
 INPUTS: Final = ("input_ids", "attention_mask")
@@ -43,21 +43,11 @@ def encoder_graph(
         BaseModelError: an activation other than GELU.
     """
     config = model.backbone.config
-    if config.hidden_act != "gelu":
-        raise BaseModelError(
-            f"the model has the activation {config.hidden_act!r}, and only 'gelu' can be exported; "
-            "start from another encoder"
-        )
     weights = {
         name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()
     }
-    graph = _Graph(config.num_attention_heads, config.layer_norm_eps)
-    states = _embedded(graph, weights, max_tokens)
-    mask = graph.node("Cast", ["attention_mask"], to=_INT32)
-    for layer in range(config.num_hidden_layers):
-        own = _under(weights, f"backbone.encoder.layer.{layer}.")
-        states = _attended(graph, f"layer.{layer}", own, states, mask)
-        states = _transformed(graph, f"layer.{layer}", own, states)
+    graph = EncoderGraph.of(config)
+    states = graph.encoder(weights, config.num_hidden_layers, max_tokens)
     head = _under(weights, "head.")
     pooled = _mean(graph, states)
     bias = head["bias"] if linear is None else head["bias"] + linear.bias
@@ -72,14 +62,34 @@ def encoder_graph(
     return graph.model(labels=len(bias), linear=linear is not None)
 
 
-class _Graph:
+class EncoderGraph:
     """Nodes and weights as they come. What adds a node gives the name of its output."""
 
     def __init__(self, heads: int, epsilon: float) -> None:
         self._heads = heads
         self._epsilon = epsilon
-        self._nodes: list[Any] = []
-        self._weights: dict[str, NDArray[Any]] = {}
+        self.nodes: list[Any] = []
+        self.weights: dict[str, NDArray[Any]] = {}
+
+    @classmethod
+    def of(cls, config: Any) -> EncoderGraph:
+        """An empty graph for a BERT of this configuration; raises BaseModelError."""
+        if config.hidden_act != "gelu":
+            raise BaseModelError(
+                f"the model has the activation {config.hidden_act!r}, and only 'gelu' can be "
+                "exported; start from another encoder"
+            )
+        return cls(config.num_attention_heads, config.layer_norm_eps)
+
+    def encoder(self, weights: Weights, layers: int, max_tokens: int) -> str:
+        """The states of the last layer, [batch, length, hidden]."""
+        states = _embedded(self, weights, max_tokens)
+        mask = self.node("Cast", ["attention_mask"], to=_INT32)
+        for layer in range(layers):
+            own = _under(weights, f"backbone.encoder.layer.{layer}.")
+            states = _attended(self, f"layer.{layer}", own, states, mask)
+            states = _transformed(self, f"layer.{layer}", own, states)
+        return states
 
     def node(
         self, kind: str, inputs: list[str], *, out: str = "", domain: str = "", **attributes: Any
@@ -87,8 +97,8 @@ class _Graph:
         """An operator with one output."""
         from onnx import helper
 
-        out = out or f"{kind}.{len(self._nodes)}"
-        self._nodes.append(
+        out = out or f"{kind}.{len(self.nodes)}"
+        self.nodes.append(
             helper.make_node(kind, inputs, [out], name=out, domain=domain or None, **attributes)
         )
         return out
@@ -98,7 +108,7 @@ class _Graph:
         from onnx import helper
 
         outs = [f"{value}.{i}" for i in range(count)]
-        self._nodes.append(
+        self.nodes.append(
             helper.make_node(
                 "Split", [value], outs, name=f"{value}.split", axis=-1, num_outputs=count
             )
@@ -107,7 +117,7 @@ class _Graph:
 
     def weight(self, name: str, value: NDArray[Any]) -> str:
         """A constant."""
-        self._weights[name] = value
+        self.weights[name] = value
         return name
 
     def linear(self, name: str, weight: NDArray[np.float32], states: str) -> str:
@@ -135,24 +145,24 @@ class _Graph:
         if linear:
             inputs |= {"ids": (_INT64, "features"), "values": (_FLOAT, "features")}
         graph = helper.make_graph(
-            self._nodes,
+            self.nodes,
             "encoder",
             [
                 helper.make_tensor_value_info(name, kind, ["batch", size])
                 for name, (kind, size) in inputs.items()
             ],
             [helper.make_tensor_value_info(OUTPUT, _FLOAT, ["batch", labels])],
-            [numpy_helper.from_array(value, name) for name, value in self._weights.items()],
+            [numpy_helper.from_array(value, name) for name, value in self.weights.items()],
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, _FUSED_OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, FUSED_OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
 def _under(weights: Weights, prefix: str) -> dict[str, NDArray[np.float32]]:
     return {n.removeprefix(prefix): value for n, value in weights.items() if n.startswith(prefix)}
 
 
-def _embedded(graph: _Graph, weights: Weights, max_tokens: int) -> str:
+def _embedded(graph: EncoderGraph, weights: Weights, max_tokens: int) -> str:
     """Word and position embeddings. All tokens are of type 0, so positions carry its embedding."""
     own = _under(weights, "backbone.embeddings.")
     positions = (
@@ -165,7 +175,7 @@ def _embedded(graph: _Graph, weights: Weights, max_tokens: int) -> str:
     return graph.normalised("embeddings", own, words, first)
 
 
-def _attended(graph: _Graph, name: str, own: Weights, states: str, mask: str) -> str:
+def _attended(graph: EncoderGraph, name: str, own: Weights, states: str, mask: str) -> str:
     """Self-attention; query, key and value are one projection."""
     three = [f"attention.self.{part}." for part in ("query", "key", "value")]
     weight = np.concatenate([own[f"{part}weight"] for part in three])
@@ -178,7 +188,7 @@ def _attended(graph: _Graph, name: str, own: Weights, states: str, mask: str) ->
     return graph.normalised(f"{name}.attention", out, projected, states, bias)
 
 
-def _transformed(graph: _Graph, name: str, own: Weights, states: str) -> str:
+def _transformed(graph: EncoderGraph, name: str, own: Weights, states: str) -> str:
     """The two layers after attention."""
     inner, out = _under(own, "intermediate.dense."), _under(own, "output.")
     widened = graph.linear(f"{name}.inner", inner["weight"], states)
@@ -189,7 +199,7 @@ def _transformed(graph: _Graph, name: str, own: Weights, states: str) -> str:
     return graph.normalised(f"{name}.outer", out, projected, states, bias)
 
 
-def _weighed(graph: _Graph, linear: LinearModel) -> str:
+def _weighed(graph: EncoderGraph, linear: LinearModel) -> str:
     """A linear model's logits without their bias, [batch, labels]."""
     one = graph.weight("linear.one", np.ones(1, np.int64))
     rows = graph.node("Gather", [graph.weight("linear", linear.weights), "ids"])
@@ -197,7 +207,7 @@ def _weighed(graph: _Graph, linear: LinearModel) -> str:
     return graph.node("Squeeze", [sums, one])
 
 
-def _mean(graph: _Graph, states: str) -> str:
+def _mean(graph: EncoderGraph, states: str) -> str:
     """The mean over the tokens of each text, [batch, hidden]."""
     one = graph.weight("one", np.ones(1, np.int64))
     mask = graph.node("Cast", ["attention_mask"], to=_FLOAT)

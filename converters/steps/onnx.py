@@ -134,6 +134,6 @@ def _remember_held_out(work: Work, path: Path) -> None:
 
     info, task = read_onnx(path), work.recipe.task
     assert info.known is not None and isinstance(task, ClassifyTask), "export has seen to both"
-    known = read_known(info.known, info.label_count, where=str(path))
+    known = read_known(info.known, info.width, where=str(path))
     held_out = [*work.rows("development"), *work.judged_rows]
     write_known(path, remember_also(task, known, held_out))

@@ -135,7 +135,7 @@ def _onnx_facts(info: ONNXInfo) -> dict[str, Any]:
         "file": str(info.path),
         "size": info.size,
         "kind": info.kind,
-        "labels": info.label_count,
+        "labels": info.width,
         "max_tokens": info.max_tokens if info.kind == "encoder" else None,
         "reads_with": info.reads_with,
         "known_texts": _known_texts(info),
@@ -170,7 +170,7 @@ def _known_texts(info: ONNXInfo) -> int:
 
     if info.known is None:
         return 0
-    return len(read_known(info.known, info.label_count, where=str(info.path)).texts)
+    return len(read_known(info.known, info.width, where=str(info.path)).texts)
 
 
 def _print_table(rows: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -106,9 +106,9 @@ class OnnxModel(Model):
                 f"{path}: its graph does not take what its {self.info.reads_with} gives ({error}); "
                 "use the file that it was made for"
             ) from error
-        if logits.shape != (1, self.info.label_count):
+        if logits.shape != (1, self.info.width):
             raise CardError(
-                f"{path}: the card has {self.info.label_count} labels, but the graph answers with "
+                f"{path}: the card has {self.info.width} labels, but the graph answers with "
                 f"{list(logits.shape)} numbers; use the file that the card was made for"
             )
 
@@ -120,7 +120,7 @@ def open_onnx(
     gpu: bool = True,
     max_context: int | None = None,
     tried: bool = False,
-) -> OnnxModel:
+) -> Model:
     """Check and load an .onnx file: its graph, and in a thread beside it what reads texts for it.
 
     A content that was not loaded before is tried in another process first; ``tried`` says that
@@ -137,13 +137,24 @@ def open_onnx(
     if not tried:
         require_tried(path, library.__version__)
     with ThreadPoolExecutor(1) as beside:
-        reading = beside.submit(_read_beside, info, limit)
+        opened = beside.submit(_opener, info, limit)
         session = OnnxSession(path, threads=threads, gpu=gpu)
     try:
-        return OnnxModel(info, session, *reading.result())
+        return opened.result()(session)
     except BaseException:
         session.close()
         raise
+
+
+def _opener(info: ONNXInfo, max_tokens: int) -> Callable[[OnnxSession], Model]:
+    """What makes a model of the session, with all that reads texts for it."""
+    if info.reader is None:
+        read, trial, known = _read_beside(info, max_tokens)
+        return lambda session: OnnxModel(info, session, read, trial, known)
+    from edgeslm.models.reading import ReadingModel, inputs_of  # classifiers start without it
+
+    inputs = inputs_of(info, max_tokens)
+    return lambda session: ReadingModel(info, session, inputs)
 
 
 def _read_beside(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row, KnownInputs | None]:
@@ -153,4 +164,4 @@ def _read_beside(info: ONNXInfo, max_tokens: int) -> tuple[Reader, Row, KnownInp
         return read, trial, None
     from edgeslm.formats.onnx.known_inputs import read_known  # most files know nothing
 
-    return read, trial, read_known(info.known, info.label_count, where=str(info.path))
+    return read, trial, read_known(info.known, info.width, where=str(info.path))

@@ -33,6 +33,7 @@ def _limit_memory(size: int) -> None:
 def main(path: Path) -> None:
     from edgeslm.engines.onnx.session import load_library
     from edgeslm.errors import EdgeslmError, InputError
+    from edgeslm.models.ask import asker
     from edgeslm.models.onnx import open_onnx
 
     load_library()
@@ -40,8 +41,7 @@ def main(path: Path) -> None:
     told: dict[str, str | None] = {"error": None, "message": None}
     try:
         with open_onnx(path, threads=1, gpu=False, tried=True) as model:
-            call = model.tagger() if model.task == "tag" else model.classifier()
-            call(_LONGEST, truncate="middle")
+            asker(model, truncate="middle")(_LONGEST)
     except InputError:
         pass  # it says that no text fits, which is no harm
     except MemoryError:

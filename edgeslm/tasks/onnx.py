@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeslm import arguments
 from edgeslm.engines.onnx.inputs import Reader
 from edgeslm.engines.onnx.session import OnnxSession
-from edgeslm.engines.onnx.tokens import Row, stack
+from edgeslm.engines.onnx.tokens import stack
 from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError, EngineError
 from edgeslm.formats.card_facts import LabelSet
@@ -33,16 +33,15 @@ R = TypeVar("R")
 _AHEAD: Final = 2
 
 
-class TextAnswerer(ABC, Generic[R]):
-    """Runs texts through an ONNX session; subclasses turn the logits into answers."""
+class Answerer(ABC, Generic[R]):
+    """Runs texts through an ONNX session, one by one or side by side."""
 
-    def __init__(self, session: OnnxSession, read: Reader) -> None:
+    def __init__(self, session: OnnxSession) -> None:
         self._session = session
-        self._read = read
 
     @abstractmethod
-    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> R:
-        """The answer to one text, from its logits [labels]."""
+    def _run(self, text: str, options: CallOptions) -> R:
+        """The answer to one text."""
 
     def _many(
         self, texts: Iterable[str], width: int, options: CallOptions
@@ -83,6 +82,18 @@ class TextAnswerer(ABC, Generic[R]):
         except EdgeslmError as error:
             return error
 
+
+class TextAnswerer(Answerer[R]):
+    """A run gives the logits of a text; subclasses turn them into answers."""
+
+    def __init__(self, session: OnnxSession, read: Reader) -> None:
+        super().__init__(session)
+        self._read = read
+
+    @abstractmethod
+    def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> R:
+        """The answer to one text, from its logits [labels]."""
+
     def _run(self, text: str, options: CallOptions) -> R:
         job = EncoderJob(text, options.deadline_ms)
         with self._session.begin(options.cancel) as call:
@@ -91,7 +102,8 @@ class TextAnswerer(ABC, Generic[R]):
             start = time.perf_counter()
             [logits] = call.run(stack([row]))
             ms = (time.perf_counter() - start) * 1000
-        answer = self._answer(job.text, logits, job.timing(row, ms))
+        length = len(next(iter(row.values())))  # features of a linear model
+        answer = self._answer(job.text, logits, job.timing(length, ms))
         job.check()
         return answer
 
@@ -110,12 +122,13 @@ class EncoderJob:
         if self._budget_ms is not None and self._spent_ms() > self._budget_ms:
             raise DeadlineError("the deadline passed before there was an answer")
 
-    def timing(self, row: Row, run_ms: float) -> Timing:
+    def timing(self, length: int, run_ms: float) -> Timing:
+        """What it cost; ``length`` counts the tokens of the text."""
         return Timing(
             prefill_ms=run_ms,
             decode_ms=0.0,
             total_ms=self._spent_ms(),
-            prompt_tokens=len(next(iter(row.values()))),  # features of a linear model
+            prompt_tokens=length,
             cached_tokens=0,
             output_tokens=0,
             decodes=1,

@@ -8,6 +8,7 @@ import pytest
 
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.onnx.info import FEATURES_KEY
+from edgeslm.formats.onnx.reader_spec import READER_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = [
@@ -19,7 +20,7 @@ PLACES = [
 #: a name in backticks, which may be called
 NAME = re.compile(r"`(edgeslm(?:\.[A-Za-z_]\w*)+)(?:\([^`]*\))?`")
 #: keys in the metadata of a model file look the same
-KEYS = {CARD_KEY, FEATURES_KEY}
+KEYS = {CARD_KEY, FEATURES_KEY, READER_KEY}
 NAMED = sorted(
     {
         (name, path.relative_to(ROOT).as_posix())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 
@@ -52,6 +53,26 @@ class EncoderTokens:
         if len(ids) > self.max_tokens:
             ids = self._cut(ids, encoded.special_tokens_mask, truncate)
         return self.row(ids)
+
+    def spread(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of a text without special tokens, however many, and the half-open code points
+        that each stands for; raises ModelFileError."""
+        encoded = _guarded(
+            self._where, lambda: self._tokenizer.encode(text, add_special_tokens=False)
+        )
+        return encoded.ids, encoded.offsets
+
+    @cached_property
+    def around(self) -> tuple[int, int]:
+        """The special tokens before and behind a text; raises ModelFileError unless it is one of
+        each."""
+        ids = _guarded(self._where, lambda: self._tokenizer.encode("")).ids
+        if len(ids) != 2:
+            raise ModelFileError(
+                f"{self._where}: its tokenizer must put one token before a text and one behind it; "
+                "make the file again with `python -m converters`"
+            )
+        return ids[0], ids[1]
 
     def _bounded(self, text: str, truncate: Truncate) -> str:
         """A text of so many characters that its tokenizing takes milliseconds."""

@@ -16,6 +16,13 @@ from edgeslm.formats.card_facts import CARD_KEY, CardFacts, facts_of, read_facts
 from edgeslm.formats.files import file_sha256
 from edgeslm.formats.onnx.cost import CostError, cost_of
 from edgeslm.formats.onnx.parts import FLOAT, INT64, Parts, Value, read_parts
+from edgeslm.formats.onnx.reader_spec import (
+    MAX_UNIT_FEATURES,
+    MAX_UNITS,
+    MAX_WINDOWS,
+    READER_KEY,
+    ReaderSpec,
+)
 from edgeslm.formats.onnx.wire import WireError
 
 # `Card` takes longer to import than onnxruntime: functions import it, where the card itself is
@@ -65,6 +72,7 @@ class ONNXInfo:
     ``facts`` are what answering needs of the card, ``card_json`` is all of it.
     ``tokenizer_json`` is an encoder's, ``features`` (JSON) a linear model's, alone or beside an
     encoder; ``known`` (JSON) is what is known of training texts. What is not there is None.
+    ``reader`` says how scores become a record, in a file that extracts.
     ``opset`` is that of ONNX's own operators.
     """
 
@@ -77,6 +85,7 @@ class ONNXInfo:
     max_tokens: int
     features: str | None
     known: str | None
+    reader: ReaderSpec | None
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     opset: int
@@ -96,12 +105,16 @@ class ONNXInfo:
     @property
     def reads_with(self) -> str:
         """What turns a text into inputs, in words."""
+        if self.reader is not None:
+            return "tokenizer and reader" if self.tokenizer_json else "reader"
         parts = {"tokenizer": self.tokenizer_json, "feature list": self.features}
         return " and ".join(words for words, part in parts.items() if part is not None)
 
     @property
-    def label_count(self) -> int:
-        """Labels of all heads, which is the width of the output."""
+    def width(self) -> int:
+        """That of the output: labels of all heads, or columns of a reader."""
+        if self.reader is not None:
+            return self.reader.columns
         return sum(map(len, label_sets(self.facts)))
 
 
@@ -167,16 +180,17 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
     inputs = tuple(value for value in parts.inputs if value.name not in parts.initializers)
     tokenizer_json = parts.metadata[TOKENIZER_KEY] if kind == "encoder" else None
     features = parts.metadata.get(FEATURES_KEY)
+    reader = _reader(path, parts.metadata)
     _check_inputs(
         inputs,
         {
             **({} if tokenizer_json is None else _TOKEN_INPUTS),
-            **({} if features is None else _FEATURE_INPUTS),
+            **({} if features is None and reader is None else _FEATURE_INPUTS),
         },
     )
     _check_output(parts.outputs)
     max_tokens = _max_tokens(parts.metadata)
-    _check_cost(parts, max_tokens)
+    _check_cost(parts, max_tokens, reads=reader is not None)
     info = ONNXInfo(
         path=path,
         size=size,
@@ -187,6 +201,7 @@ def _checked(path: Path, size: int, parts: Parts) -> ONNXInfo:
         max_tokens=max_tokens,
         features=features,
         known=parts.metadata.get(KNOWN_KEY),
+        reader=reader,
         inputs=inputs,
         outputs=tuple(parts.outputs),
         opset=opset,
@@ -213,11 +228,19 @@ def _card(path: Path, card_json: str) -> Card:
 def _kind(metadata: Mapping[str, str]) -> Kind:
     for kind, needed in _NEEDED.items():
         if metadata.get(KIND_KEY) == kind:
-            if not metadata.get(needed):
+            if not metadata.get(needed) and not (kind == "linear" and READER_KEY in metadata):
                 raise _UnfitError(f"it is of the kind {kind}, but has no {needed}")
             return kind
     stated = metadata.get(KIND_KEY, "")[:_SHOWN]
     raise _UnfitError(f"{KIND_KEY} is {stated!r}, which is no kind of specialist")
+
+
+def _reader(path: Path, metadata: Mapping[str, str]) -> ReaderSpec | None:
+    if READER_KEY not in metadata:
+        return None
+    if FEATURES_KEY in metadata:
+        raise _UnfitError(f"it has both {READER_KEY} and {FEATURES_KEY}")
+    return ReaderSpec.from_json(metadata[READER_KEY], where=str(path))
 
 
 def _max_tokens(metadata: Mapping[str, str]) -> int:
@@ -249,12 +272,13 @@ def _check_output(outputs: Sequence[Value]) -> None:
         raise _UnfitError(f"its output {_OUTPUT} has another type or shape than [batch, labels]")
 
 
-def _check_cost(parts: Parts, max_tokens: int) -> None:
+def _check_cost(parts: Parts, max_tokens: int, *, reads: bool) -> None:
     """Refuse a graph whose run may take more than any specialist's, for the longest text."""
     # a text has each feature once at most, and each is a row of a table
     features = max((t.shape[0] for t in parts.initializers.values() if t.shape), default=1)
-    sizes = dict.fromkeys(_TOKEN_INPUTS, (1, max_tokens))
-    sizes |= dict.fromkeys(_FEATURE_INPUTS, (1, max(1, features)))
+    sizes = dict.fromkeys(_TOKEN_INPUTS, (MAX_WINDOWS if reads else 1, max_tokens))
+    of_text = (MAX_UNITS, MAX_UNIT_FEATURES) if reads else (1, max(1, features))
+    sizes |= dict.fromkeys(_FEATURE_INPUTS, of_text)
     try:
         cost_of(parts, {value.name: sizes[value.name] for value in parts.inputs})
     except CostError as error:
@@ -262,10 +286,15 @@ def _check_cost(parts: Parts, max_tokens: int) -> None:
 
 
 def _check_labels(info: ONNXInfo) -> None:
+    if info.facts.kind == "extract" and info.reader is None:
+        raise CardError(f"{info.path}: it has no {READER_KEY}, so it cannot extract; {_AGAIN}")
+    if info.facts.kind != "extract" and info.reader is not None:
+        raise CardError(f"{info.path}: it has {READER_KEY}, so its card must extract; {_AGAIN}")
     shape = info.outputs[0].shape
     width = None if shape is None else shape[1]
-    if width is not None and width != info.label_count:
+    if width is not None and width != info.width:
+        what = "labels" if info.reader is None else "columns"
         raise CardError(
-            f"{info.path}: the card has {info.label_count} labels, but the graph answers with "
+            f"{info.path}: the card has {info.width} {what}, but the graph answers with "
             f"{width}; use the file that the card was made for"
         )

@@ -45,7 +45,7 @@ def written(
 
 def test_what_a_good_file_holds(tmp_path: Path) -> None:
     info = read_onnx(write_tiny_onnx(tmp_path / "tiny.onnx", max_tokens=20))
-    assert (info.kind, info.max_tokens, info.opset, info.label_count) == ("encoder", 20, 18, 3)
+    assert (info.kind, info.max_tokens, info.opset, info.width) == ("encoder", 20, 18, 3)
     assert info.card == card()
     assert info.tokenizer_json is not None
     assert info.features is None
@@ -62,7 +62,7 @@ def test_what_a_good_file_holds(tmp_path: Path) -> None:
 def test_labels_of_several_heads_are_counted_together(tmp_path: Path) -> None:
     heads = [{"name": "a", "labels": ["x", "y"]}, {"name": "b", "labels": ["p", "q", "r"]}]
     path = write_tiny_onnx(tmp_path / "t.onnx", card(task={"kind": "tag", "heads": heads}))
-    assert read_onnx(path).label_count == 5
+    assert read_onnx(path).width == 5
 
 
 @pytest.mark.parametrize(

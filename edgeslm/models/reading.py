@@ -1,0 +1,139 @@
+"""ReadingModel: an encoder or a linear model of an .onnx file, which reads records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from edgeslm.engines.onnx.session import OnnxSession
+from edgeslm.engines.onnx.tokens import EncoderTokens
+from edgeslm.errors import CardError, EngineError, ModelFileError, SchemaError
+from edgeslm.formats.card import Card, ExtractTask
+from edgeslm.formats.onnx.info import ONNXInfo
+from edgeslm.formats.onnx.reader_spec import ReaderSpec
+from edgeslm.models.model import Kind, Model
+from edgeslm.schema.schema import Schema, compile_schema
+from edgeslm.tasks.reading.extractor import WHOLE, ReadingExtractor, ReadingPlan
+from edgeslm.tasks.reading.inputs import ReaderInputs
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from edgeslm.formats.card import PromptSpec
+    from edgeslm.tasks.extraction.grounding import Grounded
+
+
+class ReadingModel(Model):
+    """A loaded reader; calls run side by side."""
+
+    def __init__(self, info: ONNXInfo, session: OnnxSession, inputs: ReaderInputs) -> None:
+        """Try the graph.
+
+        Raises:
+            ModelFileError: its tokenizer does not fit the graph. CardError: its reader has more or
+            fewer columns than the graph.
+        """
+        self.info = info
+        self._session, self._inputs = session, inputs
+        self._try()
+
+    @property
+    def kind(self) -> Kind:
+        return self.info.kind
+
+    @property
+    def card(self) -> Card:
+        return self.info.card
+
+    def _extractor(
+        self,
+        schema: type[BaseModel] | dict[str, Any] | None,
+        prompt: PromptSpec | None,
+        grounded: Grounded | None,
+        untrained: bool,
+    ) -> ReadingExtractor[Any]:
+        if prompt is not None:
+            raise CardError(f"{self.card.name} reads the text alone; give it no prompt")
+        if untrained:
+            raise SchemaError(
+                f"{self.card.name} reads only the fields it was trained for; for others use a "
+                "language model such as smollm2-135m"
+            )
+        return ReadingExtractor(self._session, self._inputs, self._plan(schema))
+
+    def _plan(self, schema: type[BaseModel] | dict[str, Any] | None) -> ReadingPlan[Any]:
+        spec, task = _spec(self.info), self.card.task
+        assert isinstance(task, ExtractTask), "reading the file has seen to it"
+        calibration = self.card.calibration.fields if self.card.calibration else {}
+        if schema is None:
+            return ReadingPlan(spec, compile_schema(task.json_schema), calibration)
+        compiled: Schema[Any] = compile_schema(schema)
+        names = _names(compiled)
+        known = {field.names[0] for field in spec.fields}
+        unknown = sorted(names - known)
+        if unknown:
+            raise SchemaError(
+                f"{self.card.name} reads {', '.join(sorted(known))}, and the schema asks for "
+                f"{', '.join(unknown)}; leave them out, or use a language model such as "
+                "smollm2-135m"
+            )
+        if names != known:  # that of whole records was measured on whole ones
+            calibration = {path: own for path, own in calibration.items() if path != WHOLE}
+        return ReadingPlan(spec, compiled, calibration, names)
+
+    def _classifier(
+        self,
+        labels: Sequence[str] | Mapping[str, str] | None,
+        prompt: PromptSpec | None,
+        untrained: bool,
+    ) -> NoReturn:
+        raise CardError(f"{self.card.name} reads records; use extractor()")
+
+    def cancel(self) -> None:
+        self._session.cancel()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _try(self) -> None:
+        path, spec = self.info.path, _spec(self.info)
+        prepared = self._inputs.trial()
+        try:
+            said = self._session.run(prepared.inputs)
+        except EngineError as error:
+            raise ModelFileError(
+                f"{path}: its graph does not take what its {self.info.reads_with} gives ({error}); "
+                "use the file that it was made for"
+            ) from error
+        rows = prepared.layout.units
+        if prepared.windows is not None:
+            rows += prepared.windows.input_ids.size
+        if said.shape != (rows, spec.columns):
+            raise CardError(
+                f"{path}: the graph must answer this text with {rows} rows of {spec.columns} "
+                f"scores, but it gave {list(said.shape)}; use the file that the card was made for"
+            )
+
+
+def inputs_of(info: ONNXInfo, max_tokens: int) -> ReaderInputs:
+    """What turns texts into a reader's inputs.
+
+    Raises:
+        ModelFileError: its tokenizer is damaged.
+    """
+    tokens = None
+    if info.tokenizer_json is not None:
+        tokens = EncoderTokens(info.tokenizer_json, max_tokens, where=str(info.path))
+    return ReaderInputs(_spec(info), tokens)
+
+
+def _spec(info: ONNXInfo) -> ReaderSpec:
+    assert info.reader is not None, "only a file with a reader is opened as one"
+    return info.reader
+
+
+def _names(schema: Schema[Any]) -> frozenset[str]:
+    properties = schema.source.get("properties")
+    if not isinstance(properties, Mapping) or not properties:
+        raise SchemaError("a record that is read is an object with named properties; name them")
+    return frozenset(properties)

@@ -1,0 +1,77 @@
+"""A linear chain of tags: its best path, and how likely a segment of it is.
+
+The model is a conditional random field (Lafferty, McCallum and Pereira, 2001): a path scores the
+sum of its units' scores and of a score for each pair of neighbouring tags. Sums over paths run
+forward and backward through the chain, scaled at each unit (Rabiner, 1989, section V.A).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+class Chain:
+    """The paths through scores float [units, tags] under transitions float [tags, tags].
+
+    ``transitions[a, b]`` is for tag b behind tag a; ``begin`` float [tags] for the first one.
+    There is at least one unit. A score below -700 under the best one forbids its path.
+    """
+
+    def __init__(self, scores: Floats, transitions: Floats, begin: Floats) -> None:
+        self._scores, self._transitions, self._begin = scores, transitions, begin
+        self._follows = np.exp(transitions - transitions.max())
+        self._says = np.exp(scores - scores.max(axis=1, keepdims=True))
+        self._says[0] *= np.exp(begin - begin.max())
+        count, tags = scores.shape
+        self._forward, self._scale = np.empty((count, tags)), np.empty(count)
+        reached = self._says[0]
+        for at in range(count):
+            if at:
+                reached = (reached @ self._follows) * self._says[at]
+            self._scale[at] = scale = reached.sum()
+            reached = reached / scale
+            self._forward[at] = reached
+        self._backward = np.ones((count, tags))
+        for at in range(count - 2, -1, -1):
+            behind = self._says[at + 1] * self._backward[at + 1] / self._scale[at + 1]
+            self._backward[at] = self._follows @ behind
+
+    def best(self) -> Ints:
+        """The likeliest path, a tag for each unit."""
+        scores, transitions = self._scores, self._transitions
+        reached = scores[0] + self._begin
+        came = np.empty(scores.shape, np.intp)
+        for at in range(1, len(scores)):
+            each = reached[:, None] + transitions
+            came[at] = each.argmax(axis=0)
+            reached = scores[at] + each.max(axis=0)
+        path = np.empty(len(scores), np.intp)
+        path[-1] = reached.argmax()
+        for at in range(len(scores) - 1, 0, -1):
+            path[at - 1] = came[at, path[at]]
+        return path
+
+    def segment(self, start: int, end: int, first: int, inside: int) -> float:
+        """The probability that units ``start`` to ``end`` (half-open) are one segment: ``first``,
+        then ``inside`` to the last of them, and not behind it."""
+        share, previous = self._forward[start, first], first
+        for at in range(start + 1, end):
+            share *= self._follows[previous, inside] * self._says[at, inside] / self._scale[at]
+            previous = inside
+        if end == len(self._scores):
+            return float(share)
+        behind = self._follows[previous] * self._says[end] * self._backward[end] / self._scale[end]
+        return float(share * (behind.sum() - behind[inside]))
+
+    def without(self, tag: int) -> float:
+        """The probability that no unit has this tag."""
+        says = self._says.copy()
+        says[:, tag] = 0.0
+        reached = says[0] / self._scale[0]
+        for at in range(1, len(says)):
+            reached = (reached @ self._follows) * says[at] / self._scale[at]
+        return float(reached.sum())
