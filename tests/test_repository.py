@@ -62,7 +62,9 @@ ORDER = {
         build plan
         steps
         onnx causal
-        gates encoder work
+        gates
+        reading
+        encoder work
         data training
         recipe
         errors

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from converters.reading.align import Targets
+from converters.reading.documents import Document
+from converters.reading.states import unit_states
 from edgeslm.formats.onnx.reader_spec import ReaderSpec
 from edgeslm.tasks.reading.features import BUCKETS, UnitFeatures
-from edgeslm.tasks.reading.layout import Layout
 from edgeslm.tasks.reading.record import rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _NEVER = -1e4
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One row as the reader trains on it. ``tokens`` are an encoder's ids, ``units`` the tokens
-    of each unit (see `edgeslm.tasks.reading.tokens`)."""
-
-    id: str
-    layout: Layout
-    features: UnitFeatures
-    targets: Targets
-    tokens: tuple[int, ...] = ()
-    windows: Any = None
 
 
 class ReaderModel(torch.nn.Module):
@@ -57,8 +44,6 @@ class ReaderModel(torch.nn.Module):
         scores = [self._weighed(document.features) for document in documents]
         if self.backbone is None:
             return scores
-        from converters.reading.states import unit_states
-
         states = unit_states(self.backbone, documents)
         return [
             own + self.head(self.dropout(state)) for own, state in zip(scores, states, strict=True)
@@ -152,8 +137,6 @@ def _value_loss(spec: ReaderSpec, document: Document, scores: Tensor) -> Tensor:
 
 def finished_spec(model: ReaderModel) -> ReaderSpec:
     """The spec with the transitions that were learned."""
-    from dataclasses import replace
-
     forbidden = _forbidden(model.spec)
     transitions = (model.transitions.detach() + forbidden[0]).tolist()
     begin = (model.begin.detach() + forbidden[1]).tolist()

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from converters.reading.documents import Document
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from converters.reading.model import Document
 
 
 def unit_states(backbone: Any, documents: Sequence[Document]) -> list[Tensor]:
     """float32 [units, hidden] for each document; zeros for a unit without tokens."""
-    windows = [document.windows for document in documents]
+    windows = [document.windows for document in documents if document.windows is not None]
     length = max(own.input_ids.shape[1] for own in windows)
 
     def stacked(name: str) -> Tensor:
