@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from edgeslm.documents.document import Document as Document
+    from edgeslm.documents.read import read_document as read_document
     from edgeslm.engines.requests import CancelToken as CancelToken
     from edgeslm.errors import EdgeslmError as EdgeslmError
     from edgeslm.formats.card import Card as Card
@@ -39,6 +41,7 @@ _PUBLIC = {
     "CascadeAnswer": "edgeslm.results",
     "Classification": "edgeslm.results",
     "Classifier": "edgeslm.tasks.classifier",
+    "Document": "edgeslm.documents.document",
     "EdgeslmError": "edgeslm.errors",
     "Extraction": "edgeslm.results",
     "Extractor": "edgeslm.tasks.extraction.extractor",
@@ -50,6 +53,7 @@ _PUBLIC = {
     "Tags": "edgeslm.results",
     "Timing": "edgeslm.results",
     "load": "edgeslm.models.load",
+    "read_document": "edgeslm.documents.read",
 }
 
 __all__ = [*_PUBLIC, "__version__", "errors"]  # noqa: PLE0604  the keys are strings

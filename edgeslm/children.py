@@ -28,6 +28,7 @@ MODULES = frozenset(
         "edgeslm.bench.parts.busy_child",
         "edgeslm.bench.parts.memory",
         "edgeslm.bench.parts.start_child",
+        "edgeslm.documents.child",
         "edgeslm.engines.llama.probe",
         "edgeslm.models.onnx_trial",
     }
@@ -134,15 +135,59 @@ def run_child(
     import subprocess
 
     pipe = subprocess.PIPE
-    with launch_child(module, *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as child:
+    child = launch_child(module, *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=env)
+    return _ended(child, module, input, timeout)
+
+
+def run_program(
+    program: str, *arguments: str, input: bytes, timeout: float
+) -> CompletedProcess[bytes]:
+    """Run another program until it ends, and give its exit code and what it said.
+
+    Args:
+        timeout: seconds.
+
+    Raises:
+        MachineError: it cannot be started.
+        TimeoutError: it was killed, since it took longer.
+    """
+    import subprocess
+
+    pipe = subprocess.PIPE
+    try:
+        child = subprocess.Popen([program, *arguments], stdin=pipe, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        raise MachineError(f"{program} could not be started: {error}") from error
+    return _ended(child, Path(program).name, input, timeout)
+
+
+def _ended(child: Popen[bytes], name: str, input: bytes, timeout: float) -> CompletedProcess[bytes]:
+    import subprocess
+
+    with child:
         try:
             output, errors = child.communicate(input, timeout)
         except BaseException as error:
             child.kill()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise TimeoutError(f"{module} took more than {timeout:g} seconds") from error
+                raise TimeoutError(f"{name} took more than {timeout:g} seconds") from error
             raise
     return subprocess.CompletedProcess(child.args, child.returncode, output, errors)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take so many bytes more and no others; on Linux, where that is counted.
+
+    A fault of it leaves no file of its memory.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    most = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _is_frozen() -> bool:

@@ -106,6 +106,21 @@ class InputTooLongError(InputError):
         return {**super().to_dict(), "tokens": self.tokens, "limit": self.limit}
 
 
+class DocumentError(InputError):
+    """A document that cannot be read: damaged, encrypted, empty, too large, of no known kind.
+
+    ``reason`` is one of "damaged", "encrypted", "empty", "limit", "unsupported" and "unreadable"
+    (the file could not be opened).
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def to_dict(self) -> dict[str, object]:
+        return {**super().to_dict(), "reason": self.reason}
+
+
 # --- the answer ---------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Models": ("load", "Model", "CancelToken"),
     "Tasks": ("Extractor", "Classifier", "Tagger"),
     "Answers": ("Extraction", "Field", "Classification", "Labels", "Tags", "Timing"),
+    "Documents": ("read_document", "Document"),
     "Cascades": ("Cascade", "CascadeAnswer"),
     "Cards": ("Card", "PromptSpec"),
 }

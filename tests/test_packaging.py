@@ -27,7 +27,10 @@ EXTRAS: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "llama": ({"llama_cpp"}, ("edgeslm/engines/llama/",)),
     "onnx": ({"onnxruntime", "tokenizers"}, ("edgeslm/engines/onnx/",)),
     "specialists": (set(), ()),
-    "documents": (set(), ("edgeslm/documents/",)),
+    "documents": (
+        {"onnxruntime", "PIL", "pypdfium2", "rapidocr"},
+        ("edgeslm/documents/", "edgeslm/engines/onnx/"),  # the latter only onnxruntime
+    ),
     "serve": (set(), ("edgeslm/serving/",)),
     "bulk": (set(), ("edgeslm/bulk/",)),
     "ray": (set(), ("edgeslm/bulk/",)),
@@ -41,7 +44,12 @@ EXTRAS: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "dev": ({"basedpyright", "hatchling", "hypothesis", "mypy", "pytest", "ruff", "xdist"}, ()),
 }
 #: names of distributions that are not those of their modules
-MODULES = {"llama-cpp-python": "llama_cpp", "pytest-xdist": "xdist", "scikit-learn": "sklearn"}
+MODULES = {
+    "llama-cpp-python": "llama_cpp",
+    "pillow": "PIL",
+    "pytest-xdist": "xdist",
+    "scikit-learn": "sklearn",
+}
 #: what the core requires; the list may get shorter
 REQUIRED = {
     *("click", "filelock", "gguf", "httpx2", "huggingface-hub", "jinja2", "jsonschema-rs"),

@@ -1,4 +1,4 @@
-"""What there is to answer: texts, files, lines of JSON and rows of tables, read one at a time.
+"""What there is to answer: texts, documents, lines of JSON and rows of tables, one at a time.
 
 Everything is bounded, and what cannot be read is an error in its place.
 """
@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from edgeslm.errors import InputError
+from edgeslm.errors import InputError, MissingExtraError
 from edgeslm.formats.kinds import kind_of
+from edgeslm.formats.text import MARKS, decoded
 
 #: the largest file, or line of a stream, that is read into memory
 MAX_BYTES = 16 * 1024 * 1024
@@ -34,12 +35,6 @@ _FORMS: Mapping[str, Form] = {
     ".tsv": "table",
     ".tab": "table",
 }
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,9 @@ class Source:
             place = "stdin" if file == "-" else file
             try:
                 with _opened(file) as (stream, kind):
-                    if kind is not None:
+                    if kind is not None and self.form(file) == "whole":
+                        yield _document(file, stream, place, kind)
+                    elif kind is not None:
                         yield Input(place, _foreign(kind), 0)
                     else:
                         yield from self._read(file, stream, place)
@@ -116,7 +113,7 @@ class Source:
         match self.form(file):
             case "whole":
                 data = stream.read(MAX_BYTES + 1)
-                yield Input(place, _whole(data), len(data))
+                yield Input(place, _whole(data, file), len(data))
             case "lines":
                 yield from read_lines(stream, place, self.column or "text", self.keep)
             case "table":
@@ -198,12 +195,7 @@ def decode(data: bytes) -> str:
     kind = kind_of(data)
     if kind is not None:
         raise _foreign(kind)
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        named = encoding.removesuffix("-sig").upper()
-        raise InputError(f"not {named} at byte {error.start}; convert it to UTF-8") from error
+    return decoded(data)
 
 
 # --- opening --------------------------------------------------------------------
@@ -232,7 +224,7 @@ def _as_utf8(stream: BinaryIO) -> tuple[BinaryIO, str | None]:
     head: bytes = stream.peek(16)  # type: ignore[attr-defined]  # a BufferedReader has it
     kind = kind_of(head)
     if kind is None:
-        for mark, encoding in _MARKS:
+        for mark, encoding in MARKS:
             if head.startswith(mark):
                 recoded = _Recoded(stream, encoding)
                 return cast(BinaryIO, io.BufferedReader(recoded)), None
@@ -278,17 +270,34 @@ def _size(text: str) -> int:
 # --- whole files ------------------------------------------------------------------
 
 
-def _whole(data: bytes) -> str | InputError:
+def _document(file: str, stream: BinaryIO, place: str, kind: str) -> Input:
+    """A PDF or a picture, or the error of what is no document that can be read."""
+    from edgeslm.documents.limits import MAX_BYTES as MOST
+    from edgeslm.documents.read import Options, is_paged, read_bytes
+
+    if not is_paged(kind):
+        return Input(place, _foreign(kind), 0)
+    data = stream.read(MOST + 1)
+    try:
+        return Input(place, read_bytes(data, Options(), name=Path(file).name).text, len(data))
+    except InputError as error:
+        return Input(place, error, len(data))
+    except MissingExtraError as error:
+        return Input(place, InputError(f"is {kind}, not text; {error}"), len(data))
+
+
+def _whole(data: bytes, file: str) -> str | InputError:
+    """A text, as it is; of a mail or a page of the web, what people see of it."""
     if len(data) > MAX_BYTES:
         return _too_long()
-    if b"\0" in data:
-        odd = data[1:2000:2].count(0) + data[:2000:2].count(0)
-        guess = "; is it UTF-16 without a mark?" if 4 * odd > len(data[:2000]) else ""
-        return InputError(f"not text: a zero byte at {data.index(0)}{guess}; convert it to UTF-8")
+    from edgeslm.documents.read import Options, is_marked_up, read_bytes
+
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return InputError(f"not UTF-8 at byte {error.start}; convert it to UTF-8 text")
+        if is_marked_up(data, Path(file).name):
+            return read_bytes(data, Options(), name=Path(file).name).text
+        return decoded(data)
+    except InputError as error:
+        return error
 
 
 def _too_long() -> InputError:

@@ -40,6 +40,8 @@ def kind_of(head: bytes) -> str | None:
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP picture"
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and len(head) >= 10:
+        return "a BMP picture"
     if head[4:8] == b"ftyp":
         return "a picture or film"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from typing import Final, Literal, NamedTuple
 
@@ -11,6 +12,14 @@ from edgeslm.errors import InputError, InputTooLongError
 Truncate = Literal["middle"] | None
 #: what it may be
 TRUNCATE: Final[tuple[Truncate, ...]] = (None, "middle")
+
+#: marks at the beginning of a file, and the encoding that each tells
+MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 #: characters of a text for each token that a language model may read; words have 4 to 6
 _CHARACTERS: Final = 32
@@ -43,6 +52,24 @@ def is_blank(text: str) -> bool:
     """Whether a text shows nothing: white space and invisible characters alone. ``fold`` gives an
     empty text for it."""
     return all(character.isspace() or is_invisible(character) for character in text)
+
+
+def decoded(data: bytes) -> str:
+    """The text of a whole file: UTF-8, or what its mark says.
+
+    Raises:
+        InputError: it is not in this encoding, or has a zero byte; the message has no place.
+    """
+    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8-sig")
+    if encoding == "utf-8-sig" and b"\0" in data:
+        odd = data[1:2000:2].count(0) + data[:2000:2].count(0)
+        guess = "; is it UTF-16 without a mark?" if 4 * odd > len(data[:2000]) else ""
+        raise InputError(f"not text: a zero byte at {data.index(0)}{guess}; convert it to UTF-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        named = encoding.removesuffix("-sig").upper()
+        raise InputError(f"not {named} at byte {error.start}; convert it to UTF-8 text") from error
 
 
 def fold(text: str) -> str:

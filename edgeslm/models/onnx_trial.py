@@ -18,26 +18,15 @@ _MEMORY_PER_BYTE = 4
 _LONGEST = "a b c d " * 100_000
 
 
-def _limit_memory(size: int) -> None:
-    """Let this process take no more; on Linux, where that is counted."""
-    if sys.platform != "linux":
-        return
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    most = pages * resource.getpagesize() + _MEMORY + _MEMORY_PER_BYTE * size
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main(path: Path) -> None:
+    from edgeslm.children import limit_memory
     from edgeslm.engines.onnx.session import load_library
     from edgeslm.errors import EdgeslmError, InputError
     from edgeslm.models.ask import asker
     from edgeslm.models.onnx import open_onnx
 
     load_library()
-    _limit_memory(path.stat().st_size)
+    limit_memory(_MEMORY + _MEMORY_PER_BYTE * path.stat().st_size)
     told: dict[str, str | None] = {"error": None, "message": None}
     try:
         with open_onnx(path, threads=1, gpu=False, tried=True) as model:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from edgeslm.cli import inputs
 from edgeslm.cli.inputs import Source
-from edgeslm.errors import InputError
+from edgeslm.errors import DocumentError, InputError
 from edgeslm.formats.kinds import kind_of, kind_of_file
+from tests.helpers.pdf import PdfPage, pdf
 
 
 @pytest.fixture
@@ -241,15 +242,62 @@ KINDS = {
 }
 
 
+#: of these, those that are read where no lines or rows are wanted
+PAGED = ("a.pdf", "a.png", "a.jpg", "a.webp")
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_no_text_is_refused_by_its_first_bytes(folder, name):
     data, kind, remedy = KINDS[name]
-    for named in (name, "renamed.txt", "renamed.jsonl", "renamed.csv"):
+    whole = () if name in PAGED else (name, "renamed.txt")
+    for named in (*whole, "renamed.jsonl", "renamed.csv"):
         Path(named).write_bytes(data)
         (found,) = read(named, column=None if named.endswith(("txt", name)) else "text")
         assert f"is {kind}, not text" in str(found.text)
         assert remedy in str(found.text)
+    Path(name).write_bytes(data)
     assert kind_of_file(Path(name)) == kind
+
+
+# --- documents --------------------------------------------------------------------
+
+
+def test_a_document_is_read_by_its_content_whatever_its_name(folder):
+    pytest.importorskip("pypdfium2", reason="the extra documents brings pypdfium2")
+    data = pdf(PdfPage([("Total", 50, 700), ("5.00", 300, 700)]))
+    Path("bill.pdf").write_bytes(data)
+    Path("renamed.txt").write_bytes(data)
+    Path("page.html").write_text("<p>One<table><tr><td>a<td>b</table>")
+    Path("mail.eml").write_bytes(b"Subject: hi\nMIME-Version: 1.0\n\nbody")
+    found = read("bill.pdf", "renamed.txt", "page.html", "mail.eml")
+    assert texts(found) == ["Total  5.00"] * 2 + ["One\na  b", "Subject: hi\nbody"]
+    assert [item.size for item in found[:2]] == [len(data)] * 2
+
+
+def test_a_document_that_cannot_be_read_is_an_error_in_its_place(folder):
+    pytest.importorskip("pypdfium2", reason="the extra documents brings pypdfium2")
+    Path("a.pdf").write_bytes(b"%PDF-1.7\nbroken")
+    Path("b.html").write_text("<html><script>x</script>")
+    Path("c.txt").write_text("text")
+    damaged, empty, text = read("a.pdf", "b.html", "c.txt")
+    assert isinstance(damaged.text, DocumentError)
+    assert (damaged.place, damaged.text.reason, empty.text.reason) == ("a.pdf", "damaged", "empty")
+    assert text.text == "text"
+
+
+@pytest.mark.parametrize("name", PAGED)
+def test_a_document_without_its_library_names_the_command(folder, name, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    data, kind, _ = KINDS[name]
+    Path(name).write_bytes(data)
+    (found,) = read(name)
+    assert str(found.text).startswith(f"is {kind}, not text; ")
+    assert 'pip install "edgeslm-core[documents]"' in str(found.text)
+
+
+def test_plain_text_is_what_it_was(folder):
+    Path("a.txt").write_bytes(b"one\r\ntwo\n")
+    assert texts(read("a.txt")) == ["one\r\ntwo\n"]
 
 
 def test_an_office_document_is_refused(folder):

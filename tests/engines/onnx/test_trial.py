@@ -146,8 +146,8 @@ def test_what_a_child_says_of_a_bad_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what a process takes")
 def test_a_child_takes_no_more_memory_than_it_may() -> None:
     code = (
-        "from edgeslm.models import onnx_trial\n"
-        "onnx_trial._limit_memory(0)\n"
+        "from edgeslm.children import limit_memory\n"
+        "limit_memory(3 << 29)\n"
         "bytearray(1 << 29)\n"
         "try:\n    bytearray(1 << 31)\n"
         "except MemoryError:\n    print('bounded')"

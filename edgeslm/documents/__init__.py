@@ -1,0 +1,1 @@
+"""Documents: PDFs, pictures, mails and pages of the web, read as text and its places."""

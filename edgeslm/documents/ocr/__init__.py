@@ -1,0 +1,1 @@
+"""Pictures of pages -> words: RapidOCR, and Tesseract where it is asked for."""
