@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,5 +83,14 @@ def _next(child: Popen[bytes]) -> RawPage | None:
     except (ValueError, LookupError, TypeError) as error:
         child.kill()
         raise DocumentError(
-            f"is damaged: the process that read it ended with {child.wait()}", reason="damaged"
+            f"is damaged, or needs too much: the process that read it ended with "
+            f"{_ending(child.wait())}",
+            reason="damaged",
         ) from error
+
+
+def _ending(code: int) -> str:
+    """How a process ended: the name of a signal, or a code."""
+    with suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"code {code}"

@@ -20,8 +20,10 @@ class PdfPage:
     crop: tuple[float, float, float, float] | None = None
     #: a picture over the whole page: its width, height and RGB bytes
     picture: tuple[int, int, bytes] | None = None
-    #: a stream of its own, instead of texts
+    #: what is drawn, instead of texts
     content: bytes | None = None
+    #: the object that holds what is drawn, instead of that
+    stream: bytes | None = None
 
 
 def pdf(*pages: PdfPage, password: str | None = None) -> bytes:
@@ -34,7 +36,7 @@ def pdf(*pages: PdfPage, password: str | None = None) -> bytes:
         if page.picture is not None:
             objects.append(_image(*page.picture))
             picture = b"/XObject<</P %d 0 R>>" % len(objects)
-        objects.append(_stream(_content(page)))
+        objects.append(page.stream or _stream(_content(page)))
         crop = b"" if page.crop is None else b"/CropBox[%g %g %g %g]" % page.crop
         objects.append(
             b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 %g %g]%b/Rotate %d/Contents %d 0 R"
