@@ -11,35 +11,42 @@ from edgeslm.errors import ArgumentError
 
 C = TypeVar("C")
 
+#: what a number of the engines' libraries holds
+MOST = 2**31 - 1
+#: threads that llama.cpp can share its work between
+MOST_THREADS = 512
 
-def count(name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number from ``least`` on; a bool is none."""
+
+def count(name: str, value: Any, *, least: int = 1, most: int | None = MOST) -> int:
+    """A whole number from ``least`` to ``most``, where None is no bound; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentError(f"{name} must be a whole number, not {_shown(value)}")
+        raise ArgumentError(f"{name} must be a whole number, not {shown(value)}")
     whole = int(value)
     if whole < least:
-        raise ArgumentError(f"{name} must be at least {least}, not {whole}")
+        raise ArgumentError(f"{name} must be at least {least}, not {shown(whole)}")
+    if most is not None and whole > most:
+        raise ArgumentError(f"{name} must be at most {most}, not {shown(whole)}")
     return whole
 
 
-def count_or_none(name: str, value: Any, *, least: int = 1) -> int | None:
+def count_or_none(name: str, value: Any, *, least: int = 1, most: int | None = MOST) -> int | None:
     """As ``count``; None says that edgeslm chooses."""
-    return None if value is None else count(name, value, least=least)
+    return None if value is None else count(name, value, least=least, most=most)
 
 
 def number(name: str, value: Any, *, least: float) -> float:
     """A finite number from ``least`` on."""
     if isinstance(value, bool) or not isinstance(value, Real) or not _finite(value):
-        raise ArgumentError(f"{name} must be a finite number, not {_shown(value)}")
+        raise ArgumentError(f"{name} must be a finite number, not {shown(value)}")
     if value < least:
-        raise ArgumentError(f"{name} must be at least {least:g}, not {value}")
+        raise ArgumentError(f"{name} must be at least {least:g}, not {shown(value)}")
     return float(value)
 
 
 def share(name: str, value: Any) -> float:
     """A number between 0 and 1, both excluded."""
     if not 0 < number(name, value, least=-math.inf) < 1:
-        raise ArgumentError(f"{name} must be between 0 and 1, not {value}")
+        raise ArgumentError(f"{name} must be between 0 and 1, not {shown(value)}")
     return float(value)
 
 
@@ -56,7 +63,7 @@ def choice(name: str, value: Any, allowed: Collection[C]) -> C:
         if type(value) is type(one) and value == one:
             return one
     listed = " or ".join(repr(one) for one in allowed)
-    raise ArgumentError(f"{name} must be {listed}, not {_shown(value)}")
+    raise ArgumentError(f"{name} must be {listed}, not {shown(value)}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -68,7 +75,7 @@ def many(texts: Any) -> None:
     """Refuse one text, or no texts at all, where an iterable of texts is wanted."""
     if isinstance(texts, str | bytes) or not hasattr(texts, "__iter__"):
         raise ArgumentError(
-            f"map takes many texts, such as a list of them, not {_shown(texts)}; one is answered "
+            f"map takes many texts, such as a list of them, not {shown(texts)}; one is answered "
             "by a call"
         )
 
@@ -80,6 +87,11 @@ def _finite(value: Real) -> bool:
         return False
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(value: object) -> str:
+    """A value as a message names it: of at most 60 characters, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # a class of the caller's own may raise anything
+        # Python spells no whole number of more than some thousand digits
+        return "one that is too long" if isinstance(value, int) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -31,6 +31,7 @@ MODULES = frozenset(
         "edgeslm.documents.child",
         "edgeslm.engines.llama.probe",
         "edgeslm.models.onnx_trial",
+        "edgeslm.schema.verdict",
     }
 )
 #: packages of ours: a child finds them, and what they need, where this process does

@@ -152,6 +152,17 @@ class OutputInvalidError(OutputError):
         return {**super().to_dict(), "json": self.json}
 
 
+class OutputUncheckedError(OutputError):
+    """The finished value cannot be held to the schema in time. ``json`` is its text."""
+
+    def __init__(self, message: str, *, json: str) -> None:
+        super().__init__(message)
+        self.json = json
+
+    def to_dict(self) -> dict[str, object]:
+        return {**super().to_dict(), "json": self.json}
+
+
 class CalibrationError(EdgeslmError):
     """A sample that nothing can be fitted on: too small, wrong shapes, numbers out of range."""
 
@@ -256,6 +267,16 @@ EXIT_CODES: dict[int, str] = {
 
 #: a place in a message is cut behind so many characters: keys come from files, too
 _MAX_PLACE = 200
+#: what Python says of a number of thousands of digits
+_ADVICE = "set_int_max_str_digits"
+
+
+def unreadable(error: ValueError | RecursionError) -> str:
+    """Why JSON or TOML cannot be read, without the advice that Python gives to programmers."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    said = str(error)
+    return "it has a number of too many digits" if _ADVICE in said else said
 
 
 def first_fault(error: ValidationError, *, whole: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from edgeslm.errors import InputError, MissingExtraError
+from edgeslm.errors import InputError, MissingExtraError, unreadable
 from edgeslm.formats.kinds import kind_of
 from edgeslm.formats.text import MARKS, decoded
 
@@ -347,7 +347,7 @@ def _of_line(line: bytes, key: str, keep: Sequence[str]) -> tuple[str | InputErr
     except json.JSONDecodeError as error:
         return InputError(f"not JSON: {error.msg} at column {error.colno}; {wanted}"), {}
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
-        return InputError(f"not JSON that can be read: {error}"), {}
+        return InputError(f"not JSON that can be read: {unreadable(error)}"), {}
     if not isinstance(value, dict):
         return InputError(f"no {json.dumps(key)} with a string in it; {wanted}"), {}
     row = {name: value[name] for name in ("id",) if name in value}

@@ -10,7 +10,7 @@ import click
 
 from edgeslm.cli.inputs import decode, standard_input
 from edgeslm.cli.output import fail, for_people, print_line
-from edgeslm.errors import InputError, SchemaError
+from edgeslm.errors import InputError, SchemaError, unreadable
 from edgeslm.formats.files import TooLargeError, read_all, read_small
 from edgeslm.schema.document import MAX_BYTES, distinct
 
@@ -80,10 +80,8 @@ def read_schema(file: str) -> Any:
         raise SchemaError(
             f"{name}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from error
-    except RecursionError as error:
-        raise SchemaError(f"{name}: nested too deep to read") from error
-    except ValueError as error:  # a name given twice, or a number of thousands of digits
-        raise SchemaError(f"{name}: {error}") from error
+    except (ValueError, RecursionError) as error:  # a name given twice, thousands of digits
+        raise SchemaError(f"{name}: {unreadable(error)}") from error
 
 
 def _row(error: SchemaError) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from edgeslm.errors import InputError
+from edgeslm.errors import InputError, unreadable
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.scoring import TaskKind
 from edgeslm.formats.card import Head
@@ -204,7 +204,7 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON that can be read: {error}") from error
+        raise InputError(f"not JSON that can be read: {unreadable(error)}") from error
     if not isinstance(value, dict):
         raise InputError('not an object; write {"input": …, "answer": …}')
     return value

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from edgeslm.arguments import shown
 from edgeslm.errors import CardError, first_fault
 from edgeslm.formats.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
+from edgeslm.formats.labels import alike, named_apart
 
 #: steps that the calibration of one field may have
 MAX_STEPS: Final = 50
@@ -70,7 +73,7 @@ class LabelSpec(_Closed):
 
 
 class _LabelSet(_Closed):
-    """A closed set of labels, no two of one name or verbalizer."""
+    """A closed set of labels, no two of one verbalizer or of names that read the same."""
 
     labels: tuple[LabelSpec, ...] = Field(min_length=2, max_length=MAX_LABELS)
 
@@ -83,13 +86,13 @@ class _LabelSet(_Closed):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        for what, values in (
-            ("label", [label.name for label in self.labels]),
-            ("verbalizer", [label.text for label in self.labels]),
-        ):
-            doubled = sorted({value for value in values if values.count(value) > 1})
-            if doubled:
-                raise ValueError(f"{what} given twice: {', '.join(map(repr, doubled))}")
+        pair = alike(label.name for label in self.labels)
+        if pair is not None:
+            raise ValueError(f"label {named_apart(pair)}")
+        spoken = Counter(label.text for label in self.labels)
+        doubled = sorted(text for text, times in spoken.items() if times > 1)
+        if doubled:
+            raise ValueError(f"verbalizer given twice: {', '.join(map(repr, doubled))}")
         return self
 
 
@@ -329,7 +332,7 @@ def _explain(error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
     if first["loc"] == ("format",):
         return (
-            f"{where}: the card has format {first['input']!r}, "
+            f"{where}: the card has format {shown(first['input'])}, "
             f"this edgeslm reads format {CARD_FORMAT}; update edgeslm"
         )
     return f"{where}: card, at {first_fault(error, whole='the card')}"

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from edgeslm.formats.labels import alike
+
 #: the version of this format; a loader refuses a higher one
 CARD_FORMAT: Final = 1
 #: the metadata key that holds the card
@@ -147,9 +149,8 @@ def _is_card(candidate: Any) -> bool:
 
 
 def _are_distinct(labels: list[dict[str, Any]]) -> bool:
-    names = {label["name"] for label in labels}
     verbalizers = {label.get("verbalizer") or label["name"] for label in labels}
-    return len(names) == len(verbalizers) == len(labels)
+    return len(verbalizers) == len(labels) and alike(label["name"] for label in labels) is None
 
 
 def _fits(value: Any, schema: _Schema, known: _Schema) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import jsonschema_rs
 
+from edgeslm.arguments import shown
 from edgeslm.errors import EmptySchemaError, SchemaError
 from edgeslm.schema.budget import Budget
 from edgeslm.schema.drafts import GUESSES, Dialect, in_one_spelling, named, with_metaschemas
@@ -42,7 +43,7 @@ MAP = (
 _NAMES = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "$ref")
 
 #: keywords whose schemas look at the very value that their own schema looks at
-_SAME_PLACE = (
+SAME_PLACE = (
     "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then",
 )  # fmt: skip
 
@@ -133,7 +134,7 @@ class Document:
                 steps.append(step)
             value = self._raw[known]
             for step in reversed(steps):
-                value = _inside(value, step.replace("~1", "/").replace("~0", "~"))
+                value = inside(value, step.replace("~1", "/").replace("~0", "~"))
             self._raw[path] = value
         return self._raw[path]
 
@@ -287,7 +288,7 @@ class Document:
                     )
                 if step is not None and step not in done:
                     upon.add(step)
-                    beside = self._same_place(step)
+                    beside = self.beside(step)
                     route.append((step, beside, iter(beside)))
                 if not route:
                     break
@@ -304,7 +305,8 @@ class Document:
                             path=path,
                         )
 
-    def _same_place(self, path: str) -> list[str]:
+    def beside(self, path: str) -> list[str]:
+        """The schemas that look at the very value that the one at ``path`` looks at."""
         node = self.at(path)
         if not isinstance(node, dict):
             return []
@@ -316,7 +318,7 @@ class Document:
                 self._lost = self._lost or error
         for keyword in ("$dynamicRef", "$recursiveRef"):
             found += self._meant(node[keyword]) if keyword in node else []
-        return found + children(path, node, _SAME_PLACE)
+        return found + children(path, node, SAME_PLACE)
 
 
 def where(path: str, keyword: str | None = None) -> str:
@@ -341,7 +343,7 @@ def children(path: str, node: dict[str, Any], keywords: tuple[str, ...] | None =
     return found
 
 
-def _inside(value: Any, name: str) -> Any:
+def inside(value: Any, name: str) -> Any:
     """The item or property of this name; KeyError where there is none."""
     if isinstance(value, list):
         if not name.isdecimal() or len(name) > 9 or int(name) >= len(value):
@@ -408,7 +410,7 @@ def _plain(value: Any, path: str) -> None:
 
 def _key_size(key: Any, path: str) -> int:
     if not isinstance(key, str):
-        raise SchemaError(f"{where(path)}: a key must be text, not {key!r}", path=path)
+        raise SchemaError(f"{where(path)}: a key must be text, not {shown(key)}", path=path)
     return _text_size(key, path)
 
 
@@ -438,7 +440,17 @@ def _dialect(root: dict[str, Any]) -> Dialect:
         if fault is None:
             return dialect
         faults.append(fault)
-    raise faults[0]
+    raise faults[0] if len({fault.path for fault in faults}) == 1 else _guessed(faults[0])
+
+
+def _guessed(fault: SchemaError) -> SchemaError:
+    """A fault that another draft does not have, in a schema that says of none that it is meant."""
+    return SchemaError(
+        f"{fault} (read as draft {GUESSES[0].name}, since $schema names none; if another is meant, "
+        "name it there)",
+        path=fault.path,
+        keyword=fault.keyword,
+    )
 
 
 def _fault(root: dict[str, Any], dialect: Dialect) -> SchemaError | None:

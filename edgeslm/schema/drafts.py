@@ -15,6 +15,11 @@ class Dialect:
     number: int
     uri: str
 
+    @property
+    def name(self) -> str:
+        """As people call it, such as "2020-12"."""
+        return {2019: "2019-09", 2020: "2020-12"}.get(self.number, str(self.number))
+
 
 _DRAFTS = {
     4: Dialect(4, "http://json-schema.org/draft-04/schema#"),

@@ -57,14 +57,34 @@ class _Canonical(GenerateJsonSchema):
         return {"type": "string", "format": "duration"}
 
 
-def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+class _Kept(_Canonical):
+    """Without what pydantic says of a class and does not hold a value to: the elements of a set
+    are made unique, and a callable may choose between branches that overlap."""
+
+    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
+        return _repeated(super().set_schema(schema))
+
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
+        return _repeated(super().frozenset_schema(schema))
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        described = super().tagged_union_schema(schema)
+        branches = described.pop("oneOf", None)
+        return described if branches is None else {**described, "anyOf": branches}
+
+
+def json_schema(model: type[BaseModel], *, kept: bool = False) -> dict[str, Any]:
     """The schema of the JSON that ``model`` validates, by alias.
+
+    ``kept`` leaves out what pydantic does not hold a value to, so that what the author added, such
+    as a format in ``json_schema_extra``, can be asserted in full.
 
     Raises:
         SchemaError: a field's type has no JSON Schema, such as an arbitrary class.
     """
+    generator = _Kept if kept else _Canonical
     try:
-        return model.model_json_schema(schema_generator=_Canonical, mode="validation")
+        return model.model_json_schema(schema_generator=generator, mode="validation")
     except (PydanticUserError, TypeError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise SchemaError(
@@ -85,6 +105,10 @@ def has_decimals(model: type[BaseModel]) -> bool:
 
     model.model_json_schema(schema_generator=_Watch, mode="validation")
     return found
+
+
+def _repeated(described: JsonSchemaValue) -> JsonSchemaValue:
+    return {key: value for key, value in described.items() if key != "uniqueItems"}
 
 
 def _temporal(body: str, schema: Mapping[str, Any]) -> JsonSchemaValue:

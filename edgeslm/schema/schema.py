@@ -12,18 +12,23 @@ import jsonschema_rs
 from pydantic import BaseModel, ValidationError
 
 from edgeslm.errors import EmptySchemaError, OutputInvalidError, SchemaError, first_fault
+from edgeslm.schema.answers import parse
+from edgeslm.schema.check import Check, refers, unchecked
 from edgeslm.schema.compiler import Compiler
-from edgeslm.schema.document import Document, distinct, where
+from edgeslm.schema.document import Document, where
 from edgeslm.schema.from_pydantic import has_decimals, json_schema
 from edgeslm.schema.keywords import Constraint, How
+from edgeslm.schema.looks import ClosedSchemas, Looks
 from edgeslm.schema.recursion import ends
-from edgeslm.schema.regex import validator
 
 __all__ = ["Constraint", "How", "Schema", "certify", "compile_schema"]
 
 #: characters of a closed schema beyond which its conditions are checked instead: the grammar
 #: library takes some 6 us for each
 _MOST_REWRITTEN = 150_000
+
+#: looks of pydantic at the parts of one value, which nothing can stop: half a second
+_MOST_TRIED = 4_000_000
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -34,13 +39,15 @@ class Schema(Generic[T]):
     """A closed schema that the decoder can enforce in full.
 
     ``source`` is the schema as given, or as pydantic describes the class; ``closed`` is what
-    the grammar is built from; ``certificate`` says how each keyword is enforced.
+    the grammar is built from; ``certificate`` says how each keyword is enforced. ``asserted`` is
+    what a finished value is held to beside the closed schema; None where that holds everything.
     """
 
     source: dict[str, Any]
     closed: dict[str, Any]
     certificate: tuple[Constraint, ...]
     model: type[BaseModel] | None = None
+    asserted: dict[str, Any] | None = None
 
     def read(self, json_text: str) -> T:
         """The value of a finished text, validated in full: by the schema, then by pydantic.
@@ -50,27 +57,27 @@ class Schema(Generic[T]):
 
         Raises:
             OutputInvalidError: not JSON, a name given twice, or a rule is broken.
+            OutputUncheckedError: that cannot be told in time, since many branches of the schema
+                lead to one place of a deep value.
         """
-        exact = _parse(json_text, Decimal)
-        for check in self._validators:
-            error = next(check.iter_errors(exact), None)
-            if error is not None:
-                place = "".join(f"/{step}" for step in error.instance_path) or "the value"
-                raise OutputInvalidError(
-                    f"the answer breaks the schema at {place}: {error.message[:300]}",
-                    json=json_text,
-                )
+        exact = parse(json_text, Decimal)
+        for check in self._checks:
+            check.require(exact, json_text)
         if self.model is None:
-            value: T = _parse(json_text, float)
+            value: T = parse(json_text, float)
             return value
+        tried = self._tried
+        if tried is not None and tried.count(exact, _MOST_TRIED) > _MOST_TRIED:
+            raise unchecked(json_text)
         return self._instance(json_text, exact)
 
     @cached_property
-    def _validators(self) -> tuple[Any, ...]:
-        # pydantic's description of a class is not its own rule: pydantic has the last word there
-        schemas = [self.closed] if self.model is not None else [self.closed, self.source]
+    def _checks(self) -> tuple[Check, ...]:
         try:
-            return tuple(map(validator, schemas))
+            closed = Check(self.closed, lambda: ClosedSchemas(self.closed))
+            if self.asserted is None:
+                return (closed,)
+            return closed, Check(self.asserted, lambda: Document(self.asserted))
         except jsonschema_rs.ValidationError as error:
             raise SchemaError(
                 f"schema: its patterns must compile to less than 1 MB, also where several hold "
@@ -84,7 +91,14 @@ class Schema(Generic[T]):
         Raises:
             SchemaError: patterns that are too large together.
         """
-        _ = self._validators
+        _ = self._checks
+
+    @cached_property
+    def _tried(self) -> Looks | None:
+        """The branches of unions that pydantic tries, all of which it must compare."""
+        assert self.model is not None
+        described = json_schema(self.model, kept=True)
+        return Looks(Document(described), tagged=True) if refers(described) else None
 
     @cached_property
     def keeps_decimals(self) -> bool:
@@ -136,10 +150,14 @@ def compile_schema(
     model = schema if isinstance(schema, type) and issubclass(schema, BaseModel) else None
     document = Document(json_schema(model) if model else schema)
     closed, constraints = _compiled(document, close_objects)
+    asserted: dict[str, Any] | None = document.root
     if model is not None:
+        # pydantic's description of a class is not all its own rule
+        checked = any(constraint.how == "check" for constraint in constraints)
+        asserted = Document(json_schema(model, kept=True)).root if checked else None
         note = f"{model.__name__} and its validators read the finished value"
         constraints += (Constraint("", "pydantic", "check", note),)
-    compiled: Schema[Any] = Schema(document.root, closed, constraints, model)
+    compiled: Schema[Any] = Schema(document.root, closed, constraints, model, asserted)
     compiled.prepare()
     return compiled
 
@@ -194,16 +212,3 @@ def certify(
         if compiler.certificate.refused is None:
             compiler.certificate.note(error.path, error.keyword or "", "refused", str(error))
         return compiler.certificate.constraints
-
-
-def _parse(text: str, number: type[Decimal | float]) -> Any:
-    try:
-        return json.loads(
-            text, parse_float=number, parse_constant=_no_constant, object_pairs_hook=distinct
-        )
-    except (ValueError, RecursionError) as error:
-        raise OutputInvalidError(f"the answer is not JSON: {error}", json=text) from error
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")

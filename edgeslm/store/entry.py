@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edgeslm.errors import RegistryError, first_fault
+from edgeslm.errors import RegistryError, first_fault, unreadable
 from edgeslm.formats.files import SUFFIXES, Suffix, read_small
 from edgeslm.store.places import REGISTRY_VARIABLE
 
@@ -197,7 +197,7 @@ def _tables(path: Path) -> list[Any]:
     except UnicodeDecodeError as error:
         raise RegistryError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:  # a number of 4,301 digits is no TOML error
-        raise RegistryError(f"{path}: not TOML: {error}") from error
+        raise RegistryError(f"{path}: not TOML: {unreadable(error)}") from error
     unknown = sorted(set(document) - {"model"})
     tables = document.get("model", [])
     if unknown or not isinstance(tables, list):

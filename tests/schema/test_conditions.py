@@ -187,7 +187,7 @@ def test_a_closed_reading_loses_nothing_by_a_rewrite(rules: dict[str, Any]) -> N
     schema = {"allOf": [rules], **CLOSED, "required": []}
     try:
         compiler = Compiler(Document(schema), close_objects=True, rewrite=False)
-        before: Schema[Any] = Schema(schema, compiler.run(), ())
+        before: Schema[Any] = Schema(schema, compiler.run(), (), asserted=schema)
         checked = matcher(before)
     except SchemaError:
         return

@@ -237,3 +237,13 @@ def test_what_is_no_part_of_the_drafts_metaschema_leads_out(reference: str) -> N
 def test_texts_that_only_look_like_references_bring_nothing() -> None:
     given = {"$schema": URI[7], "enum": [{"$ref": URI[7]}, "a"]}
     assert _answers(compile_schema(given), "a")
+
+
+def test_a_fault_that_another_draft_does_not_have_says_how_the_schema_was_read() -> None:
+    both = {"a": {"minimum": 1, "exclusiveMinimum": True}, "b": {"type": "strin"}}
+    with pytest.raises(SchemaError, match=r"read as draft 2020-12, since \$schema names none"):
+        compile_schema({"properties": both})
+    for schema in ({"properties": {"b": both["b"]}}, {"$schema": URI[7], "properties": both}):
+        with pytest.raises(SchemaError) as caught:
+            compile_schema(schema)
+        assert "read as draft" not in str(caught.value)

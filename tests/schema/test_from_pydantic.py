@@ -10,7 +10,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    Tag,
+    create_model,
+    field_validator,
+)
 
 from edgeslm.errors import OutputInvalidError, SchemaError
 from edgeslm.schema.schema import compile_schema
@@ -184,6 +193,48 @@ def test_validators_of_the_class_have_the_last_word() -> None:
     assert schema.read('{"n":2}').n == 2
     with pytest.raises(OutputInvalidError, match="Even at n"):
         schema.read('{"n":1}')
+
+
+#: what an author adds to a field, a text that keeps to it, and one that does not
+ADDED: list[tuple[Any, dict[str, Any], str, str]] = [
+    (str, {"format": "iri"}, '"http://a/é"', '"http://["'),
+    (str, {"format": "json-pointer"}, '"/a/b"', '"a"'),
+    (str, {"format": "idn-email"}, '"é@a.org"', '"é"'),
+    (str, {"not": {"pattern": "(?=x)x"}}, '"a"', '"x"'),
+    (list[int], {"uniqueItems": True}, "[1,2]", "[1,1]"),
+    (list[int], {"contains": {"const": 7}}, "[7]", "[1]"),
+    (dict[str, int], {"dependentRequired": {"a": ["b"]}}, '{"b":1}', '{"a":1}'),
+]
+
+
+@pytest.mark.parametrize(("kind", "added", "good", "bad"), ADDED)
+def test_what_an_author_adds_to_a_field_is_asserted(
+    kind: Any, added: dict[str, Any], good: str, bad: str
+) -> None:
+    described = create_model("Described", value=(kind, Field(json_schema_extra=added)))
+    schema = compile_schema(described)
+    assert schema.read(f'{{"value":{good}}}')
+    with pytest.raises(OutputInvalidError, match="/value"):
+        schema.read(f'{{"value":{bad}}}')
+
+
+def test_what_pydantic_says_and_does_not_hold_a_value_to_is_not_asserted() -> None:
+    def tag(value: Any) -> str:
+        return "short" if len(value) < 3 else "long"
+
+    branches = Annotated[str, Tag("short")] | Annotated[str, Tag("long")]
+    cases: list[tuple[Any, str, Any]] = [
+        (set[int], "[1,1]", {1}),
+        (frozenset[int], "[2,2]", frozenset({2})),
+        (Annotated[branches, Discriminator(tag)], '"ab"', "ab"),
+    ]
+    for kind, text, value in cases:
+        extra = {
+            "value": (kind, ...),
+            "iri": (str, Field("a:b", json_schema_extra={"format": "iri"})),
+        }
+        schema = compile_schema(create_model("Described", **extra))
+        assert schema.read(f'{{"value":{text}}}').value == value
 
 
 def test_the_thirtieth_of_february_is_no_answer() -> None:

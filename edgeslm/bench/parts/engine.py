@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeslm.bench.report.schema import RawTest
 from edgeslm.engines.engine import Batch, Engine
-from edgeslm.errors import InputError, first_fault
+from edgeslm.errors import InputError, first_fault, unreadable
 from edgeslm.formats.files import read_small
 
 #: a larger file is no result of llama-bench
@@ -176,7 +176,8 @@ def read_llama_bench(path: Path) -> tuple[RawTest, ...]:
             f"{path}: no llama-bench result, at {first_fault(error, whole='a result')}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON of `llama-bench -o json`: {error}") from error
+        reason = unreadable(error)
+        raise InputError(f"{path}: not JSON of `llama-bench -o json`: {reason}") from error
     # a test of prompt and answer in one has no name here
     return tuple(_as_test(their) for their in theirs if not (their.n_prompt and their.n_gen))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from edgeslm.bench.workload import invented
-from edgeslm.errors import InputError
+from edgeslm.errors import InputError, unreadable
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask
 from edgeslm.formats.files import read_small
 from edgeslm.models.ask import Ask, asker
@@ -177,7 +177,7 @@ def _row(line: bytes, place: str) -> Row:
     try:
         value = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: not JSON that can be read: {error}") from error
+        raise InputError(f"{place}: not JSON that can be read: {unreadable(error)}") from error
     fields = value if isinstance(value, dict) else {}
     text = next((fields[key] for key in _TEXT_KEYS if key in fields), None)
     if not isinstance(text, str) or not text.strip():

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.errors import CardError
+from edgeslm.errors import CardError, unreadable
 
 #: the version of this format; a loader refuses another
 FEATURES_FORMAT: Final = 1
@@ -86,9 +86,8 @@ class FeatureSpec:
         try:
             return _spec(json.loads(text))
         except (ValueError, RecursionError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else error
             raise CardError(
-                f"{where}: edgeslm.features: {reason}; make the file again with "
+                f"{where}: edgeslm.features: {unreadable(error)}; make the file again with "
                 "`python -m converters`"
             ) from error
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from edgeslm.errors import CardError, EdgeslmError
+from edgeslm.errors import CardError, EdgeslmError, unreadable
 from edgeslm.formats.card import Card, ClassifyTask, TagTask
 from edgeslm.formats.card_facts import CARD_KEY, MAX_CARD_BYTES
 from edgeslm.formats.files import read_small
@@ -112,7 +112,7 @@ def _parsed(path: Path, parse: Any) -> dict[str, Any]:
     except OSError as error:
         raise CardError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, TOML or JSON, or nested too deep
-        raise CardError(f"{path}: cannot be read: {error}") from error
+        raise CardError(f"{path}: cannot be read: {unreadable(error)}") from error
     if not isinstance(data, dict):
         raise CardError(f"{path}: not an object")
     return data

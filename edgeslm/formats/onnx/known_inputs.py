@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslm.errors import CardError
+from edgeslm.errors import CardError, unreadable
 from edgeslm.formats.text import fold
 
 #: the version of this format that is written: how texts are folded before they are hashed
@@ -97,9 +97,9 @@ def read_known(text: str, labels: int, *, where: str) -> KnownInputs:
     try:
         return _checked(json.loads(text), labels)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise CardError(
-            f"{where}: edgeslm.known: {reason}; make the file again with `python -m converters`"
+            f"{where}: edgeslm.known: {unreadable(error)}; make the file again with "
+            "`python -m converters`"
         ) from error
 
 

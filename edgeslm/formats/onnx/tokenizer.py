@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from edgeslm.errors import unreadable
+
 #: parts of a tokenizer that may be, by what they do. What is not here can make much of little
 #: text (Replace, Prepend), or runs patterns of the file's own (Split).
 _NORMALIZERS: Final = {
@@ -49,8 +51,7 @@ def check_tokenizer(tokenizer_json: str) -> int:
     try:
         whole = json.loads(tokenizer_json, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise TokenizerError(str(reason)[:300]) from error
+        raise TokenizerError(unreadable(error)[:300]) from error
     if not isinstance(whole, dict):
         raise TokenizerError("it is no object")
     _parts(whole.get("normalizer"), "normalizers", _NORMALIZERS, _normalizer)
