@@ -33,6 +33,40 @@ class ModelName(click.ParamType[str]):
         return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
+class PulledName(ModelName):
+    """A name of a pulled model; with ``before``, of one that has a version before."""
+
+    def __init__(self, *, before: bool = False) -> None:
+        self._before = before
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        given = ctx.params.get(param.name or "") or ()
+        return [
+            CompletionItem(name)
+            for name in _pulled_names(before=self._before)
+            if name.startswith(incomplete) and name not in given
+        ]
+
+
+def _pulled_names(*, before: bool = False) -> Sequence[str]:
+    """The names of pulled models, or of those with a version ``before`` the current one."""
+    from edgeslm.store import places
+    from edgeslm.store.versions import read_state
+
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        for path in sorted(places.default_home().glob("models/*/state.json")):
+            state = None
+            if before:
+                with contextlib.suppress(OSError, ValueError):
+                    state = read_state(path.parent)
+            if not before or (state is not None and state.previous is not None):
+                names.append(path.parent.name)
+    return names
+
+
 def _known_names() -> Sequence[str]:
     """The names of registries, packages and pulled models, as far as they can be read.
 
@@ -42,9 +76,7 @@ def _known_names() -> Sequence[str]:
 
     from edgeslm.store import places
 
-    names: set[str] = set()
-    with contextlib.suppress(OSError):
-        names.update(path.parent.name for path in places.default_home().glob("models/*/state.json"))
+    names = set(_pulled_names())
     for file in places.registry_files():
         with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError, TypeError):
             tables = tomllib.loads(read_small(file, _MAX_REGISTRY_BYTES).decode()).get("model", [])
@@ -67,7 +99,9 @@ class Choice(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-def model_name(metavar: str = "NAME", **more: Any) -> Callable[[C], C]:
+def model_name(
+    metavar: str = "NAME", *, kind: ModelName | None = None, **more: Any
+) -> Callable[[C], C]:
     """The argument that names a model, or with ``nargs=-1`` several."""
     plural = "names" if more.get("nargs") == -1 else "name"
-    return click.argument(plural, type=ModelName(), metavar=metavar, **more)
+    return click.argument(plural, type=kind or ModelName(), metavar=metavar, **more)

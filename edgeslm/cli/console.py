@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
+from typing import Any
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from edgeslm.cli.output import printable, wants_colour
+from edgeslm.cli.output import printable, wants_colour, writing
 
 
 class Console(rich.console.Console):
@@ -22,6 +24,10 @@ class Console(rich.console.Console):
             highlight=False,
             color_system="auto" if wants_colour() else None,
         )
+
+    def print(self, *objects: Any, **more: Any) -> None:
+        with contextlib.nullcontext() if self.stderr else writing():
+            super().print(*objects, **more)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

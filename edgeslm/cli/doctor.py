@@ -18,7 +18,7 @@ from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.doctor import Finding, Onnx, Report, examine
 
 if TYPE_CHECKING:  # it loads the inference library
-    from edgeslm.evaluation.selftest import SelfTest
+    from edgeslm.evaluation.selftest import Checked
 
 _STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 #: in the order in which findings are shown
@@ -37,8 +37,9 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
     edgeslm doctor receipt-fields ./my-reader.gguf
 
     Without a NAME: what this machine is, what is installed, and what is wrong with it.
-    With NAMEs, pulled models or paths of model files, answer the examples of their cards
-    instead, and compare.
+    With NAMEs, pulled models or paths of model files, read every byte of the file, answer the
+    examples of its card, and compare. The file of a name is held to the hash that is known of
+    it; of a path none is known, so compare the sha256 that is shown with its publisher's.
 
     Exits with 0 if nothing is a problem (a warning is none), else with the exit code of
     the error that the problem would cause: 6 for an example with another answer.
@@ -55,32 +56,36 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
 
 def _self_tests(names: Sequence[str], as_json: bool) -> int:
     """Run and show the self-tests of some models; the exit code of the first that is not well."""
-    from edgeslm.evaluation.selftest import self_test_of
+    from edgeslm.evaluation.selftest import check
 
     codes: list[int] = []
 
     def act(name: str) -> None:
         try:
-            tests = self_test_of(name)
+            checked = check(name)
         except EdgeslmError as error:
             codes.append(error.exit_code)
             raise
-        passed = all(test.passed for test in tests)
+        passed = all(test.passed for test in checked.tests)
         codes.append(0 if passed else CardError.exit_code)
         if for_people(as_json):
-            _show_tests(name, tests, Console())
+            _show_tests(name, checked, Console())
         else:
-            examples = [test.to_dict() for test in tests]
-            print_line({"name": name, "passed": passed, "examples": examples})
+            examples = [test.to_dict() for test in checked.tests]
+            facts = {"sha256": checked.sha256, "verified": checked.verified}
+            print_line({"name": name, "passed": passed, **facts, "examples": examples})
 
     for_each(names, act, as_json=as_json)
     return next((code for code in codes if code), 0)
 
 
-def _show_tests(name: str, tests: Sequence[SelfTest], console: Console) -> None:
+def _show_tests(name: str, checked: Checked, console: Console) -> None:
+    tests = checked.tests
     good = sum(test.passed for test in tests)
     counted = f"{good} of {len(tests)} self-tests passed" if tests else "its card has no examples"
     console.print(Text(f"{name}: {counted}", style="bold"))
+    held = "as it was verified" if checked.verified else "held to none: compare it yourself"
+    console.print(Text(f"  sha256 {checked.sha256}, {held}"))
     table = Table.grid(padding=(0, 2))
     for _ in range(3):
         table.add_column(no_wrap=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from edgeslm.cli.output import fail, tell
+from edgeslm.cli.output import StdoutError, fail, tell, writing
 from edgeslm.cli.tree import Branch
 from edgeslm.errors import EdgeslmError
 
@@ -23,7 +23,7 @@ _READER_GONE = {errno.EPIPE, errno.EINVAL} if os.name == "nt" else {errno.EPIPE}
 
 class _Program(Branch):
     def make_context(self, *args: Any, **more: Any) -> click.Context:
-        with _reader_may_leave():  # --help and --version write here
+        with _reader_may_leave(), writing():  # --help and --version write here
             return super().make_context(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -40,6 +40,11 @@ def _reader_may_leave() -> Iterator[None]:
         _discard_stdout()
         if error.errno in _READER_GONE:
             raise click.exceptions.Exit(0) from error
+        if isinstance(error, StdoutError):
+            raise EdgeslmError(
+                f"standard output cannot be written: {error.strerror or error}; the answer is not "
+                "all there: make room, or write elsewhere"
+            ) from error
         raise EdgeslmError(f"cannot go on: {error}") from error
 
 

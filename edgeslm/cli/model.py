@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeslm.cli.arguments import model_name
+from edgeslm.cli.arguments import PulledName, model_name
 from edgeslm.cli.output import for_people, print_line, say
 from edgeslm.cli.progress import bars
 from edgeslm.cli.several import for_each
@@ -29,7 +29,7 @@ model = Branch(
 
 
 @click.command()
-@model_name()
+@model_name(kind=PulledName(before=True))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def rollback(name: str, as_json: bool) -> None:
     """Go back to the version before the current one.
@@ -47,7 +47,7 @@ def rollback(name: str, as_json: bool) -> None:
 
 
 @click.command(name="rm")
-@model_name("NAME...", nargs=-1, required=True)
+@model_name("NAME...", kind=PulledName(), nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
 def remove(names: tuple[str, ...], as_json: bool) -> int:
     """Remove pulled models.
@@ -85,7 +85,11 @@ def remove(names: tuple[str, ...], as_json: bool) -> int:
     metavar="VERSION",
     help="Of the package. Default: that of the card of the one FILE.",
 )
-@click.option("--licence", metavar="SPDX", help="Of files without a card, such as a base.")
+@click.option(
+    "--licence",
+    metavar="SPDX",
+    help="Of files without a card, such as a base; a card says its own.",
+)
 @click.option(
     "--out",
     type=_PATH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from edgeslm.store.install import install
 from edgeslm.store.packages import Packaged, Refused, survey
 from edgeslm.store.registry import Registry
 from edgeslm.store.store import Installed, Store
+
+#: characters of the columns whose cells go on in a second line where a terminal is narrow
+_NARROW = {"licence": 16, "from": 20, "pulled": 8}
 
 
 @click.command()
@@ -59,7 +63,8 @@ def models(as_json: bool) -> None:
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table of the columns that fit; no name is cut, for it is typed again."""
+    """A table of the columns that fit; no name is cut, for it is typed again, and each says where
+    it comes from."""
     console = Console()
     columns = {
         "name": [row["name"] for row in rows],
@@ -72,22 +77,27 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         "from": [row["from"].split()[0] for row in rows],
         "pulled": [row["pulled"] for row in rows],
     }
-    for left_out in ("made of", "from", "min. memory"):
-        if sum(2 + _width(name, cells) for name, cells in columns.items()) > console.width:
+    for left_out in ("made of", "min. memory", "size", "licence"):
+        if _total(columns, _NARROW) > console.width:
             del columns[left_out]
+    bounds = _NARROW if _total(columns, {}) > console.width else {}
     table = Table(box=None, pad_edge=False)
     for name, cells in columns.items():
-        whole = name == "name" and 2 * _width(name, cells) <= console.width
-        table.add_column(name, overflow="fold", no_wrap=whole)
+        bound = bounds.get(name)
+        whole = name == "size" or (name == "name" and 2 * max(map(len, cells)) <= console.width)
+        table.add_column(name, overflow="fold", no_wrap=whole, max_width=bound)
+        if bound is not None:
+            columns[name] = ["\n".join(textwrap.wrap(cell, bound)) for cell in cells]
     for row in zip(*columns.values(), strict=True):
         table.add_row(*map(Text, row))
     console.print(table)
 
 
-def _width(name: str, cells: Sequence[str]) -> int:
-    """The characters that a column wants; a licence may go on in a second line."""
-    wanted = max(map(len, (name, *cells)))
-    return min(wanted, 20) if name == "licence" else wanted
+def _total(columns: Mapping[str, Sequence[str]], bounds: Mapping[str, int]) -> int:
+    """The characters that a table wants where the cells of some columns go on in a second line."""
+    wanted = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
+    within = [min(width, bounds.get(name, width)) for name, width in wanted.items()]
+    return sum(within) + 2 * (len(within) - 1)
 
 
 def _refuse(context: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
@@ -26,9 +27,23 @@ def printable(text: str) -> str:
     return "".join(c if _is_harmless(c) or c == "\n" else _escaped(c) for c in text)
 
 
+class StdoutError(OSError):
+    """Standard output cannot be written, as on a full disk."""
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """What fails in the block is the writing of stdout: raises StdoutError for an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise StdoutError(error.errno, error.strerror or str(error)) from error
+
+
 def say(text: str = "", *, colour: str | None = None) -> None:
     """A line for people on stdout."""
-    click.echo(_styled(printable(text), colour), file=sys.stdout, color=_colour())
+    with writing():
+        click.echo(_styled(printable(text), colour), file=sys.stdout, color=_colour())
 
 
 def tell(text: str, *, mark: str = "", colour: str | None = None) -> None:
@@ -55,7 +70,8 @@ def print_line(value: dict[str, Any]) -> None:
     line = json.dumps(value, ensure_ascii=False)
     if not line.isprintable():
         line = "".join(c if _is_harmless(c) else json.dumps(c)[1:-1] for c in line)
-    click.echo(line)
+    with writing():
+        click.echo(line)
 
 
 def for_people(as_json: bool = False) -> bool:

@@ -48,9 +48,9 @@ def show(name: str, as_json: bool) -> None:
     else:
         facts, rows = _facts(info), _rows(info)
     if for_people(as_json):
-        _print_table(rows)
+        _print_table({"model": name, **rows})
     else:
-        print_line(facts)
+        print_line({"model": name, **facts})
 
 
 @click.command()

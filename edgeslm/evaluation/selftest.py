@@ -9,11 +9,12 @@ from typing import Any
 
 from edgeslm.errors import CardError, InputError, OutputError
 from edgeslm.formats.card import Card, Example
+from edgeslm.formats.files import file_sha256
 from edgeslm.formats.info import read_info
 from edgeslm.models.ask import Ask, asker
 from edgeslm.models.load import load
 from edgeslm.models.model import Model
-from edgeslm.store.store import Store
+from edgeslm.store.store import Store, is_path
 
 #: characters of a value that a message shows
 _SHOWN = 200
@@ -82,6 +83,29 @@ def self_test(model: Model) -> tuple[SelfTest, ...]:
     return tuple(
         _try(answer, number, example) for number, example in enumerate(model.card.examples, start=1)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A model whose examples were answered. ``sha256`` is its file's, all of which was read.
+
+    ``verified`` says that it was held to a hash: that of the registry, the package or the pull. A
+    file that is given by its path has none.
+    """
+
+    sha256: str
+    verified: bool
+    tests: tuple[SelfTest, ...]
+
+
+def check(name_or_path: str | Path) -> Checked:
+    """Read all of a model's file and answer the examples of its card; raises what ``load`` does."""
+    tests = self_test_of(name_or_path)
+    store = Store()
+    path = store.resolve(name_or_path)
+    known = store.sha256_of(path)
+    named = isinstance(name_or_path, str) and not is_path(name_or_path)
+    return Checked(known or file_sha256(path), named or known is not None, tests)
 
 
 def self_test_of(name_or_path: str | Path) -> tuple[SelfTest, ...]:

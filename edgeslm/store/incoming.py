@@ -103,13 +103,39 @@ def _fetch_verified(
     try:
         size = part.stat().st_size
         if size == 0 or size != (entry.size or size):
-            raise PullError(f"{size} bytes arrived, {entry.size or 'more'} were expected")
+            wrong = f"{size} bytes arrived, {entry.size or 'more'} were expected"
+            if from_file is not None:
+                raise PullError(f"{wrong}: {another_file(entry, from_file)}")
+            raise PullError(f"{wrong}; pull again")
         sha256 = file_sha256(part, progress)
+        if from_file is not None and wanted is not None and sha256 != wanted:
+            raise wrong_file(entry, from_file, sha256, wanted)
         _require_hash(entry, sha256, wanted, announced)
     except PullError:
         discard(part)
         raise
     return sha256
+
+
+def wrong_file(entry: Entry, file: Path, sha256: str, wanted: str) -> HashMismatchError:
+    """A file to install from is not the one that the registry names, or that was pinned."""
+    return HashMismatchError(
+        f"{file} has sha256 {sha256}, not {wanted}; what was there stays: "
+        f"{another_file(entry, file)}"
+    )
+
+
+def another_file(entry: Entry, file: Path) -> str:
+    """What to do where a file is not the one that is wanted."""
+    what = f"the adapter that makes {entry.name}" if entry.base is not None else entry.name
+    ways = [f"give the file of {what}", f"leave out --from: `edgeslm pull {entry.name}`"]
+    if entry.verified:
+        ways.append(f"use it under its own path: `edgeslm show {file}`")
+    else:
+        ways.append(
+            f"to trust it from now on: `edgeslm pull --accept-new {entry.name} --from {file}`"
+        )
+    return ", ".join(ways[:-1]) + f", or {ways[-1]}"
 
 
 def _require_hash(entry: Entry, sha256: str, wanted: str | None, announced: str | None) -> None:

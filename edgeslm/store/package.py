@@ -86,7 +86,8 @@ def package(
         licence: of files without a card.
 
     Raises:
-        ArgumentError: no file, a name or a version that cannot be, or a name that is taken.
+        ArgumentError: no file, a name or a version that cannot be, a name that is taken, or a
+            licence where no file needs one and a card says another.
         ModelNotFoundError: there is no such file.
         ModelFileError, CardError: a file is no model, or an adapter that does not name its base.
         EdgeslmError: the base has no package, or the wheel cannot be written.
@@ -206,6 +207,7 @@ def _models(
     files: Sequence[Path], name: str, licence: str | None, registry: Registry, progress: Progress
 ) -> list[_Model]:
     read = [_read(path, progress) for path in files]
+    _require_same_licence(files, [card for _, card, _ in read], licence)
     names = [name if len(files) == 1 else "" if card is None else card.name for _, card, _ in read]
     taken = [other for other in (name, *names) if other in registry.entries]
     if taken or len(set(names)) < len(names) or "" in names:
@@ -221,6 +223,20 @@ def _models(
         needs = [_ENGINES[format_of(path)], *([requirement] if requirement else [])]
         models.append(_Model(path, entry, card, tuple(needs)))
     return models
+
+
+def _require_same_licence(
+    files: Sequence[Path], cards: Sequence[Card | None], licence: str | None
+) -> None:
+    """Refuse a licence that no file would get, for each has a card, and one of them another."""
+    if licence is None or None in cards:
+        return
+    for path, card in zip(files, cards, strict=True):
+        if card is not None and card.licence != licence:
+            raise ArgumentError(
+                f"{path}: the licence in its card is {card.licence}, not {licence}; leave out "
+                "--licence, or write the other into the card"
+            )
 
 
 def _read(path: Path, progress: Progress) -> tuple[str, Card | None, str | None]:

@@ -10,6 +10,9 @@ from edgeslm.errors import ModelNotFoundError, RegistryError
 from edgeslm.store import packages, places
 from edgeslm.store.entry import Entry, read_registry
 
+#: characters of a name that a message repeats; no model's is as long
+_SHOWN = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Registry:
@@ -43,9 +46,10 @@ class Registry:
         if found is not None:
             return found
         names = dict.fromkeys([*self.entries, *packages.names()])
-        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name[:_SHOWN].lower(), names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`edgeslm models` lists all names"
-        raise ModelNotFoundError(f"no model is called {name!r}; {hint}")
+        shown = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}…"
+        raise ModelNotFoundError(f"no model is called {shown}; {hint}")
 
     def base_of(self, entry: Entry) -> Entry | None:
         """The entry of the base that this one is an adapter for; None where it is a whole model.

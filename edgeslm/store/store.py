@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeslm import arguments
 from edgeslm.errors import (
     ArgumentError,
-    HashMismatchError,
     ModelFileError,
     ModelNotFoundError,
     ModelNotPulledError,
@@ -28,7 +28,7 @@ from edgeslm.errors import (
 )
 from edgeslm.formats.files import SUFFIXES, Progress, file_sha256, megabytes, silent
 from edgeslm.formats.kinds import kind_of_file
-from edgeslm.store.incoming import Assembler, bring
+from edgeslm.store.incoming import Assembler, bring, wrong_file
 from edgeslm.store.places import HOME_VARIABLE, default_home
 from edgeslm.store.remembered import (
     Place,
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 _DIGITS = re.compile(r"^[0-9a-f]{64}$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")
+#: characters of a path that a message names, where nothing lies
+_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,10 @@ class Store:
     ) -> Path:
         if not isinstance(name_or_path, str | Path):
             raise ArgumentError(
-                f"a model is a name or a path, as a str or a Path, not {name_or_path!r:.60}"
+                "a model is a name or a path, as a str or a Path, not "
+                f"{arguments.shown(name_or_path)}"
             )
-        if isinstance(name_or_path, Path) or _is_path(name_or_path):
+        if isinstance(name_or_path, Path) or is_path(name_or_path):
             path = Path(name_or_path)
             _require_model_file(path)
             sha256 = self.sha256_of(path)
@@ -163,7 +166,7 @@ class Store:
             if _NAME.match(name):
                 forget_place(folder)
             path = Path(name)
-            here = path.is_file() or (_NAME.match(name) and path.is_dir())
+            here = _is_file(path) or (_NAME.match(name) and path.is_dir())
             if here and name not in registry.entries:
                 _require_model_file(path)
             registry.get(name)
@@ -346,23 +349,43 @@ def _require_model_file(path: Path) -> None:
     """Refuse a path at which no model lies.
 
     Raises:
-        ModelNotFoundError: no such file.
+        ModelNotFoundError: no such file, or one that the system does not let be looked at.
         ModelFileError: a file of another kind, by its name and its first bytes; or a folder.
     """
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ModelNotFoundError(
+            f"{_short(path)}: cannot be looked at: {error.strerror or error}"
+        ) from error
+    if is_file:
         if path.name.lower().endswith(SUFFIXES) or (kind := kind_of_file(path)) == "a GGUF model":
             return
-    elif path.is_dir():
+    elif is_folder:
         kind = "a folder"
     else:
-        raise ModelNotFoundError(f"{path}: no such file")
+        raise ModelNotFoundError(f"{_short(path)}: no such file")
     raise ModelFileError(
         f"{path} is {kind}, not a model: a model is a .gguf or .onnx file, or a name from "
         "`edgeslm models`"
     )
 
 
-def _is_path(text: str) -> bool:
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; not where the system cannot even look for the name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def is_path(text: str) -> bool:
+    """Whether what stands for a model is a path, and not a name."""
     return "/" in text or os.sep in text or text.lower().endswith(SUFFIXES)
 
 
@@ -411,10 +434,7 @@ def _require_same(file: Path, entry: Entry, wanted: str | None, progress: Progre
         raise PullError(f"{file}: no such file")
     sha256 = file_sha256(file, progress)
     if sha256 != wanted:
-        accept = "" if entry.verified else f"; to take it: --accept-new {entry.name}"
-        raise HashMismatchError(
-            f"{file} has sha256 {sha256}, not {wanted}; what was there stays{accept}"
-        )
+        raise wrong_file(entry, file, sha256, wanted or "one that is known")
 
 
 def _found(folder: Path, entry: Entry, wanted: str, progress: Progress) -> Version | None:

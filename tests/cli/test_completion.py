@@ -1,5 +1,6 @@
 """What a shell completes: commands, options, choices and names of models, quickly, in silence."""
 
+import json
 import os
 import subprocess
 import sys
@@ -70,7 +71,22 @@ def test_commands_and_options(complete):
 def test_names_of_models_those_of_registries_and_the_pulled_ones(complete, tmp_path):
     for command in ("extract", "classify", "show", "eval", "bench", "pull", "doctor"):
         assert complete(command, "my-") == ["plain,my-reader"], command
-    assert complete("model", "rm", "my-") == ["plain,my-reader"]
+
+
+def test_what_can_be_removed_or_rolled_back_is_what_was_pulled(complete, tmp_path):
+    for command in ("rm", "rollback"):
+        assert complete("model", command, "") == []
+        assert complete("model", command, "my-") == []  # of a registry, and not pulled
+    version = {"sha256": "0" * 64, "size": 1, "suffix": ".gguf", "source": "file:a.gguf"}
+    for name, more in (("my-one", {}), ("my-two", {"previous": version}), ("my-worn", None)):
+        folder = tmp_path / "home" / "models" / name
+        folder.mkdir(parents=True)
+        state = "?" if more is None else json.dumps({"format": 1, "current": version, **more})
+        (folder / "state.json").write_text(state)
+    names = ["plain,my-one", "plain,my-two", "plain,my-worn"]
+    assert complete("model", "rm", "my-") == names
+    assert complete("model", "rm", "my-one", "my-") == names[1:]
+    assert complete("model", "rollback", "") == ["plain,my-two"]
 
 
 def test_paths_where_no_name_begins_so(complete, tmp_path):

@@ -1,6 +1,7 @@
 """`edgeslm doctor` as people and as programs see it, also the self-tests of models."""
 
 import dataclasses
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -126,6 +127,8 @@ def test_models_that_keep_their_promises(model):
     assert code == 0
     assert [(line["name"], line["passed"]) for line in lines] == [(good, True), (bare, True)]
     assert [len(line["examples"]) for line in lines] == [2, 0]
+    assert lines[0]["sha256"] == hashlib.sha256(Path(good).read_bytes()).hexdigest()
+    assert not lines[0]["verified"]
     first = lines[0]["examples"][0]
     assert (first["example"], first["answered"]) == (1, first["expected"])
     assert first["ms"] > 0
@@ -151,7 +154,9 @@ def test_people_see_a_table_of_examples(model, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     bad, bare = model("bad", True, False), model("bare")
     done = CliRunner().invoke(cli, ["doctor", bad, bare], standalone_mode=False)
-    title, first, second, empty = done.output.splitlines()
+    title, hashed, first, second, empty, _ = done.output.splitlines()
+    sha256 = hashlib.sha256(Path(bad).read_bytes()).hexdigest()
+    assert hashed.strip() == f"sha256 {sha256}, held to none: compare it yourself"
     assert title.strip() == f"{bad}: 1 of 2 self-tests passed"
     assert first.split()[:2] == ["1", "OK"]
     assert second.split()[:2] == ["2", "FAILED"]

@@ -115,6 +115,22 @@ def test_no_name_is_cut_on_a_narrow_terminal(home, capsys, monkeypatch):
             assert name in cells, columns
         assert "pulled" in " ".join(shown.splitlines()[:2])
         assert ("made of" in shown) == (columns > 120)
+        assert "from" in shown.split("pulled")[0]
+        assert max(map(len, shown.splitlines())) <= columns
+
+
+def test_a_table_of_80_columns_says_where_each_model_comes_from(home, capsys, monkeypatch):
+    monkeypatch.setattr(command, "for_people", lambda _json=False: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["models"])
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "size", "licence", "from", "pulled"]
+    demo = next(line for line in lines if line.startswith("smollm2-135m"))
+    assert demo.split()[-2:] == ["pypi", "no"]
+    at = head.index("from")
+    own = [line[at:].split()[0] for line in lines if len(line) > at and line[at:].strip()]
+    assert {"pypi", "hf", "file", "edgeslm-support-", "intents-mini"} <= set(own)
 
 
 def test_removed_models_are_gone_and_can_be_pulled_again(home, capsys):

@@ -158,6 +158,25 @@ def test_a_closed_stdin_is_one_message(tiny_model):
 
 
 @posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+@pytest.mark.parametrize(
+    "words",
+    ["models", "models --json", "doctor --json", "--help", "pull --help", "--version", "schema -"],
+)
+def test_an_output_that_is_full_is_one_error_and_an_exit_code(words, tmp_path):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "edgeslm", *words.split()]
+        process = start(command, stdout=full)
+        process.stdin.write(b'{"type": "integer"}')
+        process.stdin.close()
+        code, err = finish(process)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
+
+
+@posix
 def test_a_reader_of_the_help_that_leaves_ends_it_quietly():
     for words in ("--help", "extract --help", "--version"):
         process = start([sys.executable, "-m", "edgeslm", *words.split()])

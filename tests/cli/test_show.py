@@ -86,7 +86,7 @@ def test_pack_then_show_has_the_card(
     packed = json.loads(capsys.readouterr().out)
     assert run("show", "--json", out) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert packed == shown
+    assert shown == {"model": str(out), **packed}
     assert shown["file"] == str(out)
     assert shown["card"]["name"] == "router"
     assert [label["name"] for label in shown["card"]["task"]["labels"]] == ["billing", "refund"]

@@ -132,12 +132,27 @@ def test_from_another_model_is_an_error_though_the_model_is_here(store, source, 
     entry = entry_of(source, pinned=pinned)
     path = store.pull(entry)
     other = write_tiny_gguf(tmp_path / "other.gguf", seed=5)
-    with pytest.raises(HashMismatchError, match=r"has sha256 .*stays"):
+    with pytest.raises(
+        HashMismatchError, match=r"has sha256 .*stays: .*give the file of m"
+    ) as caught:
         store.pull(entry, from_file=other)
+    next_step = "--accept-new m --from" if pinned else "edgeslm show"
+    assert next_step in str(caught.value)
+    assert "leave out --from: `edgeslm pull m`" in str(caught.value)
     assert store.resolve("m") == path
     assert store.pull(entry, from_file=source) == path
     if pinned:
         assert store.pull(entry, from_file=other, accept_new=True) != path
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_from_another_model_before_any_pull_says_what_to_do(store, source, tmp_path, sized):
+    entry = entry_of(source)
+    entry = entry if sized else entry.model_copy(update={"size": None})
+    other = tmp_path / "other.gguf"
+    other.write_bytes(source.read_bytes()[:-1])
+    with pytest.raises(PullError, match=r"give the file of m, leave out --from.*edgeslm show"):
+        store.pull(entry, from_file=other)
 
 
 # --- folders and links ------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import edgeslm
+from edgeslm.cli.main import main
 from edgeslm.errors import (
     ArgumentError,
     CardError,
@@ -433,6 +434,26 @@ def test_messages_speak_of_what_is_wrong(sorter, tmp_path, monkeypatch):
     for out in (sorter, sorter / "below"):
         with pytest.raises(EdgeslmError, match="not a folder"):
             package([sorter], "acme", out=out)
+
+
+def test_a_licence_that_no_file_would_get_is_refused(sorter, tmp_path):
+    with pytest.raises(ArgumentError, match=r"licence in its card is MIT, not GPL-3\.0"):
+        package([sorter], "acme-sorter", licence="GPL-3.0", out=tmp_path)
+    bare = write_tiny_gguf(tmp_path / "bare.gguf")
+    assert package([sorter], "acme-sorter", licence="MIT", out=tmp_path)
+    assert package([bare], "acme-base", licence="GPL-3.0", version="1", out=tmp_path)
+
+
+def test_messages_call_a_packaged_model_as_its_caller_does(site, sorter, capsys):
+    packed(site, sorter, "acme-sorter")
+    with edgeslm.load("acme-sorter") as model:
+        assert model.card.name == "sorter"
+        for wrong in (lambda: model.classifier(["x", "y"]), lambda: model.extractor({})):
+            with pytest.raises(EdgeslmError, match=r"^acme-sorter was"):
+                wrong()
+    with pytest.raises(SystemExit):
+        main(["show", "acme-sorter"])
+    assert json.loads(capsys.readouterr().out)["model"] == "acme-sorter"
 
 
 def test_what_is_no_model_is_refused(tmp_path):
