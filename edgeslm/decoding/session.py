@@ -151,10 +151,23 @@ class Session:
         return other
 
     def without_prefixes(self) -> Session:
-        """A session on the same engine, in the same queue, that evaluates prompts in whole."""
+        """A session on the same engine, in the same queue, that evaluates prompts in whole.
+
+        Raises:
+            EngineError: the model is closed. ForkError: another process loaded it.
+        """
+        self.check_open()
         other = copy.copy(self)
         other._reuses = False
         return other
+
+    def check_open(self) -> None:
+        """Raises EngineError after ``close``, ForkError where another process loaded the model."""
+        self._shared.turns.check_process()
+        if self._shared.closed:
+            raise EngineError("the model is closed")
+        if self._removed:
+            raise EngineError("the adapter is closed")
 
     @property
     def grammar_tokenizer(self) -> GrammarTokenizer:
@@ -184,10 +197,7 @@ class Session:
             try:
                 # after arming, which forgets a cancel, so that none is missed
                 turns.begin(request, self.engine.cancel)
-                if self._shared.closed:
-                    raise EngineError("the model is closed")
-                if self._removed:
-                    raise EngineError("the adapter is closed")
+                self.check_open()
                 self._shared.leases.collect()
                 yield
             finally:

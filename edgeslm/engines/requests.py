@@ -91,6 +91,10 @@ class Requests:
         self._lock = threading.Lock()
         self._open: list[Request] = []
 
+    def check_process(self) -> None:
+        """Raises ForkError where another process loaded the model."""
+        check_process(self._process)
+
     @property
     def forked(self) -> bool:
         """Whether this process is a fork of the one that loaded the model."""
@@ -104,7 +108,7 @@ class Requests:
             CancelledError: ``token`` was cancelled before.
             ForkError: another process loaded the model.
         """
-        check_process(self._process)  # before any lock: a thread that is not here may hold it
+        self.check_process()  # before any lock: a thread that is not here may hold it
         check_token(token)
         request = Request(owner)
         with self._lock:

@@ -33,8 +33,7 @@ _ALSO_INVISIBLE: Final = frozenset(
 
 def check_text(text: object) -> str:
     """The caller's text, or an InputError that says what is wrong with it."""
-    if not isinstance(text, str):
-        raise InputError(f"the input must be a str, not {type(text).__name__}; decode bytes first")
+    text = require_text(text)
     if is_blank(text):
         only = ": it has only white space and invisible characters" if text else ""
         raise InputError(f"the input is empty{only}; give it some text")
@@ -45,6 +44,13 @@ def check_text(text: object) -> str:
             f"the input is not text: it has a lone surrogate at code point {e.start}; decode the "
             'bytes that it comes from with errors="replace"'
         ) from e
+    return text
+
+
+def require_text(text: object) -> str:
+    """What the caller gave as a text, or an InputError where it is none."""
+    if not isinstance(text, str):
+        raise InputError(f"the input must be a str, not {type(text).__name__}; decode bytes first")
     return text
 
 

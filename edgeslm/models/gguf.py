@@ -17,7 +17,7 @@ from edgeslm.decoding.sequences.prefix_files import (
 )
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Engine
-from edgeslm.errors import CardError, LabelError, ModelFileError, first_fault
+from edgeslm.errors import ArgumentError, CardError, LabelError, ModelFileError
 from edgeslm.formats.card import (
     Card,
     ClassifyTask,
@@ -34,7 +34,7 @@ from edgeslm.tasks.decision import Rule
 from edgeslm.tasks.extraction.grounding import Grounded
 from edgeslm.tasks.extraction.language import LanguageExtractor
 from edgeslm.tasks.extraction.plan import ExtractionPlan
-from edgeslm.tasks.own_labels import own_labels
+from edgeslm.tasks.own_labels import described, own_labels
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -110,7 +110,7 @@ class GgufModel(Model):
             if not unproven:
                 _require_proven(info.card, path)
         other = copy.copy(self)
-        other._card = info.card
+        other._card, other._called = info.card, None
         other._session = self._session.with_adapter(file)
         return other
 
@@ -118,6 +118,9 @@ class GgufModel(Model):
         other = copy.copy(self)
         other._session = self._session.without_prefixes()
         return other
+
+    def _check_open(self) -> None:
+        self._session.check_open()
 
     def _check_base(self, adapter: AdapterInfo) -> None:
         """Refuse an adapter that names another base; one that names none must fit by its shapes."""
@@ -137,7 +140,10 @@ class GgufModel(Model):
         grounded: Grounded | None,
         untrained: bool,
     ) -> LanguageExtractor[Any]:
-        plan = ExtractionPlan.of(self.card, schema, prompt, grounded, untrained=untrained)
+        _require_prompt(prompt)
+        plan = ExtractionPlan.of(
+            self.card, schema, prompt, grounded, untrained=untrained, called=self._called
+        )
         return LanguageExtractor(self._session, plan)
 
     def _classifier(
@@ -146,21 +152,23 @@ class GgufModel(Model):
         prompt: PromptSpec | None,
         untrained: bool,
     ) -> LanguageClassifier:
+        _require_prompt(prompt)
         card = self.card
         if card is None or untrained:
             if labels is None:
                 raise _no_labels()
             specs = _label_specs(labels)
             return LanguageClassifier(self._session, specs, prompt or default_prompt(specs))
+        name = self._title(card.name)
         if not isinstance(card.task, ClassifyTask):
             if labels is None:
                 raise _no_labels()
             raise LabelError(
-                f"{card.name} was trained to {card.task.kind}, not for labels; {_UNTRAINED}"
+                f"{name} was trained to {card.task.kind}, not for labels; {_UNTRAINED}"
             )
         task = card.task
         names = [label.name for label in task.labels]
-        chosen = own_labels(card.name, names, labels, _UNTRAINED)
+        chosen = own_labels(name, names, labels, _UNTRAINED)
         specs = tuple(task.labels[place] for place in chosen)
         fitted = card.calibration if prompt is None else None  # it is of the card's own prompt
         return LanguageClassifier(
@@ -196,14 +204,10 @@ def _no_labels() -> CardError:
 
 
 def _label_specs(labels: Sequence[str] | Mapping[str, str]) -> tuple[LabelSpec, ...]:
-    from pydantic import ValidationError
+    return tuple(LabelSpec(name=name, description=words) for name, words in described(labels))
 
-    if isinstance(labels, str):
-        raise LabelError("labels are a list of names or a dict of name to description, not a str")
-    named = labels.items() if isinstance(labels, Mapping) else ((name, None) for name in labels)
-    try:
-        return ClassifyTask(
-            labels=tuple(LabelSpec(name=name, description=words) for name, words in named)
-        ).labels
-    except ValidationError as error:
-        raise LabelError(f"labels, at {first_fault(error, whole='the whole set')}") from error
+
+def _require_prompt(prompt: object) -> None:
+    """Refuse what is no prompt where one may be given."""
+    if prompt is not None and not isinstance(prompt, PromptSpec):
+        raise ArgumentError(f"prompt must be an edgeslm.PromptSpec, not {arguments.shown(prompt)}")

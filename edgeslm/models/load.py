@@ -7,8 +7,8 @@ from pathlib import Path
 from edgeslm import arguments
 from edgeslm.errors import ModelNotPulledError
 from edgeslm.formats.info import format_of
-from edgeslm.models.model import Model
-from edgeslm.store.store import Store
+from edgeslm.models.model import Model, called
+from edgeslm.store.store import Store, is_path
 
 
 def load(
@@ -40,7 +40,7 @@ def load(
     """
     max_context = arguments.count_or_none("max_context", max_context)
     gpu_layers = arguments.count_or_none("gpu_layers", gpu_layers, least=0)
-    threads = arguments.count_or_none("threads", threads)
+    threads = arguments.count_or_none("threads", threads, most=arguments.MOST_THREADS)
     store = Store()
     try:
         path = store.resolve(name_or_path)
@@ -48,17 +48,15 @@ def load(
         from edgeslm.store.install import locate  # it loads the registry, which takes a while
 
         path = locate(name_or_path, store=store)
+    name = name_or_path if isinstance(name_or_path, str) and not is_path(name_or_path) else None
     # the two kinds share little, and importing what one needs takes the other a third of a second
     if format_of(path) == "onnx":
         from edgeslm.models.onnx import open_onnx
 
-        return open_onnx(path, threads=threads, gpu=gpu_layers != 0, max_context=max_context)
+        model = open_onnx(path, threads=threads, gpu=gpu_layers != 0, max_context=max_context)
+        return called(model, name)
     from edgeslm.models.gguf import open_gguf
 
-    return open_gguf(
-        path,
-        store.sha256_of(path),
-        max_context=max_context,
-        gpu_layers=gpu_layers,
-        threads=threads,
-    )
+    sha256 = store.sha256_of(path)
+    limits = {"max_context": max_context, "gpu_layers": gpu_layers, "threads": threads}
+    return called(open_gguf(path, sha256, **limits), name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from edgeslm import arguments
 from edgeslm.errors import ArgumentError, CardError, ModelFileError
+from edgeslm.formats.text import require_text
 
 # Each kind of model needs little of what the others import: functions import what is theirs.
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Model(ABC):
     run side by side. Use it in a ``with`` block, or call ``close``. A process that was forked after
     the loading cannot use it (ForkError): spawn children, and load models there.
     """
+
+    #: the name that it was loaded by; None for a file by its path
+    _called: str | None = None
 
     @property
     @abstractmethod
@@ -172,10 +176,17 @@ class Model(ABC):
             ResourceError: it does not fit into memory.
             EngineError: this model is closed.
         """
-        raise ModelFileError(f"{path}: an adapter is for a language model; this is {self._name}")
+        named = path if isinstance(path, str | Path) else arguments.shown(path)
+        raise ModelFileError(f"{named}: an adapter is for a language model; this is {self._name}")
 
     def knows(self, text: str) -> bool:
-        """Whether the file itself remembers the labels that this text had in training."""
+        """Whether the file itself remembers the labels that this text had in training.
+
+        Raises:
+            InputError: not text. EngineError: the model is closed.
+        """
+        require_text(text)
+        self._check_open()
         return False
 
     def without_prefix_cache(self) -> Model:
@@ -183,8 +194,16 @@ class Model(ABC):
 
         For measuring what the cache of fixed prompts saves; closing it closes this model too.
         A model that has no prompt is its own.
+
+        Raises:
+            EngineError: this model is closed.
         """
+        self._check_open()
         return self
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raises EngineError after ``close``, ForkError where another process loaded the model."""
 
     @abstractmethod
     def cancel(self) -> None:
@@ -216,6 +235,10 @@ class Model(ABC):
     def _name(self) -> str:
         return _A_KIND[self.kind]
 
+    def _title(self, own: str) -> str:
+        """What messages call it: as its caller does, else by the ``own`` name, of its card."""
+        return self._called or own
+
     def _extractor(
         self,
         schema: type[BaseModel] | dict[str, Any] | None,
@@ -235,3 +258,9 @@ class Model(ABC):
         prompt: PromptSpec | None,
         untrained: bool,
     ) -> Classifier: ...
+
+
+def called(model: Model, name: str | None) -> Model:
+    """A model whose messages call it by the name that its caller used; None keeps its card's."""
+    model._called = name
+    return model

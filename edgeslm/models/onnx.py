@@ -68,14 +68,16 @@ class OnnxModel(Model):
         untrained: bool,
     ) -> EncoderClassifier:
         facts = self.info.facts
+        name = self._title(facts.name)
         if prompt is not None:
-            raise CardError(f"{facts.name} reads the text alone; give it no prompt")
+            raise CardError(f"{name} reads the text alone; give it no prompt")
         if facts.kind != "classify":
-            raise CardError(f"{facts.name} answers with several label sets; use tagger()")
+            raise CardError(f"{name} answers with several label sets; use tagger()")
+        self._check_open()
         if untrained:
-            raise LabelError(f"{facts.name} knows only the labels it was trained for; {_OTHERS}")
+            raise LabelError(f"{name} knows only the labels it was trained for; {_OTHERS}")
         [own] = label_sets(facts)
-        chosen = own_labels(facts.name, own, labels, _OTHERS)
+        chosen = own_labels(name, own, labels, _OTHERS)
         names = tuple(own[place] for place in chosen)
         rule = Rule.within(facts.bounds, names, facts.out_of_scope)
         return EncoderClassifier(
@@ -85,11 +87,17 @@ class OnnxModel(Model):
     def tagger(self) -> Tagger:
         facts = self.info.facts
         if facts.kind != "tag":
-            raise CardError(f"{facts.name} answers with one label; use classifier()")
+            name = self._title(facts.name)
+            raise CardError(f"{name} answers with one label; use classifier()")
+        self._check_open()
         return Tagger(self._session, self._read, facts.heads, facts.bounds.temperature)
 
     def knows(self, text: str) -> bool:
+        super().knows(text)
         return self._known is not None and self._known.knows(text)
+
+    def _check_open(self) -> None:
+        self._session.check_open()
 
     def cancel(self) -> None:
         self._session.cancel()

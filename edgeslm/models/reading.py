@@ -53,12 +53,13 @@ class ReadingModel(Model):
         untrained: bool,
     ) -> ReadingExtractor[Any]:
         if prompt is not None:
-            raise CardError(f"{self.card.name} reads the text alone; give it no prompt")
+            raise CardError(f"{self._title(self.card.name)} reads the text alone; give it no prompt")
         if untrained:
             raise SchemaError(
-                f"{self.card.name} reads only the fields it was trained for; for others use a "
+                f"{self._title(self.card.name)} reads only the fields it was trained for; for others use a "
                 "language model such as smollm2-135m"
             )
+        self._check_open()
         return ReadingExtractor(self._session, self._inputs, self._plan(schema))
 
     def _plan(self, schema: type[BaseModel] | dict[str, Any] | None) -> ReadingPlan[Any]:
@@ -73,7 +74,7 @@ class ReadingModel(Model):
         unknown = sorted(names - known)
         if unknown:
             raise SchemaError(
-                f"{self.card.name} reads {', '.join(sorted(known))}, and the schema asks for "
+                f"{self._title(self.card.name)} reads {', '.join(sorted(known))}, and the schema asks for "
                 f"{', '.join(unknown)}; leave them out, or use a language model such as "
                 "smollm2-135m"
             )
@@ -87,7 +88,10 @@ class ReadingModel(Model):
         prompt: PromptSpec | None,
         untrained: bool,
     ) -> NoReturn:
-        raise CardError(f"{self.card.name} reads records; use extractor()")
+        raise CardError(f"{self._title(self.card.name)} reads records; use extractor()")
+
+    def _check_open(self) -> None:
+        self._session.check_open()
 
     def cancel(self) -> None:
         self._session.cancel()

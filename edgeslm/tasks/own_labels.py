@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from edgeslm import arguments
 from edgeslm.errors import LabelError
+from edgeslm.formats.card_facts import MAX_LABELS
+from edgeslm.formats.labels import alike, named_apart
 
 #: labels that a message lists
 _SHOWN: Final = 20
+#: characters of a label, and of its description
+_LONGEST: Final = 200
+_LONGEST_DESCRIPTION: Final = 2000
 
 
 def own_labels(
@@ -24,12 +30,12 @@ def own_labels(
     """
     if given is None:
         return tuple(range(len(own)))
-    names = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else None
-    if names is None:
+    if isinstance(given, Mapping | str | bytes) or not isinstance(given, Collection):
         raise LabelError(
             f"{name} was trained for labels of its own; give a list of some of their names, not "
             f"{'descriptions' if isinstance(given, Mapping) else type(given).__name__}; {way_out}"
         )
+    names = list(map(_text, given))
     places = {label: place for place, label in enumerate(own)}
     foreign = [label for label in names if label not in places]
     if foreign:
@@ -42,6 +48,50 @@ def own_labels(
             f"give at least two labels of {name}, each once; its labels are {_listed(own)}"
         )
     return tuple(places[label] for label in names)
+
+
+def described(
+    given: Sequence[str] | Mapping[str, str],
+) -> tuple[tuple[str, str | None], ...]:
+    """Labels of a caller's own, each with its description or None.
+
+    Raises:
+        LabelError: no list or dict of texts; fewer than two, too many, or two that read the
+            same; or one that is empty or too long.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Collection):
+        raise LabelError(
+            "labels must be a list of names, or a dict of names and descriptions, not "
+            f"{arguments.shown(given)}"
+        )
+    labels = tuple(given.items()) if isinstance(given, Mapping) else tuple((n, None) for n in given)
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise LabelError(f"labels must be at least 2 and at most {MAX_LABELS:,}, not {len(labels)}")
+    for name, words in labels:
+        if not _text(name).strip() or len(name) > _LONGEST:
+            raise LabelError(
+                f"a label must have 1 to {_LONGEST} characters, not {arguments.shown(name)}"
+            )
+        if words is not None and len(_text(words)) > _LONGEST_DESCRIPTION:
+            raise LabelError(
+                f"the description of {name!r} must have at most {_LONGEST_DESCRIPTION:,} "
+                f"characters, not {len(words):,}"
+            )
+    pair = alike(name for name, _ in labels)
+    if pair is not None:
+        raise LabelError(f"label {named_apart(pair)}; answers could not be told apart")
+    return labels
+
+
+def _text(value: object) -> str:
+    """A label or a description, or a LabelError where it is no text."""
+    if not isinstance(value, str):
+        raise LabelError(f"a label must be a str, not {arguments.shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise LabelError(f"a label must not hold half a surrogate pair: {value!a:.60}") from error
+    return value
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -32,6 +32,9 @@ if pid == 0:
         lambda: list(answers),
         lambda: list(classify.map(["hello"])),
         lambda: model.classifier(labels)("hello"),
+        lambda: model.classifier(labels),
+        lambda: model.knows("hello"),
+        lambda: model.without_prefix_cache(),
         lambda: edgeslm.load(path, threads=2).classifier(labels)("hello"),
     ):
         try:
@@ -56,10 +59,10 @@ def lines(path: Path, labels: str) -> list[str]:
 
 
 def test_a_language_model_is_refused_in_a_forked_child(tiny_model: Path) -> None:
-    assert lines(tiny_model, "a,b") == [*["ForkError True"] * 5, "closed", "True"]
+    assert lines(tiny_model, "a,b") == [*["ForkError True"] * 8, "closed", "True"]
 
 
 def test_an_encoder_is_refused_in_a_forked_child_which_may_load_it_anew(tmp_path: Path) -> None:
     path = write_tiny_onnx(tmp_path / "tiny.onnx")
     found = lines(path, "refund,shipping,billing")
-    assert found == [*["ForkError True"] * 4, "answered", "closed", "True"]
+    assert found == [*["ForkError True"] * 7, "answered", "closed", "True"]

@@ -116,7 +116,7 @@ class OnnxSession:
         Raises:
             EngineError: closed. ForkError: another process loaded the file.
         """
-        check_process(self._process)  # before any lock: a thread that is not here may hold it
+        self.check_open()  # before any lock: a thread that is not here may hold it
         check_token(token)
         call = OnnxCall(self, self._new_options(), token)
         with self._lock:
@@ -157,6 +157,12 @@ class OnnxSession:
     def check_process(self) -> None:
         """Raises ForkError where another process loaded the file."""
         check_process(self._process)
+
+    def check_open(self) -> None:
+        """Raises EngineError after ``close``, ForkError where another process loaded the file."""
+        self.check_process()
+        if self._session is None:
+            raise EngineError("the model is closed")
 
     @property
     def _forked(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import CancelledError, DeadlineError, EdgeslmError
-from edgeslm.models.cascade.members import Member, Said
+from edgeslm.models.cascade.members import Member, Said, classification
 from edgeslm.results import Asked, CascadeAnswer, Classification
 
 Reason = Literal["fallback", "unsure", "fallback failed", "deadline"]
@@ -60,7 +60,7 @@ class Call:
             self._error = self._error or said.error
             self._asked.append(Asked(name, said.ms, threshold=threshold, error=str(said.error)))
             return False
-        found: Classification = said.answer
+        found = classification(name, said.answer)
         asked = Asked(name, said.ms, found.label, found.confidence, threshold)
         self._asked.append(asked)
         if threshold is not None and found.confidence >= threshold:

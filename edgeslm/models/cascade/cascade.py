@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,14 @@ from edgeslm.errors import (
 )
 from edgeslm.formats.files import publish, read_small
 from edgeslm.models.cascade.call import Call
-from edgeslm.models.cascade.members import Member, MemberLike, as_fallback, as_members, close_all
+from edgeslm.models.cascade.members import (
+    Member,
+    MemberLike,
+    as_fallback,
+    as_members,
+    classification,
+    close_all,
+)
 from edgeslm.models.cascade.risk import Bound, fit_thresholds
 from edgeslm.results import CascadeAnswer, Classification
 
@@ -153,18 +161,21 @@ class Cascade:
         """Write members' names, thresholds and what is proved of them, as JSON.
 
         Raises:
-            CalibrationError: nothing was fitted. OSError: it cannot be written.
+            CalibrationError: nothing was fitted. EdgeslmError: it cannot be written.
         """
         if self._bound is None:
             raise CalibrationError("nothing was fitted that could be saved; use Cascade.fit")
         path = Path(path)
-        aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        aside = path.parent / f"{path.name}.{os.getpid()}.part"
         text = _File(members=self.members, bound=self._bound).model_dump_json(indent=2)
         try:
             aside.write_text(text + "\n", encoding="utf-8", newline="\n")
             publish(aside, path)
+        except (OSError, ValueError) as error:
+            raise EdgeslmError(f"{path}: cannot be written: {_reason(error)}") from error
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError, ValueError):
+                aside.unlink(missing_ok=True)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -299,9 +310,14 @@ class Cascade:
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+        raise CalibrationError(
+            f"rows must be pairs of a text and its label, not {arguments.shown(rows)}"
+        )
     pairs = list(rows)
     for number, pair in enumerate(pairs, start=1):
-        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not all(isinstance(part, str) for part in pair):
             raise CalibrationError(f"row {number} is no pair of a text and its label")
     return pairs
 
@@ -312,18 +328,22 @@ def _judge(member: Member, rows: Sequence[tuple[str, str]]) -> tuple[list[float]
     for said, (_, label) in zip(member.ask_all([text for text, _ in rows]), rows, strict=True):
         if isinstance(said.error, CancelledError):
             raise said.error
-        failed = said.error is not None
+        answer = classification(member.name, said.answer) if said.error is None else None
         # A sum of probabilities can be a rounding above 1
-        sure.append(0.0 if failed else min(1.0, float(said.answer.confidence)))
-        right.append(not failed and said.answer.label == label)
+        sure.append(0.0 if answer is None else min(1.0, float(answer.confidence)))
+        right.append(answer is not None and answer.label == label)
     return sure, right
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _read(path: Path) -> _File:
     try:
         raw = read_small(path, MAX_CASCADE_BYTES)
-    except OSError as error:
-        raise CardError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # no file can have such a name
+        raise CardError(f"{path}: cannot be read: {_reason(error)}") from error
     try:
         return _File.model_validate_json(raw)
     except ValidationError as error:

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from edgeslm import arguments
 from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import CalibrationError, DeadlineError, EdgeslmError
 from edgeslm.formats.card import Card
@@ -132,7 +134,12 @@ def as_members(given: Sequence[MemberLike]) -> tuple[Member, ...]:
     Raises:
         CalibrationError: none, or one that is no member. Errors of `load` and `classifier`.
     """
-    if not given or isinstance(given, str):
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise CalibrationError(
+            f"a cascade takes a list of members, not {arguments.shown(given)}; put it in a list"
+        )
+    given = list(given)
+    if not given:
         raise CalibrationError("a cascade takes a list of at least one member")
     members: list[Member] = []
     try:
@@ -147,6 +154,18 @@ def as_members(given: Sequence[MemberLike]) -> tuple[Member, ...]:
 def as_fallback(given: Answers) -> Member:
     """A fallback, which any callable can be."""
     return Member("fallback", given, _takes(given))
+
+
+def classification(name: str, answer: Any) -> Classification:
+    """What a member answered.
+
+    Raises:
+        TypeError: it is no Classification, nor has it a label and a confidence.
+    """
+    label, confidence = getattr(answer, "label", None), getattr(answer, "confidence", None)
+    if not isinstance(label, str) or not isinstance(confidence, Real):
+        raise TypeError(f"{name} gave {type(answer).__name__}, not a Classification")
+    return cast(Classification, answer)
 
 
 def close_all(members: Iterable[Member]) -> None:
@@ -208,7 +227,7 @@ def _within(answer: Callable[[], Any], left_ms: float, name: str) -> Any:
 
     thread = threading.Thread(target=work, name=f"edgeslm {name}", daemon=True)
     thread.start()
-    thread.join(left_ms / 1000)
+    thread.join(min(left_ms / 1000, threading.TIMEOUT_MAX))
     if not outcome:
         raise DeadlineError(f"{name} did not answer within the {left_ms:.0f} ms that were left")
     found, error = outcome[0]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jsonschema_rs
 
+from edgeslm import arguments
 from edgeslm.decoding.grammar import json_options
 from edgeslm.errors import ArgumentError, InputError, SchemaError
 from edgeslm.formats.card import Style
@@ -39,9 +40,11 @@ def grounded_fields(schema: Schema[Any], grounded: Grounded) -> Names:
         return None if grounded else frozenset()
     if grounded == "auto":
         return "auto"
-    if not isinstance(grounded, str | Collection) or isinstance(grounded, bytes | Mapping):
+    wrong = not isinstance(grounded, str | Collection) or isinstance(grounded, bytes | Mapping)
+    if wrong or not all(isinstance(name, str) for name in grounded):
         raise ArgumentError(
-            f"grounded must be True, False, 'auto' or names of fields, not {grounded!r:.60}"
+            "grounded must be True, False, 'auto' or names of fields, not "
+            f"{arguments.shown(grounded)}"
         )
     names = frozenset([grounded] if isinstance(grounded, str) else grounded)
     known = field_names(schema)

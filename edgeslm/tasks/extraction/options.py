@@ -53,6 +53,6 @@ class ExtractOptions:
         arguments.choice("on_invalid", self.on_invalid, ("retry", "raise"))
         arguments.choice("truncate", self.truncate, TRUNCATE)
         arguments.number("temperature", self.temperature, least=0)
-        arguments.count("seed", self.seed, least=0)
+        arguments.count("seed", self.seed, least=0, most=None)
         arguments.flag("drafts", self.drafts)
         arguments.flag("evidence", self.evidence)

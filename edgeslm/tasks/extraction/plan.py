@@ -60,10 +60,12 @@ class ExtractionPlan(Generic[T]):
         grounded: Grounded | None = None,
         *,
         untrained: bool = False,
+        called: str | None = None,
     ) -> ExtractionPlan[Any]:
         """The plan for these; None is for what the card says, or for the default without one.
 
-        ``untrained`` lets a schema be read by a model whose card is for another task.
+        ``untrained`` lets a schema be read by a model whose card is for another task. ``called``
+        is what messages call the model; None is its card's name.
 
         Raises:
             CardError: no schema was given, and the card has none.
@@ -74,9 +76,9 @@ class ExtractionPlan(Generic[T]):
         task = None if card is None else card.task
         if card is None or not isinstance(task, ExtractTask | GenerateTask):
             if schema is None:
-                raise CardError(_no_schema(card))
+                raise CardError(_no_schema(card, called))
             if card is not None and not untrained:
-                raise SchemaError(f"{_other_task(card)}; {_UNTRAINED}")
+                raise SchemaError(f"{_other_task(card, called)}; {_UNTRAINED}")
             compiled = _compiled(schema)
             return cls(
                 compiled,
@@ -101,21 +103,21 @@ class ExtractionPlan(Generic[T]):
         )
 
 
-def _no_schema(card: Card | None) -> str:
+def _no_schema(card: Card | None, called: str | None) -> str:
     if card is not None:
-        return _other_task(card)
+        return _other_task(card, called)
     return (
         "this model has no card with a schema; give one: extractor(schema), or --schema FILE on "
         "the command line"
     )
 
 
-def _other_task(card: Card) -> str:
+def _other_task(card: Card, called: str | None) -> str:
     """What a specialist that does not extract was trained for, and how it is asked."""
     kind = card.task.kind
     method = "tagger()" if kind == "tag" else "classifier()"
     return (
-        f"{card.name} was trained to {kind}, not to extract; use {method}, or "
+        f"{called or card.name} was trained to {kind}, not to extract; use {method}, or "
         f"`edgeslm {kind}` on the command line"
     )
 
