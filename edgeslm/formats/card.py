@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgeslm.arguments import shown
 from edgeslm.errors import CardError, first_fault
 from edgeslm.formats.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
-from edgeslm.formats.labels import alike, named_apart
+from edgeslm.formats.labels import doubled
 
 #: steps that the calibration of one field may have
 MAX_STEPS: Final = 50
@@ -86,13 +86,13 @@ class _LabelSet(_Closed):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        pair = alike(label.name for label in self.labels)
-        if pair is not None:
-            raise ValueError(f"label {named_apart(pair)}")
+        wrong = doubled(label.name for label in self.labels)
+        if wrong is not None:
+            raise ValueError(wrong)
         spoken = Counter(label.text for label in self.labels)
-        doubled = sorted(text for text, times in spoken.items() if times > 1)
-        if doubled:
-            raise ValueError(f"verbalizer given twice: {', '.join(map(repr, doubled))}")
+        twice = sorted(text for text, times in spoken.items() if times > 1)
+        if twice:
+            raise ValueError(f"verbalizer given twice: {', '.join(map(repr, twice))}")
         return self
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from edgeslm.formats.labels import alike
+from edgeslm.formats.labels import doubled
 
 #: the version of this format; a loader refuses a higher one
 CARD_FORMAT: Final = 1
@@ -150,7 +150,7 @@ def _is_card(candidate: Any) -> bool:
 
 def _are_distinct(labels: list[dict[str, Any]]) -> bool:
     verbalizers = {label.get("verbalizer") or label["name"] for label in labels}
-    return len(verbalizers) == len(labels) and alike(label["name"] for label in labels) is None
+    return len(verbalizers) == len(labels) and doubled(label["name"] for label in labels) is None
 
 
 def _fits(value: Any, schema: _Schema, known: _Schema) -> bool:

@@ -1,4 +1,4 @@
-"""Label sets: what the names in one must be, for those of a caller and of a card alike."""
+"""Label sets: no two names in one may read the same, whether a caller's or a card's."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from collections.abc import Iterable
 from edgeslm.formats.text import fold
 
 
-def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names of which one could be taken for the other, in their order; None where none are.
+def doubled(names: Iterable[str]) -> str | None:
+    """What is wrong where one label could be taken for another; None where none could.
 
     They are equal, or differ in case, white space, or how characters are composed alone, such as
-    "é" as one code point and as two.
+    "é" as one code point and as two; such are named with their code points.
     """
     seen: dict[str, str] = {}
     for name in names:
         key = fold(name)
+        if key in seen and seen[key] == name:
+            return f"label given twice: {name!r}"
         if key in seen:
-            return seen[key], name
+            return f"labels that read the same: {seen[key]!a} and {name!a}"
         seen[key] = name
     return None
-
-
-def named_apart(pair: tuple[str, str]) -> str:
-    """Two such names for a message: with code points, where their characters look the same."""
-    first, second = pair
-    if first == second:
-        return f"given twice: {first!r}"
-    return f"two that read the same: {first!a} and {second!a}"

@@ -8,7 +8,7 @@ from typing import Final
 from edgeslm import arguments
 from edgeslm.errors import LabelError
 from edgeslm.formats.card_facts import MAX_LABELS
-from edgeslm.formats.labels import alike, named_apart
+from edgeslm.formats.labels import doubled
 
 #: labels that a message lists
 _SHOWN: Final = 20
@@ -77,9 +77,9 @@ def described(
                 f"the description of {name!r} must have at most {_LONGEST_DESCRIPTION:,} "
                 f"characters, not {len(words):,}"
             )
-    pair = alike(name for name, _ in labels)
-    if pair is not None:
-        raise LabelError(f"label {named_apart(pair)}; answers could not be told apart")
+    wrong = doubled(name for name, _ in labels)
+    if wrong is not None:
+        raise LabelError(f"{wrong}; answers could not be told apart")
     return labels
 
 

@@ -429,7 +429,7 @@ REFUSED = [
     (7, "/properties/x", ["extract", "tiny.gguf", "a.txt", "--schema", "refused.json"]),
     (7, "at least 2", ["classify", "tiny.gguf", "a.txt", "--labels", "one"]),
     (7, "twice", ["classify", "tiny.gguf", "a.txt", "--labels", "a,b,a"]),
-    (7, "at least 1 character", ["classify", "tiny.gguf", "a.txt", "--labels", "a,,b"]),
+    (7, "1 to 200 characters", ["classify", "tiny.gguf", "a.txt", "--labels", "a,,b"]),
     (7, "gone.txt", ["classify", "tiny.gguf", "a.txt", "--labels", "@gone.txt"]),
     (7, "not UTF-8 at byte 0", ["classify", "tiny.gguf", "a.txt", "--labels", "@latin.txt"]),
     (

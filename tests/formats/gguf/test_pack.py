@@ -23,6 +23,7 @@ from edgeslm.formats.card import Card
 from edgeslm.formats.card_facts import CARD_KEY
 from edgeslm.formats.gguf.info import GGUFInfo, read_gguf
 from edgeslm.formats.gguf.pack import check_card, read_card, write_card
+from edgeslm.formats.text import fold
 from tests.helpers.raw_gguf import ENTRIES, raw_gguf, text_entry
 from tests.helpers.tiny_gguf import CHATML, write_tiny_gguf
 
@@ -122,7 +123,7 @@ _cards = st.fixed_dictionaries(
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
         "version": _names,
         "description": st.text(max_size=500),
-        "task": st.lists(_names, min_size=2, max_size=20, unique=True).map(
+        "task": st.lists(_names, min_size=2, max_size=20, unique_by=fold).map(
             lambda labels: {"kind": "classify", "labels": labels}
         ),
         "prompt": st.fixed_dictionaries({"system": st.none() | st.text(max_size=200)}),

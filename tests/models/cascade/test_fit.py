@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgeslm.errors import CalibrationError, CardError, InputError
+from edgeslm.errors import CalibrationError, CardError, EdgeslmError, InputError
 from edgeslm.models.cascade.cascade import MAX_CASCADE_BYTES, Cascade
 from tests.models.cascade.test_cascade import refuse, said
 
@@ -117,7 +117,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     fitted.save(path)
     before = path.read_bytes()
     monkeypatch.setattr("edgeslm.models.cascade.cascade.publish", lambda *_paths: refuse(""))
-    with pytest.raises(OSError, match="no route"):
+    with pytest.raises(EdgeslmError, match="no route"):
         fitted.save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["cascade.json"]
