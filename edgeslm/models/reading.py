@@ -58,8 +58,8 @@ class ReadingModel(Model):
             )
         if untrained:
             raise SchemaError(
-                f"{self._title(self.card.name)} reads only the fields it was trained for; for others "
-                "use a language model such as smollm2-135m"
+                f"{self._title(self.card.name)} reads only the fields it was trained for; for "
+                "others use a language model such as smollm2-135m"
             )
         self._check_open()
         return ReadingExtractor(self._session, self._inputs, self._plan(schema))
@@ -76,8 +76,8 @@ class ReadingModel(Model):
         unknown = sorted(names - known)
         if unknown:
             raise SchemaError(
-                f"{self._title(self.card.name)} reads {', '.join(sorted(known))}, and the schema asks "
-                f"for {', '.join(unknown)}; leave them out, or use a language model such as "
+                f"{self._title(self.card.name)} reads {', '.join(sorted(known))}, and the schema "
+                f"asks for {', '.join(unknown)}; leave them out, or use a language model such as "
                 "smollm2-135m"
             )
         if names != known:  # that of whole records was measured on whole ones
