@@ -111,14 +111,14 @@ class Compiler:
     def _expand(self, parts: Iterable[Part]) -> tuple[tuple[Part, ...], bool]:
         """The parts with everything that $ref and allOf add, and whether a $ref was followed."""
         pending = deque(parts)
-        found: dict[Part, None] = {}
+        expanded: dict[Part, None] = {}
         followed = False
         while pending:
             part = pending.popleft()
             path, chosen = part
-            if part in found:
+            if part in expanded:
                 continue
-            found[part] = None
+            expanded[part] = None
             node = self.document.at(path)
             if chosen or not isinstance(node, dict):
                 continue
@@ -129,8 +129,8 @@ class Compiler:
             inner += [(f"{path}/allOf/{i}", False) for i in range(len(node.get("allOf", [])))]
             pending.extendleft(reversed(inner))
             self.certificate.survey(path)
-        bare = {part for part in found if self._adds_nothing(part[0])}
-        kept = [part for part in found if part not in bare] or list(found)[:1]
+        bare = {part for part in expanded if self._adds_nothing(part[0])}
+        kept = [part for part in expanded if part not in bare] or list(expanded)[:1]
         return tuple(kept), followed
 
     def _adds_nothing(self, path: str) -> bool:
@@ -186,8 +186,8 @@ class Compiler:
             if alone:
                 branch = self.node(combination)
             else:
-                found, followed = self._expand([*base, *((path, False) for path in combination)])
-                branch = self._shared(found) if followed else self._build(found)
+                expanded, followed = self._expand([*base, *((path, False) for path in combination)])
+                branch = self._shared(expanded) if followed else self._build(expanded)
             if not isinstance(branch, Never):
                 kept += branch["anyOf"] if set(branch) == {"anyOf"} else [branch]
             else:
@@ -299,14 +299,14 @@ class Compiler:
         """The types that keywords such as ``minimum`` speak of; the standard says: every type."""
         if not self._strict:
             return list(_TYPES) if any(IMPLIES.keys() & node.keys() for _, node in nodes) else None
-        found: dict[str, None] = {}
+        types: dict[str, None] = {}
         for path, node in nodes:
             for keyword in node:
                 if keyword in IMPLIES:
-                    found[IMPLIES[keyword]] = None
+                    types[IMPLIES[keyword]] = None
                     note = f"no type is given: read as {IMPLIES[keyword]}"
                     self.certificate.note(path, keyword, "rewrite", note)
-        return list(found) or None
+        return list(types) or None
 
     def plain(self, path: str) -> Conjuncts:
         """A schema with all that it refers to."""

@@ -50,7 +50,7 @@ class Rewrites:
     def holds(self, path: str, keyword: str) -> bool:
         """Whether choices stand for a keyword of the schema at ``path``."""
         keyword = "if" if keyword in ("then", "else") else keyword
-        return any(found == keyword for found, _ in self.choices(path))
+        return any(rewritten == keyword for rewritten, _ in self.choices(path))
 
     def exact(self, path: str, keyword: str) -> bool:
         """Whether a keyword of the schema at ``path`` is rewritten, or is part of a rewrite."""
@@ -62,10 +62,10 @@ class Rewrites:
             return None
         others: list[Made] = []
         for i in range(count):
-            found = opposites(self._document, f"{path}/{keyword}/{i}")
-            if found is None or len(found) > _MOST_ALTERNATIVES:
+            alternatives = opposites(self._document, f"{path}/{keyword}/{i}")
+            if alternatives is None or len(alternatives) > _MOST_ALTERNATIVES:
                 return None
-            others.append({"anyOf": found} if found else {"enum": []})
+            others.append({"anyOf": alternatives} if alternatives else {"enum": []})
         self.used = True
         return [
             (
@@ -91,9 +91,9 @@ class Rewrites:
         if "if" in node and not {"then", "else"}.isdisjoint(node):
             yield from self._if(path, node)
         if "not" in node and self._document.origin(path) is None:
-            found = opposites(self._document, f"{path}/not")
-            if found and len(found) <= _MOST_ALTERNATIVES:
-                yield "not", [(self._derive(other, path, "not"),) for other in found]
+            alternatives = opposites(self._document, f"{path}/not")
+            if alternatives and len(alternatives) <= _MOST_ALTERNATIVES:
+                yield "not", [(self._derive(other, path, "not"),) for other in alternatives]
         for keyword in ("dependentRequired", "dependentSchemas", "dependencies"):
             if keyword == "dependencies" and self._document.draft > 7:
                 continue  # no keyword any more

@@ -97,26 +97,26 @@ class Objects:
 
     def _names(self, nodes: Conjuncts) -> list[str]:
         """All property names that any part speaks of, in order of appearance."""
-        found: dict[str, None] = {}
+        spoken_of: dict[str, None] = {}
         for _, node in nodes:
-            found |= dict.fromkeys(node.get("properties", {}))
+            spoken_of |= dict.fromkeys(node.get("properties", {}))
             forbidden = forbidden_property(node)
-            found |= {} if forbidden is None else {forbidden: None}
+            spoken_of |= {} if forbidden is None else {forbidden: None}
         for path, node in nodes:
             for name in node.get("required", []):
-                if name not in found:
-                    found[name] = None
+                if name not in spoken_of:
+                    spoken_of[name] = None
                     note = f"{name!r} is not among the properties: any value is taken for it"
                     self._compiler.certificate.note(path, "required", "rewrite", note)
         for path, node in nodes:
             names = self._named_by(node)
             if isinstance(names, list):
-                found |= dict.fromkeys(names)
+                spoken_of |= dict.fromkeys(names)
                 note = "the listed names become optional properties"
                 self._compiler.certificate.note(path, "propertyNames", "rewrite", note)
             elif names is None and "propertyNames" in node:
                 self._compiler.certificate.check(path, "propertyNames")
-        return list(found)
+        return list(spoken_of)
 
     def _named_by(self, node: dict[str, Any]) -> list[str] | str | None:
         """What ``propertyNames`` allows, if that is a list of names or one pattern."""
@@ -145,20 +145,20 @@ class Objects:
         if not disjoint(tuple(held_places)):
             self._check_patterns(nodes)
             return {"|".join(f"(?:{pattern})" for pattern in held_places): True}
-        found: Closed = {}
+        closed: Closed = {}
         for pattern, paths in held_places.items():
             child = self._compiler.node(tuple(paths))
             if isinstance(child, Never):
                 if self._mistake(child, nodes):
                     return child
-                found[pattern] = False
+                closed[pattern] = False
             elif any(members.matches(pattern, name) for name in names):
                 # the library would join it to the named property, where it is joined already
                 self._check_patterns(nodes)
-                found[pattern] = True
+                closed[pattern] = True
             else:
-                found[pattern] = child
-        return found
+                closed[pattern] = child
+        return closed
 
     def _pattern_places(self, nodes: Conjuncts) -> Iterator[tuple[str, str, str, list[str]]]:
         """Each pattern for names: its schema and keyword, itself, and the schemas of the values."""
@@ -235,17 +235,17 @@ class _Members:
 
     def schemas_of(self, name: str) -> list[str]:
         """The schemas of a property: its own, those by pattern, or the one for the rest."""
-        found = list(self._named.get(name, []))
-        self._budget.spend(len(found) + len(self._open))
+        placed = list(self._named.get(name, []))
+        self._budget.spend(len(placed) + len(self._open))
         for i, (path, node) in zip(self._index, self._open, strict=True):
             met = name in node.get("properties", {})
             for pattern in node.get("patternProperties", {}):
                 if self.matches(pattern, name):
                     met = True
-                    found.append((i, property_path(path, "patternProperties", pattern)))
+                    placed.append((i, property_path(path, "patternProperties", pattern)))
             if not met and "additionalProperties" in node:
-                found.append((i, f"{path}/additionalProperties"))
-        return [path for _, path in sorted(found, key=itemgetter(0))]
+                placed.append((i, f"{path}/additionalProperties"))
+        return [path for _, path in sorted(placed, key=itemgetter(0))]
 
     def matches(self, pattern: str, name: str) -> bool:
         """Whether the validator of the finished value finds a pattern in a name."""
@@ -302,7 +302,7 @@ def _sets(
     count = sum(math.comb(len(free), size) for size in sizes)
     if count > _MOST_SETS or count * len(json.dumps(closed)) > _MOST_TEXT:
         return None
-    found: list[Closed] = []
+    objects: list[Closed] = []
     for size in sizes:
         for chosen in itertools.combinations(free, size):
             there = required if low is None else required.union(chosen)
@@ -313,8 +313,8 @@ def _sets(
             one = {**closed, "properties": properties}
             if there:
                 one["required"] = [name for name in names if name in there]
-            found.append(one)
-    return found
+            objects.append(one)
+    return objects
 
 
 def _sizes(low: int | None, high: int | None) -> range:
@@ -372,14 +372,14 @@ class Arrays:
         self, places: list[tuple[list[str], str | None]], limit: int | None
     ) -> list[Closed | Never]:
         """The schemas of the first items, up to the first that no value fits."""
-        found: list[Closed | Never] = []
+        items: list[Closed | Never] = []
         longest = max(len(first) for first, _ in places)
         for i in range(longest if limit is None else min(longest, limit)):
             paths = [first[i] if i < len(first) else rest for first, rest in places]
-            found.append(self._compiler.node(tuple(path for path in paths if path)))
-            if isinstance(found[-1], Never):
+            items.append(self._compiler.node(tuple(path for path in paths if path)))
+            if isinstance(items[-1], Never):
                 break
-        return found
+        return items
 
     def _rest(self, places: list[tuple[list[str], str | None]]) -> Closed | Never:
         return self._compiler.node(tuple(rest for _, rest in places if rest))

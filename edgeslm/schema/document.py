@@ -55,12 +55,12 @@ def escape(name: str) -> str:
 
 def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs, for ``json.loads``; ValueError where a name is given twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the property {twice!r} is given twice")
-    return found
+    return members
 
 
 def is_schema(value: Any) -> bool:
@@ -187,17 +187,17 @@ class Document:
             )
         fragment = unquote(fragment)
         if fragment and not fragment.startswith("/"):
-            found = self._anchors.get((uri, fragment))
+            pointer = self._anchors.get((uri, fragment))
         else:
-            found = resource + fragment
+            pointer = resource + fragment
         try:
-            if found is None or not is_schema(self.at(found)):
-                raise KeyError(found)
+            if pointer is None or not is_schema(self.at(pointer)):
+                raise KeyError(pointer)
         except KeyError:
             raise SchemaError(
                 f"{where(path)}: $ref {reference!r} leads to no schema", path=path, keyword="$ref"
             ) from None
-        return found
+        return pointer
 
     def _index(self, pending: list[tuple[str, str]]) -> None:
         self._resources.setdefault("", "")
@@ -240,9 +240,9 @@ class Document:
                 continue
             if target in self._bases:
                 continue
-            found = self.given(target)
-            if isinstance(found, dict):
-                fault = _fault({**found, "$schema": dialect.uri}, dialect)
+            schema = self.given(target)
+            if isinstance(schema, dict):
+                fault = _fault({**schema, "$schema": dialect.uri}, dialect)
                 if fault is not None:
                     message = f"{where(path)}: $ref leads to no sound schema: {fault}"
                     raise SchemaError(message, path=path, keyword="$ref")
@@ -310,15 +310,15 @@ class Document:
         node = self.at(path)
         if not isinstance(node, dict):
             return []
-        found = []
+        targets = []
         if "$ref" in node:
             try:
-                found.append(self.target(path))
+                targets.append(self.target(path))
             except SchemaError as error:  # it matters only where it is in use
                 self._lost = self._lost or error
         for keyword in ("$dynamicRef", "$recursiveRef"):
-            found += self._meant(node[keyword]) if keyword in node else []
-        return found + children(path, node, SAME_PLACE)
+            targets += self._meant(node[keyword]) if keyword in node else []
+        return targets + children(path, node, SAME_PLACE)
 
 
 def where(path: str, keyword: str | None = None) -> str:
@@ -329,18 +329,20 @@ def where(path: str, keyword: str | None = None) -> str:
 
 def children(path: str, node: dict[str, Any], keywords: tuple[str, ...] | None = None) -> list[str]:
     """JSON pointers of the schemas directly inside ``node``, of these keywords or of all."""
-    found: list[str] = []
+    pointers: list[str] = []
     for keyword, value in node.items():
         if keywords is not None and keyword not in keywords:
             continue
         inner = f"{path}/{escape(keyword)}"
         if keyword in ONE and is_schema(value):
-            found.append(inner)
+            pointers.append(inner)
         elif keyword in LIST and isinstance(value, list):
-            found += [f"{inner}/{i}" for i in range(len(value))]
+            pointers += [f"{inner}/{i}" for i in range(len(value))]
         elif keyword in MAP and isinstance(value, dict):
-            found += [f"{inner}/{escape(name)}" for name, item in value.items() if is_schema(item)]
-    return found
+            pointers += [
+                f"{inner}/{escape(name)}" for name, item in value.items() if is_schema(item)
+            ]
+    return pointers
 
 
 def inside(value: Any, name: str) -> Any:

@@ -87,21 +87,21 @@ def ignores_beside_ref(number: int, node: dict[str, Any], keyword: str) -> bool:
 
 def in_one_spelling(node: dict[str, Any], number: int) -> dict[str, Any]:
     """The keywords of one schema object that its draft gives a meaning to, spelled as today."""
-    found = {
+    spelled = {
         keyword: value
         for keyword, value in node.items()
         if knows(number, keyword) and not ignores_beside_ref(number, node, keyword)
     }
     if number == 4:
-        if isinstance(found.get("id"), str) and "$ref" not in found:
-            found["$id"] = found["id"]
+        if isinstance(spelled.get("id"), str) and "$ref" not in spelled:
+            spelled["$id"] = spelled["id"]
         for bound, exclusive in (
             ("minimum", "exclusiveMinimum"),
             ("maximum", "exclusiveMaximum"),
         ):
-            if found.pop(exclusive, False) is True and bound in found:
-                found[exclusive] = found.pop(bound)
-    return found
+            if spelled.pop(exclusive, False) is True and bound in spelled:
+                spelled[exclusive] = spelled.pop(bound)
+    return spelled
 
 
 def with_metaschemas(root: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
@@ -113,15 +113,15 @@ def with_metaschemas(root: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
     if not wanted:
         return root
     known = {_base(node) for node in _objects(root)}  # a copy of the author's own is taken
-    found: dict[str, Any] = {}
-    while wanted := wanted - known - found.keys():
+    metaschemas: dict[str, Any] = {}
+    while wanted := wanted - known - metaschemas.keys():
         uri = wanted.pop()
-        found[uri] = dict(_registry().contents(uri))
-        wanted.update(_own_references(found[uri], dialect))
-    if not found:
+        metaschemas[uri] = dict(_registry().contents(uri))
+        wanted.update(_own_references(metaschemas[uri], dialect))
+    if not metaschemas:
         return root
     key = "$defs" if dialect.number >= _VOCABULARIES else "definitions"
-    return {**root, key: {**found, **root.get(key, {})}}
+    return {**root, key: {**metaschemas, **root.get(key, {})}}
 
 
 def _own_references(document: dict[str, Any], dialect: Dialect) -> Iterator[str]:

@@ -95,16 +95,16 @@ def json_schema(model: type[BaseModel], *, kept: bool = False) -> dict[str, Any]
 
 def has_decimals(model: type[BaseModel]) -> bool:
     """Whether a decimal is anywhere in the class, so that numbers must be read digit by digit."""
-    found = False
+    has_any = False
 
     class _Watch(_Canonical):
         def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-            nonlocal found
-            found = True
+            nonlocal has_any
+            has_any = True
             return super().decimal_schema(schema)
 
     model.model_json_schema(schema_generator=_Watch, mode="validation")
-    return found
+    return has_any
 
 
 def _repeated(described: JsonSchemaValue) -> JsonSchemaValue:

@@ -162,8 +162,8 @@ def _of_plain(keyword: str, value: Any) -> Iterator[Made]:
         yield from _other_count(keyword, int(value))
 
 
-def _either(found: Iterator[Made]) -> Made:
-    alternatives = list(found)
+def _either(others: Iterator[Made]) -> Made:
+    alternatives = list(others)
     if len(alternatives) == 1:
         return alternatives[0]
     return {"anyOf": alternatives} if alternatives else {"enum": []}

@@ -43,22 +43,22 @@ class Never:
 def hold(path: str, keyword: str, pattern: str, certificate: Certificate) -> str | None:
     """A pattern as the mask reads it; None, with a note, if only a check can hold it."""
     certificate.budget.spend_once(("pattern", pattern), PATTERN_STEPS)
-    found = portable(pattern)
-    if found is None:
+    held = portable(pattern)
+    if held is None:
         note = "look-around, back-references, \\b and the like: the finished value is validated"
         certificate.note(path, keyword, "check", note)
-    return found
+    return held
 
 
 def tightest(
     nodes: Conjuncts, keyword: str, choose: Callable[[list[int]], int]
 ) -> tuple[str, int] | None:
     """The path and value of the count that ``choose`` takes among those of a keyword, if any."""
-    found = {int(node[keyword]): path for path, node in nodes if keyword in node}
-    if not found:
+    paths = {int(node[keyword]): path for path, node in nodes if keyword in node}
+    if not paths:
         return None
-    value = choose(list(found))
-    return found[value], value
+    value = choose(list(paths))
+    return paths[value], value
 
 
 def identity(value: Any) -> str:

@@ -85,29 +85,27 @@ def _cut(node: Any, finite: set[str]) -> Any:
 
 
 def _cut_object(node: dict[str, Any], finite: set[str]) -> dict[str, Any]:
-    found = dict(node)
+    cut = dict(node)
     for keyword in ("properties", "patternProperties"):
         if keyword in node:
-            found[keyword] = {
-                name: _or_false(child, finite) for name, child in node[keyword].items()
-            }
-    found["additionalProperties"] = _or_false(node["additionalProperties"], finite)
-    return found
+            cut[keyword] = {name: _or_false(child, finite) for name, child in node[keyword].items()}
+    cut["additionalProperties"] = _or_false(node["additionalProperties"], finite)
+    return cut
 
 
 def _cut_array(node: dict[str, Any], finite: set[str]) -> dict[str, Any]:
-    found = {**node, "items": _or_false(node["items"], finite)}
+    cut = {**node, "items": _or_false(node["items"], finite)}
     prefix = [_or_false(child, finite) for child in node.get("prefixItems", [])]
     if False in prefix:
-        found["items"] = False
+        cut["items"] = False
         prefix = prefix[: prefix.index(False)]
     if prefix:
-        found["prefixItems"] = prefix
+        cut["prefixItems"] = prefix
     else:
-        found.pop("prefixItems", None)
-    if found["items"] is False:
-        found.pop("maxItems", None)
-    return found
+        cut.pop("prefixItems", None)
+    if cut["items"] is False:
+        cut.pop("maxItems", None)
+    return cut
 
 
 def _or_false(node: Any, finite: set[str]) -> Any:
@@ -138,10 +136,10 @@ def _nesting(closed: dict[str, Any]) -> int:
 
 def _inside(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The closed schemas directly inside one."""
-    found = [*node.get("anyOf", ()), *node.get("prefixItems", ())]
-    found += [node[key] for key in ("items", "additionalProperties") if key in node]
+    children = [*node.get("anyOf", ()), *node.get("prefixItems", ())]
+    children += [node[key] for key in ("items", "additionalProperties") if key in node]
     for key in ("properties", "patternProperties"):
-        found += node.get(key, {}).values()
+        children += node.get(key, {}).values()
     if "$ref" in node:
-        found.append({"$ref": node["$ref"]})
-    return (child for child in found if isinstance(child, dict) and child is not node)
+        children.append({"$ref": node["$ref"]})
+    return (child for child in children if isinstance(child, dict) and child is not node)

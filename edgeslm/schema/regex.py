@@ -89,8 +89,8 @@ def portable(pattern: str) -> str | None:
             out.append(piece)
     except _UnholdableError:
         return None
-    found = "".join(out)
-    return found if fault({"type": "string", "pattern": found}) in ("", EMPTY) else None
+    rewritten = "".join(out)
+    return rewritten if fault({"type": "string", "pattern": rewritten}) in ("", EMPTY) else None
 
 
 def fault(leaf: dict[str, object]) -> str:
@@ -153,19 +153,19 @@ def _step(pattern: str, at: int) -> tuple[str, int]:
 
 
 def _escaped(pattern: str, at: int, *, inside: bool) -> tuple[str, int]:
-    found = _ESCAPE.match(pattern, at)
-    if not found:
+    escape = _ESCAPE.match(pattern, at)
+    if not escape:
         if inside and pattern.startswith("\\b", at):
             return r"\x{8}", at + 2
         raise _UnholdableError
-    kind, text = found.lastgroup, found[found.lastgroup or 0]
+    kind, text = escape.lastgroup, escape[escape.lastgroup or 0]
     if kind == "class":
         members = _members(_RANGES[text.lower()], negated=text.isupper())
-        return (members if inside else f"[{members}]"), found.end()
+        return (members if inside else f"[{members}]"), escape.end()
     if kind == "property":
-        return f"\\{text}", found.end()
+        return f"\\{text}", escape.end()
     if kind == "low":
-        code = 0x10000 + ((int(found["high"], 16) - 0xD800) << 10) + int(text, 16) - 0xDC00
+        code = 0x10000 + ((int(escape["high"], 16) - 0xD800) << 10) + int(text, 16) - 0xDC00
     elif kind == "control":
         code = ord(text) % 32
     elif kind == "letter":
@@ -176,7 +176,7 @@ def _escaped(pattern: str, at: int, *, inside: bool) -> tuple[str, int]:
         code = int(text, 16)
     if 0xD800 <= code <= 0xDFFF or code > 0x10FFFF:
         raise _UnholdableError
-    return _literal(chr(code)), found.end()
+    return _literal(chr(code)), escape.end()
 
 
 def _members(ranges: list[tuple[int, int]], *, negated: bool) -> str:

@@ -118,15 +118,15 @@ def _together(
 
 
 def _patterns(nodes: Conjuncts, certificate: Certificate) -> list[str]:
-    found: list[str] = []
+    patterns: list[str] = []
     for path, node in nodes:
         pattern = node.get("pattern")
         if pattern is None:
             continue
         held = hold(path, "pattern", pattern, certificate)
-        if held is not None and held not in found:
-            found.append(held)
-    return found
+        if held is not None and held not in patterns:
+            patterns.append(held)
+    return patterns
 
 
 def _formats(nodes: Conjuncts, certificate: Certificate) -> list[str]:

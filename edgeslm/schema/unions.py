@@ -34,26 +34,26 @@ class Choices:
 
     def combinations(self, parts: tuple[Part, ...]) -> list[Branch]:
         """The branches to choose between; the check gets unions that multiply beyond bounds."""
-        found: list[Branch] = []
+        combined: list[Branch] = []
         open_paths = [path for path, chosen in parts if not chosen]
         for path, keyword, count in self._unions(open_paths):
-            if found and len(found) * count > _MAX_BRANCHES:
+            if combined and len(combined) * count > _MAX_BRANCHES:
                 note = f"more than {_MAX_BRANCHES} combinations; the finished value is validated"
                 self._compiler.certificate.note(path, keyword, "check", note)
                 continue
             branches = self._branches(path, keyword, count)
-            found = [one + other for one in found or [()] for other in branches]
+            combined = [one + other for one in combined or [()] for other in branches]
         given = [path for path, _ in parts]
         named = {name for _, node in self._compiler.nodes_of(given) for name in _properties(node)}
         most = min(_MAX_BRANCHES, _MOST_REPEATED // max(1, len(named)))
         for path in open_paths:
             for keyword, branches in self._compiler.rewrites.choices(path):
-                joint = self._joined_with(found, branches, given)
-                if not self._affordable(keyword, given) or (found and len(joint) > most):
+                joint = self._joined_with(combined, branches, given)
+                if not self._affordable(keyword, given) or (combined and len(joint) > most):
                     self._compiler.certificate.leave(path, keyword)
                 else:
-                    found = joint
-        return found
+                    combined = joint
+        return combined
 
     def _unions(self, paths: list[str]) -> list[tuple[str, str, int]]:
         """Each ``anyOf`` and ``oneOf``, and how many branches it has."""
@@ -81,10 +81,10 @@ class Choices:
         return [(branch,) for branch in branches]
 
     def _joined_with(
-        self, found: list[Branch], branches: list[Branch], given: list[str]
+        self, combined: list[Branch], branches: list[Branch], given: list[str]
     ) -> list[Branch]:
         """Pairs each choice with each branch and drops the pairs that contradict each other."""
-        joint = [one + other for one in found or [()] for other in branches]
+        joint = [one + other for one in combined or [()] for other in branches]
         return [
             one for one in joint if self._disjoint.possible(self._compiler.nodes_of([*given, *one]))
         ] or joint[:1]
@@ -105,8 +105,8 @@ class Choices:
 
 
 def _properties(node: dict[str, Any]) -> Iterable[str]:
-    found: dict[str, Any] = node.get("properties", {})
-    return found
+    properties: dict[str, Any] = node.get("properties", {})
+    return properties
 
 
 class Disjoint:
@@ -160,14 +160,14 @@ class Disjoint:
 
     def _tags(self, nodes: Conjuncts) -> dict[str, list[Any]]:
         """The constants of the required properties."""
-        found: dict[str, list[Any]] = {}
+        tags: dict[str, list[Any]] = {}
         required = {name for _, node in nodes for name in node.get("required", [])}
         for path, node in nodes:
             for name in required & node.get("properties", {}).keys():
                 values = listed(self._nodes(property_path(path, "properties", name)))
                 if values:
-                    found[name] = values[2]
-        return found
+                    tags[name] = values[2]
+        return tags
 
 
 def has(types: Iterable[str], name: str) -> bool:
