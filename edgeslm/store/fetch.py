@@ -103,15 +103,15 @@ def _on_hub(source: HubSource) -> _Request:
         url = hf_hub_url(
             source.repository, source.path, revision=source.revision, endpoint=endpoint
         )
-        found = get_hf_file_metadata(url)
-        if found.commit_hash is not None:  # a branch may move between this answer and the next
+        metadata = get_hf_file_metadata(url)
+        if metadata.commit_hash is not None:  # a branch may move between this answer and the next
             url = hf_hub_url(
-                source.repository, source.path, revision=found.commit_hash, endpoint=endpoint
+                source.repository, source.path, revision=metadata.commit_hash, endpoint=endpoint
             )
         token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         # httpx2 drops this header where the hub redirects to another host.
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return _Request(url, headers, found.etag, found.size)
+        return _Request(url, headers, metadata.etag, metadata.size)
     except hub.OfflineModeIsEnabled as error:
         raise PullError(
             "offline: HF_HUB_OFFLINE is set; unset it, or install from a file with --from FILE"

@@ -148,7 +148,7 @@ def _required() -> frozenset[str]:
     except PackageNotFoundError:  # a checkout that is not installed
         return frozenset()
     names = (_REQUIRED.match(one) for one in requirements)
-    return frozenset(canonical(found[0]) for found in names if found)
+    return frozenset(canonical(match[0]) for match in names if match)
 
 
 def _require_files(files: Sequence[Path], version: str | None) -> None:

@@ -51,14 +51,14 @@ def find(name: str) -> Packaged | None:
     Raises:
         RegistryError: two packages bring one of this name, or the package is damaged.
     """
-    found = [one for one in announced() if one.name == name]
-    if len(found) > 1:
-        first, second = found[0].package, found[1].package
+    announcements = [one for one in announced() if one.name == name]
+    if len(announcements) > 1:
+        first, second = announcements[0].package, announcements[1].package
         raise RegistryError(
             f"two packages bring a model called {name!r}: {first} and {second}; uninstall one: "
             f"pip uninstall {second}"
         )
-    return read(found[0]) if found else None
+    return read(announcements[0]) if announcements else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Refused:
 
 def survey() -> tuple[tuple[Packaged, ...], tuple[Refused, ...]]:
     """The models of all packages by name, and the names that give none; each for itself."""
-    found, refused = [], []
+    brought, refused = [], []
     announcements = Counter(one.name for one in announced())
     for name, count in sorted(announcements.items()):
         try:
@@ -80,8 +80,8 @@ def survey() -> tuple[tuple[Packaged, ...], tuple[Refused, ...]]:
         except RegistryError as error:
             refused.append(Refused(name, error, count > 1))
         else:
-            found += [one] if one is not None else []
-    return tuple(found), tuple(refused)
+            brought += [one] if one is not None else []
+    return tuple(brought), tuple(refused)
 
 
 def find_all() -> tuple[Packaged, ...]:
@@ -107,12 +107,12 @@ def read(one: Announced) -> Packaged:
         raise RegistryError(
             f"{one.package}: brings no {record[:200]!r} for {one.name!r}; {_again(one.package)}"
         )
-    found = _read(one.root / record, one)
-    if f"{one.value}/{found.path.name}" not in own:
+    packaged = _read(one.root / record, one)
+    if f"{one.value}/{packaged.path.name}" not in own:
         raise RegistryError(
-            f"{one.package}: {found.path.name!r} is none of its files; {_again(one.package)}"
+            f"{one.package}: {packaged.path.name!r} is none of its files; {_again(one.package)}"
         )
-    return found
+    return packaged
 
 
 def _again(package: str) -> str:
@@ -124,10 +124,10 @@ def _read(record: Path, one: Announced) -> Packaged:
     entries = {entry.name: entry for entry in read_registry(record)}
     if name not in entries:
         raise RegistryError(f"{record}: has no model {name!r}, which {package} announces")
-    found = Packaged(entries[name], package, one.version)
-    source = parse_source(found.entry.source)
+    packaged = Packaged(entries[name], package, one.version)
+    source = parse_source(packaged.entry.source)
     if not isinstance(source, FileSource) or source.path.parent != record.resolve().parent:
         raise RegistryError(f"{record}: the source of {name!r} must be a file beside it")
-    if not found.entry.verified:
+    if not packaged.entry.verified:
         raise RegistryError(f"{record}: the sha256 of {name!r} must not be 'unverified'")
-    return found
+    return packaged

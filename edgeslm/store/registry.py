@@ -42,9 +42,9 @@ class Registry:
             ModelNotFoundError: none has it; the message suggests near names.
             RegistryError: it is of a package that is damaged, or of two.
         """
-        found = self._find(name)
-        if found is not None:
-            return found
+        entry = self._find(name)
+        if entry is not None:
+            return entry
         names = dict.fromkeys([*self.entries, *packages.names()])
         near = difflib.get_close_matches(name[:_SHOWN].lower(), names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`edgeslm models` lists all names"
@@ -75,8 +75,8 @@ class Registry:
         return None if name in self.entries else packages.find(name)
 
     def _find(self, name: str) -> Entry | None:
-        found = self.packaged(name)
-        return self.entries.get(name) if found is None else found.entry
+        packaged = self.packaged(name)
+        return self.entries.get(name) if packaged is None else packaged.entry
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())

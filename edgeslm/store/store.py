@@ -186,14 +186,14 @@ class Store:
 
     def installed(self) -> tuple[Installed, ...]:
         """The pulled models, by name; one whose record is damaged counts as not pulled."""
-        found = []
+        models = []
         for folder in sorted((self.root / "models").glob("*")):
             with suppress(ModelNotPulledError):
                 state = self._read(folder.name)
                 if state is not None and (folder / state.current.file_name).is_file():
                     path = folder / state.current.file_name
-                    found.append(Installed(folder.name, path, state.current, state.previous))
-        return tuple(found)
+                    models.append(Installed(folder.name, path, state.current, state.previous))
+        return tuple(models)
 
     def pull(
         self,

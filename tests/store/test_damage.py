@@ -90,8 +90,8 @@ def test_the_doctor_finds_what_left_no_trace(store, source):
     with pytest.raises(ModelFileError, match="damaged"):
         self_test_of("m")
     models = (doctor.StoredModel("m", path, path.stat().st_size),)
-    (found,) = doctor.judge_files(store, models)
-    assert (found.level, found.about, found.exit_code) == ("problem", "m", 5)
+    (finding,) = doctor.judge_files(store, models)
+    assert (finding.level, finding.about, finding.exit_code) == ("problem", "m", 5)
 
 
 @pytest.mark.parametrize(

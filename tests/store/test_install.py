@@ -79,9 +79,9 @@ class Place:
 
     def assemble(self, base: Path, adapter: Path, target: Path, *, progress: object) -> Path:
         self.assembled += 1
-        found = read_gguf(adapter).card
-        assert found is not None
-        write_card(base, found, target)
+        card = read_gguf(adapter).card
+        assert card is not None
+        write_card(base, card, target)
         return target
 
     def install(self, name: str = "sorter", **options: object) -> Path:
@@ -90,9 +90,9 @@ class Place:
 
     def version(self) -> str:
         """The version of the card of what is current."""
-        found = read_gguf(self.store.resolve("sorter", self.registry)).card
-        assert found is not None
-        return found.version
+        card = read_gguf(self.store.resolve("sorter", self.registry)).card
+        assert card is not None
+        return card.version
 
     def left_over(self) -> list[Path]:
         """Whatever lies in the store beside versions, records and locks."""
@@ -122,7 +122,11 @@ def test_base_and_adapter_become_one_file(place):
     assert read_gguf(path).tensors == read_gguf(place.base).tensors
     assert place.version() == "1"
     assert sha256(place.store.resolve("base")) == sha256(place.base)
-    (parts,) = [found.current.parts for found in place.store.installed() if found.name == "sorter"]
+    (parts,) = [
+        installed.current.parts
+        for installed in place.store.installed()
+        if installed.name == "sorter"
+    ]
     assert parts.adapter_sha256 == sha256(place.adapter)
     assert parts.base_sha256 == sha256(place.base)
     assert place.left_over() == []
