@@ -275,7 +275,7 @@ def _packaged(store: Store, findings: list[Finding]) -> tuple[StoredModel, ...]:
     known: Container[str] = ()
     with suppress(EdgeslmError):  # told as a problem of the registry
         known = Registry.load().entries
-    found, refused = survey()
+    brought, refused = survey()
     for one in refused:
         own = one.name in pulled and not store.is_from_package(one.name)
         if one.name not in known and not own:
@@ -284,7 +284,7 @@ def _packaged(store: Store, findings: list[Finding]) -> tuple[StoredModel, ...]:
             findings.append(Finding(level, one.name, str(one.error), code))
     return tuple(
         StoredModel(one.entry.name, one.path, one.path.stat().st_size)
-        for one in found
+        for one in brought
         if one.entry.base is None and one.entry.name not in pulled and one.path.is_file()
     )
 

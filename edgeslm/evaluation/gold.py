@@ -131,7 +131,7 @@ def read_baseline(path: Path, rows: Sequence[GoldRow]) -> list[Prediction]:
     Raises:
         InputError: the file cannot be read, a line is no prediction, or none is for these rows.
     """
-    found: dict[tuple[str, str], Prediction] = {}
+    by_key: dict[tuple[str, str], Prediction] = {}
     for number, line in _lines(path):
         try:
             fields = _object(line)
@@ -139,14 +139,14 @@ def read_baseline(path: Path, rows: Sequence[GoldRow]) -> list[Prediction]:
             answer = _first(fields, _ANSWER_KEYS)
         except InputError as error:
             raise InputError(f"{path.name}, line {number}: {error}") from error
-        if found.setdefault(key, Prediction(answer)).answer != answer:
+        if by_key.setdefault(key, Prediction(answer)).answer != answer:
             raise InputError(
                 f"{path.name}, line {number}: a second, different answer to the same {key[0]}; "
                 "keep one"
             )
     missing = Prediction(error="no prediction")
     predictions = [
-        found.get(("id", row.id or ""), found.get(("input", row.input), missing)) for row in rows
+        by_key.get(("id", row.id or ""), by_key.get(("input", row.input), missing)) for row in rows
     ]
     if all(p is missing for p in predictions):
         raise InputError(

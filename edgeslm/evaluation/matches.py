@@ -35,11 +35,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels as numbers: ``true`` and ``found``, int [n]; the last number is no answer."""
+    """Labels as numbers: ``true`` and ``predicted``, int [n]; the last number is no answer."""
 
     names: tuple[str, ...]
     true: Ints
-    found: Ints
+    predicted: Ints
 
     @classmethod
     def read(cls, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Labels:
@@ -49,19 +49,20 @@ class Labels:
         names = sorted({name for pair in said for name in pair if name is not None})
         number: dict[str | None, int] = {name: i for i, name in enumerate(names)}
         number[None] = len(names)
-        true = np.array([number[true] for true, _ in said], np.intp)
-        return cls(tuple(names), true, np.array([number[found] for _, found in said], np.intp))
+        true = np.array([number[name] for name, _ in said], np.intp)
+        predicted = np.array([number[name] for _, name in said], np.intp)
+        return cls(tuple(names), true, predicted)
 
     @property
     def right(self) -> Bools:
-        return np.asarray(self.true == self.found, np.bool_)
+        return np.asarray(self.true == self.predicted, np.bool_)
 
     def statistic(self) -> Statistic:
         right = self.right
         return lambda rows: np.asarray(right[rows].mean(axis=1), np.float64)
 
     def counts(self, rows: Ints) -> tuple[Ints, Ints, Ints]:
-        """How often each label is right, found and true in rows [k, n]; each int [k, names]."""
+        """How often each label is right, predicted and true in rows [k, n]: int [k, names] each."""
         k, width = len(rows), len(self.names) + 1
         offset = width * np.arange(k)[:, None]
 
@@ -70,13 +71,13 @@ class Labels:
             return table.reshape(k, width)[:, :-1]
 
         hit = np.where(self.right, self.true, len(self.names))
-        return count(hit[rows]), count(self.found[rows]), count(self.true[rows])
+        return count(hit[rows]), count(self.predicted[rows]), count(self.true[rows])
 
     def macro_f1(self, rows: Ints) -> Floats:
         """The mean F1 of the labels that occur in each resample, [k]."""
-        hit, found, true = self.counts(rows)
-        occurs = found + true > 0
-        total = ratio(2 * hit, found + true).sum(axis=1)
+        hit, predicted, true = self.counts(rows)
+        occurs = predicted + true > 0
+        total = ratio(2 * hit, predicted + true).sum(axis=1)
         return np.asarray(total / np.maximum(occurs.sum(axis=1), 1), np.float64)
 
 
@@ -87,7 +88,7 @@ def _label(prediction: Prediction) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """For each row and field how many values are right, found and true, int [n, fields, 3].
+    """For each row and field how many values are right, predicted and true, int [n, fields, 3].
 
     ``right`` says which whole records are, bool [n].
     """
@@ -112,9 +113,9 @@ class Fields:
         right = np.zeros(len(gold), np.bool_)
         answered = np.array([p.error is None for p in predictions])
         for i, (answer, p) in enumerate(zip(gold, predictions, strict=True)):
-            found = None if p.error is not None else p.answer
-            counts[i] = np.reshape(_count(answer, found, kinds), (-1, 3))
-            right[i] = answered[i] and _canonical(answer, kinds) == _canonical(found, kinds)
+            predicted = None if p.error is not None else p.answer
+            counts[i] = np.reshape(_count(answer, predicted, kinds), (-1, 3))
+            right[i] = answered[i] and _canonical(answer, kinds) == _canonical(predicted, kinds)
         same = (counts[:, :, 0] == counts[:, :, 1]) & (counts[:, :, 0] == counts[:, :, 2])
         return cls(kinds, counts, right, np.asarray(same & answered[:, None], np.bool_))
 
@@ -123,7 +124,7 @@ class Fields:
 
 
 def statistic_of(counts: Ints, what: Measure) -> Statistic:
-    """A score over rows, from counts [n, 3] of right, found and true.
+    """A score over rows, from counts [n, 3] of right, predicted and true.
 
     Where nothing was to be found: 1 if nothing was, else 0.
     """
@@ -131,17 +132,17 @@ def statistic_of(counts: Ints, what: Measure) -> Statistic:
     columns = np.ascontiguousarray(counts.T)  # one at a time is ten times faster than all
 
     def of(rows: Ints) -> Floats:
-        hit, found, true = (np.take(column, rows).sum(axis=1) for column in columns)
-        nothing = (found + true == 0).astype(np.float64)
+        hit, predicted, true = (np.take(column, rows).sum(axis=1) for column in columns)
+        nothing = (predicted + true == 0).astype(np.float64)
         if what == "f1":
-            return ratio(2 * hit, found + true, empty=nothing)
-        return ratio(hit, found if what == "precision" else true, empty=nothing)
+            return ratio(2 * hit, predicted + true, empty=nothing)
+        return ratio(hit, predicted if what == "precision" else true, empty=nothing)
 
     return of
 
 
-def _count(gold: Any, found: Any, kinds: Mapping[str, Kind]) -> list[tuple[int, int, int]]:
-    true, said = _bag(gold, kinds), _bag(found, kinds)
+def _count(gold: Any, predicted: Any, kinds: Mapping[str, Kind]) -> list[tuple[int, int, int]]:
+    true, said = _bag(gold, kinds), _bag(predicted, kinds)
     right = Counter(path for path, _ in (true & said).elements())
     n_said = Counter(path for path, _ in said.elements())
     n_true = Counter(path for path, _ in true.elements())

@@ -198,8 +198,8 @@ def linear_advice(own: Scored, linear: Scored) -> str | None:
     if round(own.main.value - linear.main.value, 9) > _AS_GOOD:
         return None
     ours, theirs = (
-        f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
-        for found in (own.main, linear.main)
+        f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
+        for estimate in (own.main, linear.main)
     )
     return (
         f"the linear model is as good: ship that ({own.metric} {theirs}, against {ours} of the "
@@ -233,8 +233,8 @@ def worst_of(categories: Mapping[str, CategoryScore]) -> str | None:
 def _score_labels(labels: Labels, predictions: Sequence[Prediction]) -> ClassificationScores:
     n = len(labels.true)
     right = labels.right
-    hit, found, true = (counts[0] for counts in labels.counts(np.arange(n)[None]))
-    precision, f1 = ratio(hit, found), ratio(2 * hit, found + true)
+    hit, predicted, true = (counts[0] for counts in labels.counts(np.arange(n)[None]))
+    precision, f1 = ratio(hit, predicted), ratio(2 * hit, predicted + true)
     scores = {
         name: LabelScore(
             precision=float(precision[i]),
@@ -257,14 +257,14 @@ def _score_labels(labels: Labels, predictions: Sequence[Prediction]) -> Classifi
 
 def _confusions(labels: Labels) -> tuple[Confusion, ...]:
     pairs = Counter(
-        (int(true), int(found))
-        for true, found in zip(labels.true, labels.found, strict=True)
-        if true != found
+        (int(true), int(predicted))
+        for true, predicted in zip(labels.true, labels.predicted, strict=True)
+        if true != predicted
     )
     names = (*labels.names, None)
     return tuple(
-        Confusion(label=labels.names[true], taken_for=names[found], n=n)
-        for (true, found), n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        Confusion(label=labels.names[true], taken_for=names[predicted], n=n)
+        for (true, predicted), n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
     )[:_WORST_PAIRS]
 
 

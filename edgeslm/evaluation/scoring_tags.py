@@ -76,17 +76,17 @@ def score_tags(
         ValueError: no rows, or not one prediction for each.
     """
     right = right_tags(heads, gold, predictions)
-    found = {head.name: _score_head(head, gold, predictions) for head in heads}
+    by_head = {head.name: _score_head(head, gold, predictions) for head in heads}
     labels = {
         f"{name}: {label}": own.right
-        for name, scores in found.items()
+        for name, scores in by_head.items()
         for label, own in scores.labels.items()
     }
     return TagScores(
         n=len(gold),
         failed=sum(p.error is not None for p in predictions),
         exact=share(int(right.sum()), len(gold)),
-        heads=found,
+        heads=by_head,
         worst=worst_of(labels),
     )
 
@@ -118,11 +118,11 @@ def _right(head: Head, gold: Sequence[Any], predictions: Sequence[Prediction]) -
 
 @dataclass(frozen=True, slots=True)
 class _Sets:
-    """Sets of labels: ``true`` and ``found``, bool [n, names]; ``right``, bool [n]."""
+    """Sets of labels: ``true`` and ``predicted``, bool [n, names]; ``right``, bool [n]."""
 
     names: tuple[str, ...]
     true: Bools
-    found: Bools
+    predicted: Bools
     right: Bools
 
     @classmethod
@@ -136,8 +136,8 @@ class _Sets:
         )
 
     def counts(self) -> Ints:
-        """How often each label is right, found and true in each row, int [names, 3, n]."""
-        columns = np.stack([self.true & self.found, self.found, self.true])
+        """How often each label is right, predicted and true in each row, int [names, 3, n]."""
+        columns = np.stack([self.true & self.predicted, self.predicted, self.true])
         return np.ascontiguousarray(columns.transpose(2, 0, 1)).astype(np.intp)
 
 
@@ -147,15 +147,15 @@ def _score_head(
     answers, said = _column(head, gold, predictions)
     if head.multi_label:
         return _score_sets(_Sets.read(answers, said), sum(p.error is not None for p in said))
-    found = score("classify", answers, said)
-    assert isinstance(found, ClassificationScores), "as score says of this task"
-    return found
+    scores = score("classify", answers, said)
+    assert isinstance(scores, ClassificationScores), "as score says of this task"
+    return scores
 
 
 def _score_sets(sets: _Sets, failed: int) -> MultiLabelScores:
     counts = sets.counts()
     labels = {
-        name: _label_score(own, sets.found[sets.true[:, i], i])
+        name: _label_score(own, sets.predicted[sets.true[:, i], i])
         for i, (name, own) in enumerate(zip(sets.names, counts, strict=True))
     }
     n = len(sets.right)
@@ -171,10 +171,10 @@ def _score_sets(sets: _Sets, failed: int) -> MultiLabelScores:
 
 def _label_score(counts: Ints, hits: Bools) -> LabelScore:
     """One label's, from its counts [3, n]; ``hits`` are of the rows that have it."""
-    hit, found, true = counts.sum(axis=1, keepdims=True)
+    hit, predicted, true = counts.sum(axis=1, keepdims=True)
     return LabelScore(
-        precision=float(ratio(hit, found)[0]),
-        f1=float(ratio(2 * hit, found + true)[0]),
+        precision=float(ratio(hit, predicted)[0]),
+        f1=float(ratio(2 * hit, predicted + true)[0]),
         right=category_score(hits),
     )
 
@@ -184,9 +184,9 @@ def _macro_f1(counts: Ints, rows: Ints) -> Floats:
     total = np.zeros(len(rows))
     occurs = np.zeros(len(rows), np.intp)
     for label in counts:  # one at a time, so that memory does not grow with the labels
-        hit, found, true = (np.take(column, rows).sum(axis=1) for column in label)
-        total += ratio(2 * hit, found + true)
-        occurs += found + true > 0
+        hit, predicted, true = (np.take(column, rows).sum(axis=1) for column in label)
+        total += ratio(2 * hit, predicted + true)
+        occurs += predicted + true > 0
     return np.asarray(np.where(occurs > 0, total / np.maximum(occurs, 1), 1.0), np.float64)
 
 

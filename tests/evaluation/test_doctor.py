@@ -120,7 +120,7 @@ def test_models_of_packages_are_read_too(empty_home, monkeypatch):
     assert [model.name for model in doctor.examine().models] == ["acme"]
     path.write_bytes(b"holed")
     report = doctor.examine()
-    (problem,) = [found for found in report.findings if found.level == "problem"]
+    (problem,) = [finding for finding in report.findings if finding.level == "problem"]
     assert (problem.about, report.exit_code) == ("acme", 5)
     assert "pip install --force-reinstall --no-deps acme-models" in problem.message
 
@@ -132,7 +132,7 @@ def test_a_name_of_two_packages_is_a_warning_and_stops_nothing(empty_home, monke
     monkeypatch.setattr(doctor, "survey", lambda: ((), (twice, known)))
     report = doctor.examine()
     assert ("warning", "acme") in levels(report.findings)
-    assert "smollm2-135m" not in {found.about for found in report.findings}
+    assert "smollm2-135m" not in {finding.about for finding in report.findings}
     assert report.exit_code == 0
     monkeypatch.setattr(doctor, "survey", lambda: ((), (twice, damaged)))
     assert doctor.examine().exit_code == RegistryError.exit_code

@@ -30,9 +30,9 @@ def test_a_line_that_is_no_row_is_named_and_the_rest_is_read(tmp_path):
         {"input": "three", "answer": 3},
         {"input": "four", "answer": "billing"},
     )
-    found = read_gold(path, "classify")
-    assert [row.input for row in found.rows] == ["one", "four"]
-    assert [words.partition(":")[0] for words in found.refused] == [
+    gold = read_gold(path, "classify")
+    assert [row.input for row in gold.rows] == ["one", "four"]
+    assert [words.partition(":")[0] for words in gold.refused] == [
         f"gold.jsonl.gz, line {number}" for number in (3, 4, 5, 6, 7, 8)
     ]
 
@@ -75,9 +75,9 @@ def test_a_line_too_long_is_skipped_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("edgeslm.evaluation.gold.MAX_LINE_BYTES", 64)
     row = {"input": "one", "answer": "refund"}
     path = lines(tmp_path / "gold.jsonl", {**row, "input": "x" * 300}, row)
-    found = read_gold(path, "classify")
-    assert [row.input for row in found.rows] == ["one"]
-    assert found.refused == ("gold.jsonl, line 1: has more than 64 bytes; leave it out",)
+    gold = read_gold(path, "classify")
+    assert [row.input for row in gold.rows] == ["one"]
+    assert gold.refused == ("gold.jsonl, line 1: has more than 64 bytes; leave it out",)
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b'{"input": 1}\n' * 999)[:-20]])
@@ -102,9 +102,9 @@ def test_tags_are_read_head_by_head(tmp_path):
         {"input": "six", "answer": {**good, "areas": "ui"}},
         {"input": "seven", "answer": {**good, "areas": [1]}},
     )
-    found = read_gold(path, "tag", HEADS)
-    assert [row.answer for row in found.rows] == [{"kind": "bug", "areas": ["docs", "ui"]}]
-    assert [words.partition(": ")[2] for words in found.refused] == [
+    gold = read_gold(path, "tag", HEADS)
+    assert [row.answer for row in gold.rows] == [{"kind": "bug", "areas": ["docs", "ui"]}]
+    assert [words.partition(": ")[2] for words in gold.refused] == [
         *['the "answer" must be an object of kind, areas'] * 3,
         "the answer of kind must be the name of a label",
         *["the answer of areas must be a list of labels"] * 2,

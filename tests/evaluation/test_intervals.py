@@ -30,10 +30,10 @@ def test_clopper_pearson_against_published_values():
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_a_share_lies_in_its_interval_and_mirrors_its_opposite(case):
     hits, n = case
-    found, opposite = share(hits, n), share(n - hits, n)
-    assert 0 <= found.low <= found.value <= found.high <= 1
-    assert found.low == pytest.approx(1 - opposite.high)
-    assert found.low <= lower_bound(hits, n) <= found.value
+    estimate, opposite = share(hits, n), share(n - hits, n)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert estimate.low == pytest.approx(1 - opposite.high)
+    assert estimate.low <= lower_bound(hits, n) <= estimate.value
 
 
 @settings(deadline=None, max_examples=20)
@@ -75,5 +75,5 @@ def test_the_bootstrap_is_the_same_however_few_rows_are_drawn_at_a_time(monkeypa
     parts = bootstrap(400, mean)
     error = values.std() / 20
     assert whole.value == parts.value == pytest.approx(values.mean())
-    for found in (whole, parts):
-        assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    for estimate in (whole, parts):
+        assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * error, rel=0.1)

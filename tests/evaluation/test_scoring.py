@@ -50,13 +50,13 @@ def test_fields_by_hand():
         {"shop": "Nook", "day": "05/06/2018", "total": "9.50"},
         {"shop": "Bay", "day": "2018-06-07", "total": None},
     ]
-    found = said(
+    predictions = said(
         [
             {"shop": "NOOK ", "day": "2018-06-05", "total": "9.51"},  # total wrong
             {"shop": None, "day": "7 Jun 2018", "total": "1.00"},  # shop missed, total invented
         ]
     )
-    scores = score("extract", gold, found)
+    scores = score("extract", gold, predictions)
     assert scores.precision.value == pytest.approx(3 / 5)
     assert scores.recall.value == pytest.approx(3 / 5)
     assert scores.f1.value == pytest.approx(2 * 3 / (5 + 5))
@@ -143,7 +143,7 @@ def test_the_gold_itself_is_perfect(rows):
 def test_the_order_of_records_is_nothing(rows, random):
     turned = random.sample(rows, len(rows))
     first, second = (
-        score("extract", [true for true, _ in some], said([found for _, found in some]))
+        score("extract", [true for true, _ in some], said([answer for _, answer in some]))
         for some in (rows, turned)
     )
     assert values(first) == values(second)
@@ -179,7 +179,7 @@ def test_calibration_error_of_what_has_a_confidence():
 def test_the_order_of_labels_is_nothing(rows, random):
     turned = random.sample(rows, len(rows))
     first, second = (
-        score("classify", [true for true, _ in some], said([found for _, found in some]))
+        score("classify", [true for true, _ in some], said([answer for _, answer in some]))
         for some in (rows, turned)
     )
     assert values(first) == values(second)
@@ -193,19 +193,19 @@ def test_the_order_of_labels_is_nothing(rows, random):
 def test_macro_f1_is_that_of_scikit_learn(rows):
     metrics = pytest.importorskip("sklearn.metrics")
     gold = [true for true, _ in rows]
-    found = [label or true for true, label in rows]
-    expected = metrics.f1_score(gold, found, average="macro", zero_division=0)
-    assert score("classify", gold, said(found)).macro_f1.value == pytest.approx(expected)
+    answers = [label or true for true, label in rows]
+    expected = metrics.f1_score(gold, answers, average="macro", zero_division=0)
+    assert score("classify", gold, said(answers)).macro_f1.value == pytest.approx(expected)
 
 
 def test_the_worst_label_has_enough_rows():
     gold = ["a"] * 40 + ["b"] * 40 + ["c"] * 3
-    found = said(["a"] * 40 + ["b"] * 30 + ["a"] * 10 + ["a"] * 3)
-    scores = score("classify", gold, found)
+    predictions = said(["a"] * 40 + ["b"] * 30 + ["a"] * 10 + ["a"] * 3)
+    scores = score("classify", gold, predictions)
     assert scores.worst == "b"
     assert not enough(scores.labels["c"].right)
     assert worst_of({"c": scores.labels["c"].right}) is None
-    assert category_score(right_rows("classify", gold, found)).value == pytest.approx(70 / 83)
+    assert category_score(right_rows("classify", gold, predictions)).value == pytest.approx(70 / 83)
 
 
 # --- pairs ----------------------------------------------------------------------
@@ -215,11 +215,11 @@ def test_two_systems_row_by_row():
     gold = ["a"] * 100
     first = said(["a"] * 90 + ["b"] * 10)
     second = said(["a"] * 80 + ["b"] * 11 + ["a"] * 9)
-    found = compare("classify", gold, first, second)
-    assert (found.only_first, found.only_second) == (10, 9)
-    assert found.difference.value == pytest.approx(-0.01)
-    assert found.p_value == pytest.approx(1)
-    assert not found.harms
+    comparison = compare("classify", gold, first, second)
+    assert (comparison.only_first, comparison.only_second) == (10, 9)
+    assert comparison.difference.value == pytest.approx(-0.01)
+    assert comparison.p_value == pytest.approx(1)
+    assert not comparison.harms
     worse = compare("classify", gold, first, said(["b"] * 100))
     assert worse.harms
     assert not compare("classify", gold, said(["b"] * 100), first).harms
@@ -229,17 +229,17 @@ def test_a_paired_interval_is_narrower_than_the_two_apart():
     gold = [{"a": "x", "b": "y"}] * 60
     first = said([{"a": "x", "b": "y"}] * 30 + [{"a": "z", "b": "y"}] * 30)
     second = said([{"a": "x", "b": "y"}] * 31 + [{"a": "z", "b": "y"}] * 29)
-    found = compare("extract", gold, first, second).difference
-    assert found.value == pytest.approx(1 / 120)
+    difference = compare("extract", gold, first, second).difference
+    assert difference.value == pytest.approx(1 / 120)
     alone = score("extract", gold, first).f1
-    assert found.high - found.low < (alone.high - alone.low) / 2
+    assert difference.high - difference.low < (alone.high - alone.low) / 2
 
 
 def test_the_same_system_twice_does_no_harm():
     gold = [{"a": "x"}, {"a": "y"}]
-    found = compare("extract", gold, said(gold), said(gold))
-    assert (found.difference.low, found.difference.high, found.p_value) == (0, 0, 1)
-    assert not found.harms
+    comparison = compare("extract", gold, said(gold), said(gold))
+    assert (comparison.difference.low, comparison.difference.high, comparison.p_value) == (0, 0, 1)
+    assert not comparison.harms
 
 
 @pytest.mark.parametrize("task", ["extract", "classify"])

@@ -89,10 +89,14 @@ def test_macro_f1_is_that_of_scikit_learn(rows):
 def test_two_taggers_are_compared_by_rows_with_every_head_right():
     gold = [{"kind": "bug", "areas": ["ui"]}] * 20
     half = [Prediction(gold[0])] * 10 + [Prediction({"kind": "bug", "areas": []})] * 10
-    found = compare_tags(HEADS, gold, half, [Prediction(gold[0])] * 20)
-    assert (found.metric, found.only_first, found.only_second) == ("whole record right", 0, 10)
-    assert found.difference.value == 0.5
-    assert not found.harms
+    comparison = compare_tags(HEADS, gold, half, [Prediction(gold[0])] * 20)
+    assert (comparison.metric, comparison.only_first, comparison.only_second) == (
+        "whole record right",
+        0,
+        10,
+    )
+    assert comparison.difference.value == 0.5
+    assert not comparison.harms
     assert compare_tags(HEADS, gold, [Prediction(gold[0])] * 20, half).harms
 
 
