@@ -206,11 +206,11 @@ def _targets(names: Sequence[str], synthetic: Sequence[str], progress: Progress)
     from edgeslm.bench.workload.synthetic import synthetic as write_synthetic
     from edgeslm.store.store import Store
 
-    found = [Target(name, Store().resolve(name)) for name in dict.fromkeys(names)]
+    targets = [Target(name, Store().resolve(name)) for name in dict.fromkeys(names)]
     for shape in dict.fromkeys(synthetic):
         path = write_synthetic(shape, progress=progress)
-        found.append(Target(f"synthetic {shape}", path, synthetic=True))
-    return found
+        targets.append(Target(f"synthetic {shape}", path, synthetic=True))
+    return targets
 
 
 def _file_of(path: Path, report: BenchReport, *, several: bool) -> Path:

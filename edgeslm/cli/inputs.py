@@ -81,15 +81,15 @@ class Source:
     def total_bytes(self) -> int | None:
         """The size of all inputs together; None where one is a pipe or cannot be read."""
         try:
-            found = [
+            stats = [
                 os.fstat(standard_input().fileno()) if file == "-" else Path(file).stat()
                 for file in self.files
             ]
         except (OSError, ValueError):
             return None
-        if not all(stat.S_ISREG(status.st_mode) for status in found):
+        if not all(stat.S_ISREG(status.st_mode) for status in stats):
             return None
-        return sum(status.st_size for status in found) + sum(map(_size, self.texts))
+        return sum(status.st_size for status in stats) + sum(map(_size, self.texts))
 
     def read(self) -> Iterator[Input]:
         """Each input, in order; one that cannot be read is an error in its place."""

@@ -43,8 +43,8 @@ def models(as_json: bool) -> None:
     """
     installed = {model.name: model for model in Store().installed()}
     entries = dict(Registry.load().entries)
-    found, refused = survey()
-    packaged = {one.entry.name: one for one in found if one.entry.name not in entries}
+    brought, refused = survey()
+    packaged = {one.entry.name: one for one in brought if one.entry.name not in entries}
     wrong = {one.name: one for one in refused if _is_asked(one, entries, installed)}
     entries.update({name: one.entry for name, one in packaged.items()})
     rows = [

@@ -126,11 +126,11 @@ class GgufModel(Model):
         """Refuse an adapter that names another base; one that names none must fit by its shapes."""
         if adapter.assembly is None or self._weights is None:
             return
-        wanted, found = adapter.assembly.base_sha256, self._weights.verified()
-        if wanted != found:
+        wanted, own = adapter.assembly.base_sha256, self._weights.verified()
+        if wanted != own:
             raise ModelFileError(
                 f"{adapter.path}: an adapter for another base: it was made for the file with "
-                f"sha256 {wanted}, but {self._weights.path} has {found}; load that base instead"
+                f"sha256 {wanted}, but {self._weights.path} has {own}; load that base instead"
             )
 
     def _extractor(

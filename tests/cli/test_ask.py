@@ -163,14 +163,14 @@ def test_files_that_are_no_text_are_errors_in_their_place(reader, run, monkeypat
 def test_any_bytes_are_one_input_for_each_line_that_is_not_blank(data, limit):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inputs, "MAX_BYTES", limit)
-        found = list(inputs.read_lines(io.BytesIO(data), "x"))
+        items = list(inputs.read_lines(io.BytesIO(data), "x"))
 
     *whole, last = data.split(b"\n")
     lines = [*(line + b"\n" for line in whole), last]
     # a line that is too long is said to be, whatever is in it
     wanted = [line for line in lines if len(line) > limit or line.strip(b" \t\r\n\xef\xbb\xbf")]
-    assert len(found) == len(wanted)
-    assert all(isinstance(item.text, str | InputError) for item in found)
+    assert len(items) == len(wanted)
+    assert all(isinstance(item.text, str | InputError) for item in items)
 
 
 def test_the_answers_to_100_000_lines_take_constant_memory(work, run, monkeypatch):

@@ -36,9 +36,9 @@ def texts(items):
 
 def test_blank_lines_are_none_and_lines_keep_their_numbers(folder):
     Path("a.jsonl").write_bytes(b'\n{"text": "one"}\n  \r\n\n{"text": "two"}\n\n')
-    found = read("a.jsonl")
-    assert texts(found) == ["one", "two"]
-    assert [item.place for item in found] == ["a.jsonl, line 2", "a.jsonl, line 5"]
+    items = read("a.jsonl")
+    assert texts(items) == ["one", "two"]
+    assert [item.place for item in items] == ["a.jsonl, line 2", "a.jsonl, line 5"]
 
 
 def test_a_line_gives_its_id_and_what_is_kept(folder):
@@ -48,13 +48,13 @@ def test_a_line_gives_its_id_and_what_is_kept(folder):
         {"id": "x", "lang": "en"},
     ]
     Path("a.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read("a.ndjson", keep=("lang",))
-    assert [item.row for item in found] == [
+    items = read("a.ndjson", keep=("lang",))
+    assert [item.row for item in items] == [
         {"id": 7, "lang": "de"},
         {"lang": None},
         {"id": "x", "lang": "en"},
     ]
-    assert isinstance(found[2].text, InputError)
+    assert isinstance(items[2].text, InputError)
 
 
 def test_the_key_of_the_text_can_be_named(folder):
@@ -74,23 +74,23 @@ def test_a_table_gives_one_text_for_each_row(folder, name, separator):
         writer.writerows(
             [["id", "body", "who"], ["1", "a, b; c\nd", "Zoë"], [], ["2", 'say "hi"', ""]]
         )
-    found = read(name, column="body", keep=("who",))
-    assert texts(found) == ["a, b; c\nd", 'say "hi"']
-    assert [item.row for item in found] == [{"id": "1", "who": "Zoë"}, {"id": "2", "who": ""}]
+    items = read(name, column="body", keep=("who",))
+    assert texts(items) == ["a, b; c\nd", 'say "hi"']
+    assert [item.row for item in items] == [{"id": "1", "who": "Zoë"}, {"id": "2", "who": ""}]
 
 
 def test_rows_that_are_none_are_errors_in_their_place(folder):
     data = b'id,text\n1,one\n2\n3,a,b\n4,\xff\n5,"x"y\n6,six\n'
     Path("t.csv").write_bytes(data)
-    found = read("t.csv", column="text")
-    said = texts(found)
+    items = read("t.csv", column="text")
+    said = texts(items)
     assert (said[0], said[-1]) == ("one", "six")
     assert "has 1 cells, but the table has 2 columns" in said[1]
     assert "has 3 cells" in said[2]
     assert "not UTF-8" in said[3]
     assert "not a row of a table" in said[4]
-    assert [item.place for item in found[:3]] == [f"t.csv, line {n}" for n in (2, 3, 4)]
-    assert found[3].row == {"id": "4"}
+    assert [item.place for item in items[:3]] == [f"t.csv, line {n}" for n in (2, 3, 4)]
+    assert items[3].row == {"id": "4"}
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(
     folder, header, column, keep, says
 ):
     Path("t.csv").write_text(header + "\nx,y\n")
-    (found,) = read("t.csv", column=column, keep=keep)
-    assert says in str(found.text)
+    (item,) = read("t.csv", column=column, keep=keep)
+    assert says in str(item.text)
 
 
 FILES = {
@@ -182,8 +182,8 @@ def test_columns_are_told_for_a_message(folder):
 def test_what_a_writer_of_tables_wrote_is_read_as_it_was(rows):
     written = io.StringIO()
     csv.writer(written).writerows([["id", "text"], *rows])
-    found = list(inputs.read_table(io.BytesIO(written.getvalue().encode()), "t", "text"))
-    assert [(item.row["id"], item.text) for item in found] == [tuple(row) for row in rows]
+    items = list(inputs.read_table(io.BytesIO(written.getvalue().encode()), "t", "text"))
+    assert [(item.row["id"], item.text) for item in items] == [tuple(row) for row in rows]
 
 
 @given(st.binary(max_size=300), st.integers(20, 60))
@@ -191,9 +191,9 @@ def test_what_a_writer_of_tables_wrote_is_read_as_it_was(rows):
 def test_any_bytes_as_a_table_are_inputs_or_errors(data, limit):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inputs, "MAX_BYTES", limit)
-        found = list(inputs.read_table(io.BytesIO(b"id,text\n" + data), "t", "text"))
-    assert all(isinstance(item.text, str | InputError) for item in found)
-    assert sum(item.size for item in found) <= len(data) + 8
+        items = list(inputs.read_table(io.BytesIO(b"id,text\n" + data), "t", "text"))
+    assert all(isinstance(item.text, str | InputError) for item in items)
+    assert sum(item.size for item in items) <= len(data) + 8
 
 
 # --- encodings and other files ----------------------------------------------------
@@ -252,9 +252,9 @@ def test_what_is_no_text_is_refused_by_its_first_bytes(folder, name):
     whole = () if name in PAGED else (name, "renamed.txt")
     for named in (*whole, "renamed.jsonl", "renamed.csv"):
         Path(named).write_bytes(data)
-        (found,) = read(named, column=None if named.endswith(("txt", name)) else "text")
-        assert f"is {kind}, not text" in str(found.text)
-        assert remedy in str(found.text)
+        (item,) = read(named, column=None if named.endswith(("txt", name)) else "text")
+        assert f"is {kind}, not text" in str(item.text)
+        assert remedy in str(item.text)
     Path(name).write_bytes(data)
     assert kind_of_file(Path(name)) == kind
 
@@ -269,9 +269,9 @@ def test_a_document_is_read_by_its_content_whatever_its_name(folder):
     Path("renamed.txt").write_bytes(data)
     Path("page.html").write_text("<p>One<table><tr><td>a<td>b</table>")
     Path("mail.eml").write_bytes(b"Subject: hi\nMIME-Version: 1.0\n\nbody")
-    found = read("bill.pdf", "renamed.txt", "page.html", "mail.eml")
-    assert texts(found) == ["Total  5.00"] * 2 + ["One\na  b", "Subject: hi\nbody"]
-    assert [item.size for item in found[:2]] == [len(data)] * 2
+    items = read("bill.pdf", "renamed.txt", "page.html", "mail.eml")
+    assert texts(items) == ["Total  5.00"] * 2 + ["One\na  b", "Subject: hi\nbody"]
+    assert [item.size for item in items[:2]] == [len(data)] * 2
 
 
 def test_a_document_that_cannot_be_read_is_an_error_in_its_place(folder):
@@ -290,9 +290,9 @@ def test_a_document_without_its_library_names_the_command(folder, name, monkeypa
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
     data, kind, _ = KINDS[name]
     Path(name).write_bytes(data)
-    (found,) = read(name)
-    assert str(found.text).startswith(f"is {kind}, not text; ")
-    assert 'pip install "edgeslm-core[documents]"' in str(found.text)
+    (item,) = read(name)
+    assert str(item.text).startswith(f"is {kind}, not text; ")
+    assert 'pip install "edgeslm-core[documents]"' in str(item.text)
 
 
 def test_plain_text_is_what_it_was(folder):
@@ -326,9 +326,9 @@ def test_what_a_file_is_in_words(folder):
 def test_texts_come_first_and_count_their_bytes(folder):
     Path("a.txt").write_text("file")
     source = Source(("a.txt",), texts=("é", "b"))
-    found = list(source.read())
-    assert texts(found) == ["é", "b", "file"]
-    assert [item.place for item in found] == ["text 1", "text 2", "a.txt"]
-    assert sum(item.size for item in found) == source.total_bytes() == 7
+    items = list(source.read())
+    assert texts(items) == ["é", "b", "file"]
+    assert [item.place for item in items] == ["text 1", "text 2", "a.txt"]
+    assert sum(item.size for item in items) == source.total_bytes() == 7
     assert source.several
     assert not Source(texts=("a",)).several

@@ -75,8 +75,8 @@ def test_the_command_line(tmp_path: Path) -> None:
         said("extract", path, text="billing")
     assert json.loads(said("doctor", path, "--json"))["passed"]
     shown = json.loads(said("show", path, "--json"))
-    found = (shown["kind"], shown["labels"], shown["card"]["name"])
-    assert found == ("encoder", 3, "tiny-encoder")
+    facts = (shown["kind"], shown["labels"], shown["card"]["name"])
+    assert facts == ("encoder", 3, "tiny-encoder")
     assert (shown["reads_with"], shown["known_texts"]) == ("tokenizer", 0)
     gold = tmp_path / "gold.jsonl"
     gold.write_text('{"input": "refund", "answer": "refund"}\n', encoding="utf-8")

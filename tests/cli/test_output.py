@@ -151,11 +151,11 @@ def calls(path):
 def test_there_is_no_other_door():
     files = [*(ROOT / "edgeslm" / "cli").rglob("*.py"), *(ROOT / "converters").rglob("*.py")]
     harmless = {"sys.stdout.isatty", "sys.stderr.isatty", "sys.stdout.fileno"}
-    found = {
+    doors = {
         path.relative_to(ROOT).as_posix(): past
         for path in files
         if path.relative_to(ROOT).as_posix() not in DOORS and (past := {*calls(path)} - harmless)
     }
     # a child that converts writes what its parent reads
-    found.pop("converters/causal/hf_to_gguf.py", None)
-    assert found == {}
+    doors.pop("converters/causal/hf_to_gguf.py", None)
+    assert doors == {}

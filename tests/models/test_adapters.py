@@ -178,12 +178,12 @@ def test_logits_with_an_adapter_do_not_depend_on_the_batch(
         rows = {}
         for size in (48, 1, 2, 7):
             engine.fork(1, 0)
-            found = [
+            logits = [
                 engine.evaluate(Batch.run(run, cells + at, 0, wanted=len(run))).copy()
                 for at in range(0, 48, size)
                 if (run := tokens_of(48, 5)[at : at + size])
             ]
-            rows[size] = np.concatenate(found)
+            rows[size] = np.concatenate(logits)
         assert [size for size in rows if not np.array_equal(rows[size], rows[1])] == []
 
 
@@ -208,7 +208,7 @@ def test_calls_of_all_adapters_mix(tiny_model: Path, model: Model, adapters: lis
             with edgeslm.load(tiny_model, threads=1) as fresh:
                 one = fresh if path is None else fresh.adapter(path)
                 alone[path, text] = one.classifier(LABELS, untrained=True)(text).probabilities
-    assert len({tuple(found.values()) for found in alone.values()}) == len(alone)
+    assert len({tuple(shares.values()) for shares in alone.values()}) == len(alone)
     models = {None: model, **{path: model.adapter(path) for path in adapters}}
     sorters = {path: one.classifier(LABELS, untrained=True) for path, one in models.items()}
     # where cells lie changes the last digits, also without adapters
@@ -239,9 +239,9 @@ def test_saved_prompts_belong_to_their_adapter(
         with edgeslm.load(tiny_model, threads=1) as base:
             models = (base, *(base.adapter(path) for path in adapters))
             runs.append([one.classifier(LABELS, untrained=True)(TEXTS[0]) for one in models])
-    for found, again in zip(*runs, strict=True):
-        assert found.timing.cached_tokens == 0 < again.timing.cached_tokens
-        assert found.probabilities == again.probabilities
+    for first, again in zip(*runs, strict=True):
+        assert first.timing.cached_tokens == 0 < again.timing.cached_tokens
+        assert first.probabilities == again.probabilities
     assert len(list((tmp_path / "prefixes").glob("*.prefix"))) == 3
 
 

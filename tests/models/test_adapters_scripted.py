@@ -59,8 +59,8 @@ def answer(session: Session, call: Call) -> Logits:
     return np.stack(rows)
 
 
-def check(found: Sequence[Logits], calls: Sequence[Call]) -> None:
-    for call, rows in zip(calls, found, strict=True):
+def check(logits: Sequence[Logits], calls: Sequence[Call]) -> None:
+    for call, rows in zip(calls, logits, strict=True):
         assert np.array_equal(rows, answer(sessions()[call[0]], call)), call
 
 

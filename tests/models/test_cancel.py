@@ -170,11 +170,11 @@ def test_a_token_ends_map_after_what_is_in_progress(model: GgufModel) -> None:
             yield "text"
 
     answers = model.classifier(["a", "b"]).map(texts(), width=2, cancel=token)
-    found = []
+    answered = []
     with pytest.raises(CancelledError):
         for answer in answers:
-            found.append(answer)  # noqa: PERF402  what came before the error counts
-    assert 1 <= len(found) <= 5
+            answered.append(answer)  # noqa: PERF402  what came before the error counts
+    assert 1 <= len(answered) <= 5
 
 
 @pytest.mark.parametrize("task", ["classify", "tag"])
@@ -198,11 +198,11 @@ def test_a_token_cancels_calls_and_map_of_an_encoder(tmp_path: Path, task: str) 
                     fresh.cancel()
                 yield "refund"
 
-        found = []
+        answered = []
         with pytest.raises(CancelledError):
             for answer in call.map(texts(), width=2, cancel=fresh):
-                found.append(answer)  # noqa: PERF402
-        assert len(found) <= 10
+                answered.append(answer)  # noqa: PERF402
+        assert len(answered) <= 10
         with pytest.raises(ArgumentError, match="cancel must be"):
             call("refund", cancel=threading.Event())
 

@@ -64,5 +64,5 @@ def test_a_language_model_is_refused_in_a_forked_child(tiny_model: Path) -> None
 
 def test_an_encoder_is_refused_in_a_forked_child_which_may_load_it_anew(tmp_path: Path) -> None:
     path = write_tiny_onnx(tmp_path / "tiny.onnx")
-    found = lines(path, "refund,shipping,billing")
-    assert found == [*["ForkError True"] * 7, "answered", "closed", "True"]
+    said = lines(path, "refund,shipping,billing")
+    assert said == [*["ForkError True"] * 7, "answered", "closed", "True"]

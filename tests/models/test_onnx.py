@@ -162,9 +162,9 @@ def test_map_gives_each_text_the_answer_it_has_alone(
     shared: OnnxModel, texts: list[str], width: int
 ) -> None:
     classify = shared.classifier()
-    found = list(classify.map(texts, width=width))
-    assert len(found) == len(texts)
-    for text, answer in zip(texts, found, strict=True):
+    answers = list(classify.map(texts, width=width))
+    assert len(answers) == len(texts)
+    for text, answer in zip(texts, answers, strict=True):
         if isinstance(answer, EdgeslmError):
             with pytest.raises(type(answer)):
                 classify(text)

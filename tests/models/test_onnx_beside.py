@@ -37,7 +37,7 @@ def test_an_encoder_and_features_answer_together(tmp_path: Path) -> None:
     assert said == ["refund", "shipping", "billing"]
     wanted = softmax(np.array([WEIGHT / 4, 0, WEIGHT]))  # of four tokens one is known
     assert [*both.probabilities.values()] == pytest.approx([*wanted])
-    assert [found.label for found in mapped] == said  # type: ignore[union-attr]
+    assert [answer.label for answer in mapped] == said  # type: ignore[union-attr]
 
 
 def test_a_known_text_has_the_shares_of_its_rows(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_a_known_text_has_the_shares_of_its_rows(tmp_path: Path) -> None:
     assert contradicted.label == "billing"
     assert contradicted.probabilities["refund"] == pytest.approx(2 * own[0] / 10)
     assert other.confidence == pytest.approx(1 / 3)
-    for found, wanted in zip(mapped, (known, contradicted, other), strict=True):
-        assert found.probabilities == pytest.approx(wanted.probabilities)  # type: ignore[union-attr]
+    for answer, wanted in zip(mapped, (known, contradicted, other), strict=True):
+        assert answer.probabilities == pytest.approx(wanted.probabilities)  # type: ignore[union-attr]
 
 
 def test_a_known_text_is_in_scope_however_odd_it_looks(tmp_path: Path) -> None:

@@ -178,5 +178,5 @@ def test_another_prompt_goes_without_the_calibration_of_the_card_s_own() -> None
     other = PromptSpec(system="OTHER")
     flat, _ = language(calibration={"temperature": 50.0})
     plain, _ = language()
-    found = flat.classifier(prompt=other)("x").probabilities
-    assert found == plain.classifier(prompt=other)("x").probabilities
+    shares = flat.classifier(prompt=other)("x").probabilities
+    assert shares == plain.classifier(prompt=other)("x").probabilities

@@ -60,10 +60,10 @@ class Call:
             self._error = self._error or said.error
             self._asked.append(Asked(name, said.ms, threshold=threshold, error=str(said.error)))
             return False
-        found = classification(name, said.answer)
-        asked = Asked(name, said.ms, found.label, found.confidence, threshold)
+        given = classification(name, said.answer)
+        asked = Asked(name, said.ms, given.label, given.confidence, threshold)
         self._asked.append(asked)
-        if threshold is not None and found.confidence >= threshold:
+        if threshold is not None and given.confidence >= threshold:
             self._sure = asked
         return self._sure is not None
 

@@ -146,15 +146,15 @@ class Cascade:
             CardError: the file is missing, damaged, or of other members.
         """
         path = Path(path)
-        found = _read(path)
-        cascade = cls(members, risk=found.bound.risk, fallback=fallback)
-        if cascade.members != found.members:
+        fitted = _read(path)
+        cascade = cls(members, risk=fitted.bound.risk, fallback=fallback)
+        if cascade.members != fitted.members:
             cascade.close()
             raise CardError(
-                f"{path}: its thresholds are of {', '.join(found.members)}, not of "
+                f"{path}: its thresholds are of {', '.join(fitted.members)}, not of "
                 f"{', '.join(cascade.members)}; give these members in this order, or fit again"
             )
-        cascade._take(found.bound)
+        cascade._take(fitted.bound)
         return cascade
 
     def save(self, path: Path | str) -> None:
@@ -296,8 +296,8 @@ class Cascade:
             said = member.ask_all([call.text for call in left], left[0].left_ms(), cancel)
             left = [
                 call
-                for call, found in zip(left, said, strict=True)
-                if not call.takes(member.name, found, threshold)
+                for call, answer in zip(left, said, strict=True)
+                if not call.takes(member.name, answer, threshold)
             ]
 
     def _finished(self, call: Call) -> CascadeAnswer | EdgeslmError:

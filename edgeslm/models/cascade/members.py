@@ -230,10 +230,10 @@ def _within(answer: Callable[[], Any], left_ms: float, name: str) -> Any:
     thread.join(min(left_ms / 1000, threading.TIMEOUT_MAX))
     if not outcome:
         raise DeadlineError(f"{name} did not answer within the {left_ms:.0f} ms that were left")
-    found, error = outcome[0]
+    value, error = outcome[0]
     if error is not None:
         raise error
-    return found
+    return value
 
 
 def _ms_since(start: float) -> float:

@@ -94,11 +94,11 @@ def fit_thresholds(
     level = 1 - probability
     best: tuple[Floats, Outcome] | None = None
     for thresholds in _candidates(sure[chosen], right[chosen], risk):
-        found = outcome(sure[tested], right[tested], thresholds)
-        if found.chance(risk) > level:
+        judged = outcome(sure[tested], right[tested], thresholds)
+        if judged.chance(risk) > level:
             break
-        if best is None or found.answered > best[1].answered:
-            best = thresholds, found
+        if best is None or judged.answered > best[1].answered:
+            best = thresholds, judged
     if best is None:
         least = ceil(log(level) / log1p(-risk))
         raise CalibrationError(
@@ -106,15 +106,15 @@ def fit_thresholds(
             f"least {least:,} sure answers without an error among the {len(tested):,} that are for "
             "the test, more with some errors; give more rows, a higher risk, or better members"
         )
-    thresholds, found = best
+    thresholds, judged = best
     return Bound(
         thresholds=tuple(None if np.isinf(t) else float(t) for t in thresholds),
         risk=risk,
         confidence=probability,
         chosen=len(chosen),
         tested=len(tested),
-        answered=found.answered,
-        wrong=found.wrong,
+        answered=judged.answered,
+        wrong=judged.wrong,
     )
 
 
@@ -148,11 +148,11 @@ def outcome(sure: Floats, right: Bools, thresholds: Floats) -> Outcome:
 def _candidates(sure: Floats, right: Bools, risk: float) -> list[Floats]:
     """Thresholds from the one that is likeliest to pass to those that answer more."""
     shares = np.linspace(0, risk, _CANDIDATES)
-    found = [_thresholds_at(share, sure, right) for share in shares]
-    outcomes = [outcome(sure, right, thresholds) for thresholds in found]
+    candidates = [_thresholds_at(share, sure, right) for share in shares]
+    outcomes = [outcome(sure, right, thresholds) for thresholds in candidates]
     # A threshold was put just above an error, so on other rows one more error is to be expected.
     chances = [Outcome(o.answered + 1, o.wrong + 1).chance(risk) for o in outcomes]
-    return found[int(np.argmin(chances)) :]
+    return candidates[int(np.argmin(chances)) :]
 
 
 def _thresholds_at(share: float, sure: Floats, right: Bools) -> Floats:
@@ -162,10 +162,10 @@ def _thresholds_at(share: float, sure: Floats, right: Bools) -> Floats:
     for i in range(sure.shape[1]):
         if not left.any():
             break
-        found = risk_coverage(sure[left, i], right[left, i]).threshold(float(share))
-        if found is not None:
-            thresholds[i] = found
-            left &= sure[:, i] < found
+        threshold = risk_coverage(sure[left, i], right[left, i]).threshold(float(share))
+        if threshold is not None:
+            thresholds[i] = threshold
+            left &= sure[:, i] < threshold
     return thresholds
 
 

@@ -251,18 +251,18 @@ def test_map_answers_as_single_calls_do(texts, width):
     )
     together = list(cascade.map(iter(texts), width=width))
     assert len(together) == len(texts)
-    for text, found in zip(texts, together, strict=True):
+    for text, mapped in zip(texts, together, strict=True):
         try:
             alone = cascade(text)
         except InputError as error:
-            assert str(found) == str(error)
+            assert str(mapped) == str(error)
             continue
-        assert (found.label, found.member, found.reason) == (
+        assert (mapped.label, mapped.member, mapped.reason) == (
             alone.label,
             alone.member,
             alone.reason,
         )
-        assert [step.label for step in found.asked] == [step.label for step in alone.asked]
+        assert [step.label for step in mapped.asked] == [step.label for step in alone.asked]
 
 
 def test_map_gives_a_member_only_what_is_left():
