@@ -230,17 +230,17 @@ class Tagger(TextAnswerer[Tags]):
         return self._many(texts, width, CallOptions(deadline_ms, truncate, cancel=cancel))
 
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> Tags:
-        found: dict[str, Classification | Labels] = {}
+        by_head: dict[str, Classification | Labels] = {}
         start = 0
         for head in self._heads:
             labels = head.labels
             own = logits[start : start + len(labels)]
             start += len(labels)
             if head.multi_label:
-                found[head.name] = _picked(labels, own, self._temperature, head.threshold)
+                by_head[head.name] = _picked(labels, own, self._temperature, head.threshold)
             else:
-                found[head.name] = _classified(labels, Rule(self._temperature)(own), timing)
-        return Tags(found, timing)
+                by_head[head.name] = _classified(labels, Rule(self._temperature)(own), timing)
+        return Tags(by_head, timing)
 
 
 def _classified(labels: Sequence[str], decision: Decision, timing: Timing) -> Classification:

@@ -117,8 +117,8 @@ class _Marker:
         if sample is None or set(node) - _PLAIN:
             return None
         valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
-        found = self._offered.times if kind == "time" else self._offered.dates
-        first = _either([_json(value) for value in found if valid(sample.format(value))])
+        moments = self._offered.times if kind == "time" else self._offered.dates
+        first = _either([_json(value) for value in moments if valid(sample.format(value))])
         if kind != "date-time":
             return first and _quoted(first, *([_OFFSET] if kind == "time" else []))
         times = _either(list(map(_json, self._offered.times)))
@@ -137,7 +137,7 @@ def _kind(node: Any) -> str | None:
 
 def reached(closed: dict[str, Any]) -> dict[str, Any]:
     """The definitions in use, by name."""
-    found: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
     pending: list[Any] = [{key: value for key, value in closed.items() if key != "$defs"}]
     while pending:
         node = pending.pop()
@@ -145,10 +145,10 @@ def reached(closed: dict[str, Any]) -> dict[str, Any]:
             pending += node
         elif isinstance(node, dict) and "enum" not in node and FREE not in node:
             pending += node.values()
-            if isinstance(node.get("$ref"), str) and target(node) not in found:
-                found[target(node)] = closed["$defs"][target(node)]
-                pending.append(found[target(node)])
-    return found
+            if isinstance(node.get("$ref"), str) and target(node) not in definitions:
+                definitions[target(node)] = closed["$defs"][target(node)]
+                pending.append(definitions[target(node)])
+    return definitions
 
 
 def target(node: dict[str, Any]) -> str:

@@ -77,15 +77,15 @@ def fields(
     return result
 
 
-def marked(found: dict[str, Field], answer: str) -> dict[str, Field]:
+def marked(measured: dict[str, Field], answer: str) -> dict[str, Field]:
     """The fields of an answer whose dates, times and numbers are copied, with which of them stand
     in the text; listed values are none."""
     return {
-        leaf.path: replace(found[leaf.path], grounded=found[leaf.path].span is not None)
-        if _is_copied(leaf.value) and found[leaf.path].probabilities is None
-        else found[leaf.path]
+        leaf.path: replace(measured[leaf.path], grounded=measured[leaf.path].span is not None)
+        if _is_copied(leaf.value) and measured[leaf.path].probabilities is None
+        else measured[leaf.path]
         for leaf in leaves(answer)
-        if leaf.path in found
+        if leaf.path in measured
     }
 
 
@@ -101,15 +101,15 @@ def _is_copied(value: Any) -> bool:
 
 
 def calibrated(
-    found: dict[str, Field], calibration: Mapping[str, FieldCalibration]
+    measured: dict[str, Field], calibration: Mapping[str, FieldCalibration]
 ) -> dict[str, Field]:
     """The fields with their confidence as the card corrects it; 0 where a budget ended stays.
 
     A field that the card has no calibration for is as sure as its spelling in the text at most;
     a calibration was measured on such spellings.
     """
-    result = dict(found)
-    for path, field in found.items():
+    result = dict(measured)
+    for path, field in measured.items():
         worth = calibration.get(field_of(path))
         if worth is not None and field.confidence > 0:
             result[path] = replace(field, confidence=worth.of(field.confidence))
@@ -147,8 +147,8 @@ class SpanFinder:
             return self._number(Decimal(str(value)))
         if _ISO.match(value) and is_date(value):
             exact = self._exact(value)
-            found = _surest(date.fromisoformat(value), self._dates)
-            return found._replace(span=exact) if exact else found
+            place = _surest(date.fromisoformat(value), self._dates)
+            return place._replace(span=exact) if exact else place
         if _PLAIN_NUMBER.match(value):
             return self._spelled_number(value)
         moment = _MOMENT.match(value) if value else None
@@ -171,12 +171,12 @@ class SpanFinder:
             return Place(exact, 1.0)
         if day is not None:
             return self.place(day) if is_date(day) else Place(None, 1.0)
-        found = [
+        spellings = [
             spelled
             for spelled in times(self._text)
             if any(clock == str(reading) for reading in spelled.readings)
         ]
-        return Place(found[0].span if found else None, 1.0)
+        return Place(spellings[0].span if spellings else None, 1.0)
 
     def _number(self, value: Decimal) -> Place:
         return _surest(value, self._numbers)
@@ -231,11 +231,11 @@ class SpanFinder:
 
 
 def _surest(value: Any, written: Sequence[Written[Any]]) -> Place:
-    found = [spelling for spelling in written if value in spelling.readings]
+    spellings = [spelling for spelling in written if value in spelling.readings]
     trust = UNREAD if any(not spelling.readings for spelling in written) else 1.0
-    if not found:
+    if not spellings:
         return Place(None, trust)
-    best = max(found, key=lambda spelling: spelling.readings[value])
+    best = max(spellings, key=lambda spelling: spelling.readings[value])
     return Place(best.span, trust * best.readings[value])
 
 

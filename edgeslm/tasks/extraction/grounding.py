@@ -251,8 +251,8 @@ class _Writer:
         valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
         if kind == "string":
             is_date = node.get("format") == "date"
-            found = self._text.dates if is_date else self._text.patterned
-            yield from (_json(value) for value in found if valid(value))
+            offered = self._text.dates if is_date else self._text.patterned
+            yield from (_json(value) for value in offered if valid(value))
             return
         yield from self._text.numbers_for(node)
 

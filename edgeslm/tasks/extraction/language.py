@@ -240,20 +240,20 @@ class ExtractionJob(Generic[T]):
         unread = decoded.stopped and self._task.reads
         unread = unread and nothing_stands(answer, self._task.listed, self._kept.text)
         evidence = self._call.options.evidence
-        found: dict[str, Field] = {}
+        measured: dict[str, Field] = {}
         if evidence:
             exact = self._task.schema.keeps_decimals
-            found = fields(answer, decoded.choices, cut, self._kept.text, keeps_decimals=exact)
+            measured = fields(answer, decoded.choices, cut, self._kept.text, keeps_decimals=exact)
         if unread:
             names, listed = self._call.grounded, self._task.listed
             answer, made_up = without_inventions(answer, listed, names, self._read)
             value = self._read(answer) if made_up else value
-            found.update({path: Field(0.0, None) for path in made_up if evidence})
+            measured.update({path: Field(0.0, None) for path in made_up if evidence})
         if self._call.grounded == "auto":
-            found = marked(found, answer)
+            measured = marked(measured, answer)
         weighed = self._weighed if evidence else {}
-        found = _placed(found, self._kept)
-        found = calibrated(with_weights(found, weighed), self._call.calibration)
+        measured = _placed(measured, self._kept)
+        measured = calibrated(with_weights(measured, weighed), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,
             decode_ms=decoded.ms,
@@ -263,7 +263,7 @@ class ExtractionJob(Generic[T]):
             output_tokens=len(decoded.tokens),
             decodes=decoded.decodes,
         )
-        return Extraction(value, answer, decoded.stopped, found, timing, unread)
+        return Extraction(value, answer, decoded.stopped, measured, timing, unread)
 
     def _whole(self) -> tuple[T, str, int | None]:
         """The value, the whole answer, and where a budget cut it, in bytes."""

@@ -26,9 +26,9 @@ class Leaf:
 
 def leaves(text: str) -> list[Leaf]:
     """All leaves of a JSON text in order; an empty array or object is a leaf, too."""
-    found: list[Leaf] = []
-    _scan(text, _skip(text, 0), "$", found)
-    return found
+    collected: list[Leaf] = []
+    _scan(text, _skip(text, 0), "$", collected)
+    return collected
 
 
 def _skip(text: str, at: int) -> int:
@@ -37,39 +37,39 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _scan(text: str, at: int, path: str, found: list[Leaf]) -> int:
+def _scan(text: str, at: int, path: str, collected: list[Leaf]) -> int:
     """Walk the value that begins at ``at``; the place behind it."""
     if text[at] == "{":
-        return _scan_members(text, at, path, found)
+        return _scan_members(text, at, path, collected)
     if text[at] == "[":
-        return _scan_elements(text, at, path, found)
+        return _scan_elements(text, at, path, collected)
     value, end = json.JSONDecoder(parse_float=Decimal).raw_decode(text, at)
-    found.append(Leaf(path, at, end, value))
+    collected.append(Leaf(path, at, end, value))
     return end
 
 
-def _scan_members(text: str, start: int, path: str, found: list[Leaf]) -> int:
+def _scan_members(text: str, start: int, path: str, collected: list[Leaf]) -> int:
     at = _skip(text, start + 1)
     if text[at] == "}":
-        found.append(Leaf(path, start, at + 1, {}))
+        collected.append(Leaf(path, start, at + 1, {}))
         return at + 1
     while True:
         name, at = json.decoder.scanstring(text, at + 1)  # type: ignore[attr-defined]  # typeshed omits it
         at = _skip(text, _skip(text, at) + 1)
-        at = _skip(text, _scan(text, at, path + segment(name), found))
+        at = _skip(text, _scan(text, at, path + segment(name), collected))
         if text[at] == "}":
             return at + 1
         at = _skip(text, at + 1)
 
 
-def _scan_elements(text: str, start: int, path: str, found: list[Leaf]) -> int:
+def _scan_elements(text: str, start: int, path: str, collected: list[Leaf]) -> int:
     at = _skip(text, start + 1)
     if text[at] == "]":
-        found.append(Leaf(path, start, at + 1, []))
+        collected.append(Leaf(path, start, at + 1, []))
         return at + 1
     index = 0
     while True:
-        at = _skip(text, _scan(text, at, f"{path}[{index}]", found))
+        at = _skip(text, _scan(text, at, f"{path}[{index}]", collected))
         if text[at] == "]":
             return at + 1
         at = _skip(text, at + 1)

@@ -58,10 +58,10 @@ class ListedValues:
         nodes = list(self._alternatives(self._closed))
         for segment in _SEGMENT.finditer(path):
             nodes = [
-                found
+                alternative
                 for node in nodes
                 for child in _children(node, segment)
-                for found in self._alternatives(child)
+                for alternative in self._alternatives(child)
             ]
         values: list[Any] = []
         for node in nodes:
@@ -99,16 +99,16 @@ def _listed(node: Any) -> list[Any] | None:
     if not isinstance(node, dict):
         return None
     if isinstance(node.get("enum"), list):
-        found: list[Any] = node["enum"]
+        values: list[Any] = node["enum"]
     elif "const" in node:
-        found = [node["const"]]
+        values = [node["const"]]
     else:
         kinds = node.get("type")
         kinds = kinds if isinstance(kinds, list) else [kinds]
         if not set(kinds) <= {"boolean", "null"}:
             return None
-        found = [value for kind in kinds for value in _OF_KIND[kind]]
-    return None if any(isinstance(value, dict | list) for value in found) else found
+        values = [value for kind in kinds for value in _OF_KIND[kind]]
+    return None if any(isinstance(value, dict | list) for value in values) else values
 
 
 _OF_KIND: dict[str, tuple[Any, ...]] = {"boolean": (True, False), "null": (None,)}
@@ -165,16 +165,16 @@ def decide(
     Returns:
         what was weighed, by path.
     """
-    found: dict[str, Weighed] = {}
+    weighed: dict[str, Weighed] = {}
     settled = 0
     for changes_left in reversed(range(MAX_CHANGES + 1)):
         weighings, held = yield from _weigh(
             engine, listed, decoder.out, matcher.copy(), work, settled=settled
         )
-        found.update((w.path, w.weighed) for w in weighings)
+        weighed.update((w.path, w.weighed) for w in weighings)
         others = [i for i, w in enumerate(weighings) if w.likeliest is not None]
         if is_valid is None or not others or not changes_left:
-            return found
+            return weighed
         first = weighings[others[-1]]  # those behind it were decoded after another value
         assert first.likeliest is not None
         instead, taken, tokens = first.likeliest
@@ -187,12 +187,12 @@ def decide(
         if not changed:
             decoder.out.tokens, decoder.out.choices = before.tokens, before.choices
             decoder.out.stopped = True
-            return found
+            return weighed
         for behind in weighings[: others[-1]]:
-            del found[behind.path]
-        found[first.path] = instead
+            del weighed[behind.path]
+        weighed[first.path] = instead
         settled = taken.index + len(tokens)
-    return found
+    return weighed
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ def _weigh(
         prompt's last one is gone, too.
     """
     answer = engine.detokenize(decoded.tokens).decode()
-    found: list[_Weighing] = []
+    weighings: list[_Weighing] = []
     spelled = _Spelled(engine, decoded, answer)
     end = held = len(decoded.tokens)
     for leaf in reversed(leaves(answer)):
@@ -253,7 +253,7 @@ def _weigh(
         choice = spelled.choice(leaf)
         if choice is None:  # nothing else could have stood here
             if own in names:
-                found.append(_Weighing(leaf.path, Weighed(1.0, {names[own]: 1.0})))
+                weighings.append(_Weighing(leaf.path, Weighed(1.0, {names[own]: 1.0})))
             continue
         if choice.index < settled:
             break
@@ -283,20 +283,20 @@ def _weigh(
         if shares[best] > shares[own]:
             taken = replace(choice, end=spelled.end(leaf, best), probability=shares[best])
             likeliest = (Weighed(shares[best], named), taken, labels[best])
-        found.append(_Weighing(leaf.path, Weighed(shares[own], named), likeliest))
-    return found, held
+        weighings.append(_Weighing(leaf.path, Weighed(shares[own], named), likeliest))
+    return weighings, held
 
 
 def with_weights(fields: dict[str, Field], weighed: Mapping[str, Weighed]) -> dict[str, Field]:
     """The fields with what was weighed: the confidence is then the value's own probability."""
-    found = dict(fields)
+    result = dict(fields)
     for path, weights in weighed.items():
-        found[path] = replace(
-            found[path],
+        result[path] = replace(
+            result[path],
             confidence=weights.confidence,
             probabilities=weights.probabilities,
         )
-    return found
+    return result
 
 
 def _names(values: Sequence[Any]) -> dict[str, str]:
@@ -344,7 +344,7 @@ class _Spelled:
         reach = end + (self._answer[leaf.end - 1].isdigit())
         tail = self._data[end : next((e for e in self._ends if e >= reach), end)]
         open_end = (self._engine.vocab.end[0],) if reach > len(self._data) else ()
-        found: dict[str, LabelTokens] = {}
+        spelled: dict[str, LabelTokens] = {}
         for text in texts:
             value = text.encode()
             if value.startswith(written):
@@ -355,6 +355,6 @@ class _Spelled:
                         return {}
                     tokens = self._engine.tokenize(rest)
                     if matcher.valid_prefix(tokens) == len(tokens):
-                        found[text] = (*tokens, *open_end)
+                        spelled[text] = (*tokens, *open_end)
                         break
-        return found
+        return spelled

@@ -36,24 +36,26 @@ class Offered:
 
     @cached_property
     def dates(self) -> list[str]:
-        found = (day.isoformat() for spelled in dates(self._text) for day in spelled.readings)
-        return list(dict.fromkeys(found))
+        spellings = (day.isoformat() for spelled in dates(self._text) for day in spelled.readings)
+        return list(dict.fromkeys(spellings))
 
     @cached_property
     def numbers(self) -> list[tuple[Decimal, str]]:
         """Each number with its spellings: the digits of the text, and without needless zeros."""
-        found: dict[str, Decimal] = {}
+        by_spelling: dict[str, Decimal] = {}
         for spelled in numbers(self._text):
             for reading in spelled.readings:
                 value = abs(reading) if reading == 0 else reading
-                found[f"{value:f}"] = value
-                found[_shortest(value)] = value
-        return [(value, spelled) for spelled, value in found.items()]
+                by_spelling[f"{value:f}"] = value
+                by_spelling[_shortest(value)] = value
+        return [(value, spelled) for spelled, value in by_spelling.items()]
 
     @cached_property
     def times(self) -> list[str]:
-        found = (moment.isoformat() for spelled in times(self._text) for moment in spelled.readings)
-        return list(dict.fromkeys(found))
+        spellings = (
+            moment.isoformat() for spelled in times(self._text) for moment in spelled.readings
+        )
+        return list(dict.fromkeys(spellings))
 
     def numbers_for(self, node: dict[str, Any]) -> Iterator[str]:
         """The numbers that a schema of numbers allows."""
@@ -66,11 +68,11 @@ class Offered:
     @cached_property
     def decimals(self) -> list[str]:
         """The numbers as strings, those of whole cents also with two decimals."""
-        found = dict.fromkeys(spelled for _, spelled in self.numbers)
+        spellings = dict.fromkeys(spelled for _, spelled in self.numbers)
         for value, _ in self.numbers:
             if len(_shortest(value).partition(".")[2]) <= 2:
-                found.setdefault(f"{value:.2f}")
-        return list(found)
+                spellings.setdefault(f"{value:.2f}")
+        return list(spellings)
 
     @cached_property
     def patterned(self) -> list[str]:
@@ -80,14 +82,14 @@ class Offered:
     @cached_property
     def short_runs(self) -> list[str]:
         """Runs of at most MAX_PATTERN_PARTS parts that neither begin nor end with a space."""
-        found: dict[str, None] = {}
+        runs: dict[str, None] = {}
         for start, first in enumerate(self.parts):
             run = ""
             for part in self.parts[start : start + MAX_PATTERN_PARTS] if first != " " else ():
                 run += part
                 if part != " ":
-                    found[run] = None
-        return list(found)
+                    runs[run] = None
+        return list(runs)
 
     def has_run(self, low: int, high: int | None) -> bool:
         """Whether some run has so many characters, or may be empty."""

@@ -129,11 +129,11 @@ SHOP = {
 
 def test_a_model_without_a_card_copies_by_default_and_says_what_it_could_not():
     read, _ = extractor_for(BENT, SHOP)
-    found = read("on 14 March 2026")
-    assert found.value["day"] == "2026-03-14"
-    assert found.value["n"] in (14, 2026)
-    assert found.value["who"] == "Somebody"
-    said = {path: field.grounded for path, field in found.fields.items()}
+    answer = read("on 14 March 2026")
+    assert answer.value["day"] == "2026-03-14"
+    assert answer.value["n"] in (14, 2026)
+    assert answer.value["who"] == "Somebody"
+    said = {path: field.grounded for path, field in answer.fields.items()}
     assert said == {"$.who": None, "$.day": True, "$.n": True}
     none = read("nothing to read")
     assert none.json == BENT
@@ -142,7 +142,7 @@ def test_a_model_without_a_card_copies_by_default_and_says_what_it_could_not():
     }  # fmt: skip
     assert none.fields["$.day"].to_dict()["grounded"] is False
     assert read("on 14 March 2026", grounded=False).json == BENT
-    assert next(read.map(["on 14 March 2026"])).json == found.json
+    assert next(read.map(["on 14 March 2026"])).json == answer.json
 
 
 @pytest.mark.parametrize(("said", "day"), [(None, "1430-03-14"), ("auto", "2026-03-14")])

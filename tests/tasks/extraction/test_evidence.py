@@ -72,9 +72,9 @@ def test_what_was_copied_is_found(value, before, after):
         assert span is None
     else:
         assert span is not None
-        found = text[slice(*span)]
-        alike = fold(found).split() == fold(value).split()
-        assert alike or normal(found, "number") == normal(value, "number")
+        copied = text[slice(*span)]
+        alike = fold(copied).split() == fold(value).split()
+        assert alike or normal(copied, "number") == normal(value, "number")
 
 
 @pytest.mark.parametrize(
@@ -119,16 +119,16 @@ def test_how_sure_a_spelling_is(text, value, span, reading):
 
 def test_an_open_spelling_lowers_the_confidence_but_where_it_is_calibrated():
     answer = '{"day":"2026-04-03"}'
-    found = fields(answer, [Choice(8, 18, 0.9)], None, "on 03/04/2026")
-    assert found["$.day"].confidence == pytest.approx(0.9)
-    assert calibrated(found, {})["$.day"].confidence == pytest.approx(0.9 * 2 / 3)
+    evidence = fields(answer, [Choice(8, 18, 0.9)], None, "on 03/04/2026")
+    assert evidence["$.day"].confidence == pytest.approx(0.9)
+    assert calibrated(evidence, {})["$.day"].confidence == pytest.approx(0.9 * 2 / 3)
     fitted = FieldCalibration(
         starts=(0.0,), values=(0.75,), n=50,
         ece_before=0.1, ece_after=0.05, brier_before=0.2, brier_after=0.1,
     )  # fmt: skip
-    sure = calibrated(found, {"$.day": fitted})["$.day"].confidence
+    sure = calibrated(evidence, {"$.day": fitted})["$.day"].confidence
     assert sure == 0.75
-    assert found["$.day"].to_dict()["reading"] == pytest.approx(0.666667)
+    assert evidence["$.day"].to_dict()["reading"] == pytest.approx(0.666667)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
@@ -159,11 +159,13 @@ def test_confidence_is_the_product_over_a_leafs_choices():
         choice(b',"\xc3\xa9', 0.7),
         choice(b"true", 0.6),
     ]
-    found = fields(answer, choices, None, "xy 12")
-    assert found["$.a"].confidence == pytest.approx(0.5 * 0.8)
-    assert found["$.n"].confidence == pytest.approx(0.9 * 0.7)  # what ends a number belongs to it
-    assert found["$.é"].confidence == pytest.approx(0.6)
-    assert found["$.a"].span == (0, 2) and found["$.n"].span == (3, 5)
+    evidence = fields(answer, choices, None, "xy 12")
+    assert evidence["$.a"].confidence == pytest.approx(0.5 * 0.8)
+    assert evidence["$.n"].confidence == pytest.approx(
+        0.9 * 0.7
+    )  # what ends a number belongs to it
+    assert evidence["$.é"].confidence == pytest.approx(0.6)
+    assert evidence["$.a"].span == (0, 2) and evidence["$.n"].span == (3, 5)
 
 
 def test_disagreement_is_what_the_grammar_took_at_a_leafs_choices():
@@ -173,10 +175,10 @@ def test_disagreement_is_what_the_grammar_took_at_a_leafs_choices():
         Choice(7, 9, 0.9, allowed=0.8),
         Choice(14, 18, 0.6),
     ]
-    found = fields(answer, choices, None, "xy")
-    assert found["$.a"].disagreement == pytest.approx(1 - 0.5 * 0.8)
-    assert found["$.b"].disagreement == 0
-    assert found["$.a"].to_dict()["disagreement"] == pytest.approx(0.6)
+    evidence = fields(answer, choices, None, "xy")
+    assert evidence["$.a"].disagreement == pytest.approx(1 - 0.5 * 0.8)
+    assert evidence["$.b"].disagreement == 0
+    assert evidence["$.a"].to_dict()["disagreement"] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -212,8 +214,8 @@ def test_a_choices_shares_are_those_of_the_softmax(seed, temperature):
 
 
 def test_forced_leaves_are_certain():
-    found = fields('{"a":null}', [], None, "x")["$.a"]
-    assert (found.confidence, found.disagreement) == (1.0, 0.0)
+    field = fields('{"a":null}', [], None, "x")["$.a"]
+    assert (field.confidence, field.disagreement) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +232,6 @@ def test_forced_leaves_are_certain():
 def test_what_the_budget_cut_or_filled_has_no_confidence(cut, zero):
     answer = '{"a":"xy","b":"z","n":12}'
     cut = {0: 0, 7: 7, 9: 9, 17: 17, 22: 24, 23: 25}[cut]
-    found = fields(answer, [], cut, "xy z 12")
-    assert {path for path, field in found.items() if field.confidence == 0} == zero
-    assert all(found[path].span is None for path in zero)
+    evidence = fields(answer, [], cut, "xy z 12")
+    assert {path for path, field in evidence.items() if field.confidence == 0} == zero
+    assert all(evidence[path].span is None for path in zero)

@@ -128,8 +128,10 @@ def test_items_of_an_array_are_one_field(path, field):
 
 def test_what_a_budget_cut_stays_at_nothing():
     fit = FieldCalibration(**FIT)
-    found = calibrated({"$[0]": Field(0.0, None), "$[1]": Field(0.6, (1, 2), 0.5)}, {"$[*]": fit})
-    assert found == {"$[0]": Field(0.0, None), "$[1]": Field(0.7, (1, 2), 0.5)}
+    corrected = calibrated(
+        {"$[0]": Field(0.0, None), "$[1]": Field(0.6, (1, 2), 0.5)}, {"$[*]": fit}
+    )
+    assert corrected == {"$[0]": Field(0.0, None), "$[1]": Field(0.7, (1, 2), 0.5)}
 
 
 def test_the_card_calibrates_its_own_schema_and_nothing_else():

@@ -29,10 +29,10 @@ def flatten(value, path="$"):
 def test_leaves_are_all_values_in_their_places(value, spaced, ascii_only):
     separators = (", ", ": ") if spaced else (",", ":")
     text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
-    found = leaves(text)
-    assert [leaf.value for leaf in found] == flatten(value)
-    assert all(json.loads(text[leaf.start : leaf.end]) == leaf.value for leaf in found)
-    assert len({leaf.path for leaf in found}) == len(found)
+    read = leaves(text)
+    assert [leaf.value for leaf in read] == flatten(value)
+    assert all(json.loads(text[leaf.start : leaf.end]) == leaf.value for leaf in read)
+    assert len({leaf.path for leaf in read}) == len(read)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_paths_are_rfc_9535(text, paths):
 
 @given(value=JSON)
 def test_the_fields_of_a_value_are_those_of_its_text(value):
-    found = [(leaf.path, leaf.value) for leaf in leaves(json.dumps(value))]
-    expected = [(field_of(path), leaf) for path, leaf in found if leaf not in ([], {})]
+    pairs = [(leaf.path, leaf.value) for leaf in leaves(json.dumps(value))]
+    expected = [(field_of(path), leaf) for path, leaf in pairs if leaf not in ([], {})]
     assert list(field_values(value)) == [pair for pair in expected if pair != ("$", None)]

@@ -51,10 +51,10 @@ def log_probability(engine: ScriptedEngine, prompt: list[int], before: bytes, te
 @pytest.mark.parametrize("seed", range(4))
 def test_each_probability_is_the_one_that_the_value_has_alone(seed):
     engine = ScriptedEngine(seed=seed, max_outputs=512)
-    found = extractor(engine)("x")
+    answer = extractor(engine)("x")
     parts = compile_prompt(SPEC, engine)
     prompt = [*parts.prefix, *engine.tokenize("x"), *parts.suffix]
-    word, n, sure = json.loads(found.json)["word"], *list(json.loads(found.json).values())[1:3]
+    word, n, sure = json.loads(answer.json)["word"], *list(json.loads(answer.json).values())[1:3]
     head = '{"word":"'
     spelled = {
         "$.word": (head, {w: f'{w}"' for w in WORDS}),
@@ -68,46 +68,46 @@ def test_each_probability_is_the_one_that_the_value_has_alone(seed):
         }
         shares = np.exp(np.array(list(logs.values())) - max(logs.values()))
         expected = dict(zip(logs, shares / shares.sum(), strict=True))
-        assert found.fields[path].probabilities == pytest.approx(expected, rel=1e-4)
-    assert found.fields["$.word"].confidence == found.fields["$.word"].probabilities[word]
+        assert answer.fields[path].probabilities == pytest.approx(expected, rel=1e-4)
+    assert answer.fields["$.word"].confidence == answer.fields["$.word"].probabilities[word]
     assert (
-        found.fields["$.sure"].confidence
-        == (found.fields["$.sure"].probabilities[json.dumps(sure)])
+        answer.fields["$.sure"].confidence
+        == (answer.fields["$.sure"].probabilities[json.dumps(sure)])
     )
-    assert found.fields["$.free"].probabilities is None
+    assert answer.fields["$.free"].probabilities is None
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_answer_is_that_without_weighing_and_shares_add_up(seed):
     read, plain = (extractor(ScriptedEngine(seed=seed, pieces=PIECES)) for _ in range(2))
-    found = read("the x")
-    assert found.json == plain("the x", evidence=False).json
-    for path, field in found.fields.items():
+    answer = read("the x")
+    assert answer.json == plain("the x", evidence=False).json
+    for path, field in answer.fields.items():
         assert (field.probabilities is None) == (path == "$.free")
         if field.probabilities is not None:
             assert sum(field.probabilities.values()) == pytest.approx(1)
             assert field.confidence in field.probabilities.values()
     mapped = next(extractor(ScriptedEngine(seed=seed, pieces=PIECES)).map(["the x"]))
-    assert mapped.json == found.json
-    assert mapped.fields == found.fields
+    assert mapped.json == answer.json
+    assert mapped.fields == answer.fields
 
 
 def test_a_model_that_is_sure_is_sure_of_items_whose_tokens_run_into_each_other():
     read, _ = extractor_for(
         '["the","ab","the"]', {"type": "array", "items": {"enum": ["ab", "the"]}}
     )
-    found = read("x").fields
+    fields = read("x").fields
     for path, word in {"$[0]": "the", "$[1]": "ab", "$[2]": "the"}.items():
-        assert found[path].probabilities[word] > 0.99
+        assert fields[path].probabilities[word] > 0.99
 
 
 def test_what_could_only_be_one_value_is_certain_and_costs_nothing():
     schema = {"properties": {"a": {"const": "x"}, "b": {"type": "null"}}, "required": ["a", "b"]}
     read, _ = extractor_for('{"a":"x","b":null}', schema)
-    found = read("x")
-    assert found.fields["$.a"].probabilities == {"x": 1.0}
-    assert found.fields["$.b"].probabilities == {"null": 1.0}
-    assert found.timing.decodes == 0
+    answer = read("x")
+    assert answer.fields["$.a"].probabilities == {"x": 1.0}
+    assert answer.fields["$.b"].probabilities == {"null": 1.0}
+    assert answer.timing.decodes == 0
 
 
 def test_values_are_weighed_without_evidence_too_but_not_in_a_sampled_answer():
@@ -124,18 +124,18 @@ def test_values_are_weighed_without_evidence_too_but_not_in_a_sampled_answer():
 @pytest.mark.parametrize("pieces", [(), PIECES])
 def test_the_answer_is_the_likeliest_value_that_was_weighed(seed, pieces):
     engine = ScriptedEngine(seed=seed, pieces=pieces, sharpness=2.0)
-    found = extractor(engine)("the ab x")
-    value = json.loads(found.json)
+    answer = extractor(engine)("the ab x")
+    value = json.loads(answer.json)
     items = {f"$.all[{i}]": item for i, item in enumerate(value["all"])}
     single = {f"$.{name}": value[name] for name in ("word", "n", "sure")}
     for path, said in (single | items).items():
-        field = found.fields[path]
+        field = answer.fields[path]
         best = max(field.probabilities, key=field.probabilities.__getitem__)
         assert best == (said if isinstance(said, str) else json.dumps(said))
         assert field.confidence == field.probabilities[best]
     for other in ({"drafts": False}, {"evidence": False}):
         again = extractor(ScriptedEngine(seed=seed, pieces=pieces, sharpness=2.0))
-        assert again("the ab x", **other).json == found.json
+        assert again("the ab x", **other).json == answer.json
 
 
 BEGINS_LIKELY = {
@@ -166,12 +166,12 @@ def torn() -> ScriptedEngine:
 
 
 def test_a_value_that_only_begins_likely_gives_way():
-    found = extractor(torn(), BEGINS_LIKELY)("x")
-    assert json.loads(found.json)["kind"] == "b"
-    assert found.fields["$.kind"].probabilities["b"] == pytest.approx(0.44, abs=0.01)
-    assert found.fields["$.kind"].confidence == found.fields["$.kind"].probabilities["b"]
-    assert found.complete
-    assert next(extractor(torn(), BEGINS_LIKELY).map(["x"])).json == found.json
+    answer = extractor(torn(), BEGINS_LIKELY)("x")
+    assert json.loads(answer.json)["kind"] == "b"
+    assert answer.fields["$.kind"].probabilities["b"] == pytest.approx(0.44, abs=0.01)
+    assert answer.fields["$.kind"].confidence == answer.fields["$.kind"].probabilities["b"]
+    assert answer.complete
+    assert next(extractor(torn(), BEGINS_LIKELY).map(["x"])).json == answer.json
     alone = extractor(torn(), {"enum": ["aa", "ab", "ac", "b"]})("x")
     shares = alone.fields["$"].probabilities
     assert alone.value == max(shares, key=shares.__getitem__)
@@ -184,16 +184,16 @@ def test_what_follows_is_decoded_anew_where_the_value_decides_its_shape():
 
     shapes = [kind(name, {"n": {"type": "integer"}}) for name in ("aa", "ab", "ac")]
     schema = {"anyOf": [*shapes, kind("b", {"ok": {"type": "boolean"}})]}
-    found = extractor(torn(), schema)("x")
-    assert list(found.value) == ["kind", "ok"]
-    assert found.value["kind"] == "b"
+    answer = extractor(torn(), schema)("x")
+    assert list(answer.value) == ["kind", "ok"]
+    assert answer.value["kind"] == "b"
 
 
 def test_the_decoded_value_stays_where_another_breaks_a_rule_or_the_budget():
     unique = {"type": "array", "items": {"enum": ["aa", "ab", "ac", "b"]}, "uniqueItems": True,
               "minItems": 2, "maxItems": 2}  # fmt: skip
-    found = extractor(torn(), unique)("x")
-    assert len(set(found.value)) == 2
+    answer = extractor(torn(), unique)("x")
+    assert len(set(answer.value)) == 2
     wordy = {"anyOf": [{"enum": ["aa", "ab", "ac"]}, {"enum": ["b" + "b" * 40]}]}
     assert extractor(torn(), wordy)("x", max_tokens=20).value == "aa"
 
@@ -216,9 +216,9 @@ def test_a_deadline_while_weighing_leaves_the_answer_whole():
         return evaluate(batch)
 
     engine.evaluate = late
-    found = read("x", on_budget="raise")
-    assert (found.json, found.complete) == (whole.json, True)
-    assert found.fields["$.ok"].probabilities is None
+    answer = read("x", on_budget="raise")
+    assert (answer.json, answer.complete) == (whole.json, True)
+    assert answer.fields["$.ok"].probabilities is None
 
 
 def test_values_that_need_more_room_than_an_answer_has_are_not_weighed():

@@ -36,9 +36,9 @@ def answer(
 
 @pytest.mark.parametrize("script", [INVENTED, ALL_NULL])
 def test_an_answer_of_which_nothing_stands_in_the_text_says_so(script: str) -> None:
-    found = answer("x", script)
-    assert found.nothing_read
-    assert found.to_dict()["nothing_read"] is True
+    extraction = answer("x", script)
+    assert extraction.nothing_read
+    assert extraction.to_dict()["nothing_read"] is True
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_an_answer_of_which_nothing_stands_in_the_text_says_so(script: str) -> N
     ],
 )
 def test_other_answers_do_not(text: str, script: str, kind: str, call: dict[str, Any]) -> None:
-    found = answer(text, script, kind, **call)
-    assert not found.nothing_read
-    assert "nothing_read" not in found.to_dict()
+    extraction = answer(text, script, kind, **call)
+    assert not extraction.nothing_read
+    assert "nothing_read" not in extraction.to_dict()
 
 
 def test_it_is_told_without_evidence_as_well() -> None:
@@ -99,14 +99,20 @@ LEFT = {"total": None, "note": "hello", "lines": [{"what": None}], "kind": "lett
 @pytest.mark.parametrize("evidence", [True, False])
 def test_a_reader_that_read_nothing_makes_nothing_up_where_null_is_allowed(evidence: bool) -> None:
     told = {"json_schema": FIRM, "grounded": ["total"]}
-    found = answer("x", MADE_UP, task=told, evidence=evidence)
-    assert found.nothing_read
-    assert found.value == {**LEFT, "address": None}  # a note must be there
-    assert found.plain() == found.value
+    extraction = answer("x", MADE_UP, task=told, evidence=evidence)
+    assert extraction.nothing_read
+    assert extraction.value == {**LEFT, "address": None}  # a note must be there
+    assert extraction.plain() == extraction.value
     if evidence:
-        assert found.fields["$.address"].confidence == 0
-        assert found.fields["$.lines[0].what"].span is None
-        assert list(found.fields) == ["$.total", "$.address", "$.note", "$.lines[0].what", "$.kind"]
+        assert extraction.fields["$.address"].confidence == 0
+        assert extraction.fields["$.lines[0].what"].span is None
+        assert list(extraction.fields) == [
+            "$.total",
+            "$.address",
+            "$.note",
+            "$.lines[0].what",
+            "$.kind",
+        ]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +126,8 @@ def test_a_reader_that_read_nothing_makes_nothing_up_where_null_is_allowed(evide
     ],
 )
 def test_values_that_may_be_conclusions_stay(text: str, grounded: Any) -> None:
-    found = answer(text, MADE_UP, task={"json_schema": FIRM, "grounded": grounded})
-    assert found.value["address"] == "7 Hill Road"
+    extraction = answer(text, MADE_UP, task={"json_schema": FIRM, "grounded": grounded})
+    assert extraction.value["address"] == "7 Hill Road"
 
 
 def test_an_answer_of_listed_values_alone_is_not_read_off_the_text() -> None:

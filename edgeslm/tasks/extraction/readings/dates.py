@@ -136,11 +136,11 @@ def _spelled(marked: str) -> Iterator[_Spelled]:
     at = 0
     while (start := _START.search(marked, at)) is not None:
         place = start.start()
-        found = _read_at(marked, place) or _unread_at(marked, place)
-        if found is not None:
-            yield found
+        spelling = _read_at(marked, place) or _unread_at(marked, place)
+        if spelling is not None:
+            yield spelling
         # what cannot be read may begin a word too early
-        at = found.end if found is not None and found.by_order else _next(marked, place)
+        at = spelling.end if spelling is not None and spelling.by_order else _next(marked, place)
 
 
 def _next(marked: str, at: int) -> int:
@@ -226,9 +226,9 @@ def _cjk_number(written: str) -> int:
     return 10 * int(tens or 1) + int(ones or 0)
 
 
-def _own_order(found: list[_Spelled]) -> Order | None:
+def _own_order(spellings: list[_Spelled]) -> Order | None:
     """The order of the dates that only one can mean, where they agree."""
-    clear = {next(iter(spelled.by_order)) for spelled in found if len(spelled.by_order) == 1}
+    clear = {next(iter(spelled.by_order)) for spelled in spellings if len(spelled.by_order) == 1}
     clear.discard(None)
     return clear.pop() if len(clear) == 1 else None
 

@@ -339,17 +339,17 @@ def _unsigned(run: str, point: str | None) -> dict[Decimal, float]:
     """What a run of digits and marks can mean; ``point`` is the document's decimal mark."""
     if len(run) > 2 * _MAX_DIGITS or sum(map(str.isdigit, run)) > _MAX_DIGITS:
         return {}
-    found: dict[Decimal, float] = {}
+    readings: dict[Decimal, float] = {}
     for spelling in _SPELLINGS:
         match = spelling.fullmatch(run)
         if match is not None:
             parts = match.groupdict()
             whole = re.sub(r"\D", "", parts["whole"])
             value = Decimal(f"{whole or 0}.{parts['part']}" if parts.get("part") else whole)
-            found.setdefault(value, 1.0)
+            readings.setdefault(value, 1.0)
     if _ONE_GROUP.match(run) is None:
-        return dict([next(iter(found.items()))]) if found else {}
-    decimal, grouped = found
+        return dict([next(iter(readings.items()))]) if readings else {}
+    decimal, grouped = readings
     is_point = "." in run
     if point is not None:
         likely = grouped if (point == ".") != is_point else decimal

@@ -84,8 +84,8 @@ from edgeslm.tasks.extraction.readings.times import times
 )
 def test_a_whole_text_is_a_date_and_so_is_its_place_in_another(text, iso):
     assert str(read_date(text)) == iso
-    found = [written for written in dates(f"Issued: {text}; page 7") if written.readings]
-    assert dt.date.fromisoformat(iso) in found[0].readings
+    readable = [written for written in dates(f"Issued: {text}; page 7") if written.readings]
+    assert dt.date.fromisoformat(iso) in readable[0].readings
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_what_is_no_date_is_none(text):
 
 def test_what_a_spelling_can_mean():
     text = "on 03/04/26"
-    found = [(text[slice(*written.span)], written.readings) for written in dates(text)]
-    assert [(part, [day.isoformat() for day in days]) for part, days in found] == [
+    readings = [(text[slice(*written.span)], written.readings) for written in dates(text)]
+    assert [(part, [day.isoformat() for day in days]) for part, days in readings] == [
         ("03/04/26", ["2026-04-03", "2026-03-04", "2003-04-26"])
     ]
 
@@ -120,8 +120,8 @@ def test_an_open_order_is_that_of_the_documents_other_dates(text, first):
 
 
 def test_a_date_without_marks_is_one_by_itself_alone():
-    found = [w.readings for w in dates("no 20180304, ref 920180304 and 20181304")]
-    assert [[day.isoformat() for day in days] for days in found] == [["2018-03-04"]]
+    readings = [w.readings for w in dates("no 20180304, ref 920180304 and 20181304")]
+    assert [[day.isoformat() for day in days] for days in readings] == [["2018-03-04"]]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_date_without_marks_is_one_by_itself_alone():
 )
 def test_what_looks_like_a_date_and_cannot_be_read_is_said(text):
     assert next(written.readings for written in dates(f"on {text}")) == {}
-    found = [w.readings for w in dates(f"on {text} or 1 March 2026")]
-    assert {dt.date(2026, 3, 1): 1.0} in found
+    readings = [w.readings for w in dates(f"on {text} or 1 March 2026")]
+    assert {dt.date(2026, 3, 1): 1.0} in readings
 
 
 DAYS = st.dates(dt.date(1970, 1, 1), dt.date(2069, 12, 31))
@@ -158,7 +158,7 @@ NAMES = {
 @given(day=DAYS, form=st.sampled_from(NUMERIC))
 def test_every_numeric_spelling_is_read_back(day, form):
     written = form.format(d=day.day, m=day.month, y=day.year, s=day.year % 100)
-    assert any(day in found.readings for found in dates(f"on {written}."))
+    assert any(day in spelled.readings for spelled in dates(f"on {written}."))
     assert read_date(written) == day
 
 
@@ -170,7 +170,7 @@ def test_every_month_by_name_is_read_back(day, form, data):
         return  # months in Roman numerals have marks around them
     written = form.format(d=day.day, n=name, y=day.year, s=day.year % 100)
     assert read_date(written) == day
-    assert any(day in found.readings for found in dates(f"on {written}."))
+    assert any(day in spelled.readings for spelled in dates(f"on {written}."))
 
 
 @given(
@@ -194,8 +194,8 @@ def test_invisible_characters_inside_a_date_change_neither_it_nor_its_place(day,
 
 @given(st.text("0123456789./- '年月日十May,Ol\u00a0\u00ad\u200b", max_size=40))
 def test_whatever_is_written_is_read_in_its_place(text):
-    for found in dates(text):
-        assert 0 <= found.start < found.end <= len(text)
+    for spelled in dates(text):
+        assert 0 <= spelled.start < spelled.end <= len(text)
     assert read_date(text) is None or isinstance(read_date(text), dt.date)
 
 
@@ -217,7 +217,9 @@ def test_whatever_is_written_is_read_in_its_place(text):
     ],
 )
 def test_times_of_day(text, iso):
-    assert [str(time) for found in times(f"at {text} sharp") for time in found.readings] == [iso]
+    assert [str(time) for spelled in times(f"at {text} sharp") for time in spelled.readings] == [
+        iso
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from edgeslm.tasks.extraction.readings.numbers import numbers, read_number
 
 
 def readings(text: str) -> dict[str, set[Decimal]]:
-    found: dict[str, set[Decimal]] = {}
+    by_spelling: dict[str, set[Decimal]] = {}
     for written in numbers(text):
-        found.setdefault(text[slice(*written.span)], set()).update(written.readings)
-    return found
+        by_spelling.setdefault(text[slice(*written.span)], set()).update(written.readings)
+    return by_spelling
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def readings(text: str) -> dict[str, set[Decimal]]:
     ],
 )
 def test_what_a_spelling_can_mean(text, expected):
-    found = {reading for written in numbers(text) for reading in written.readings}
-    assert found == {Decimal(number) for number in expected}
+    values = {reading for written in numbers(text) for reading in written.readings}
+    assert values == {Decimal(number) for number in expected}
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,14 @@ AMOUNTS = st.decimals(-(10**11), 10**11, places=2).map(lambda v: v or abs(v))
 def test_every_spelling_is_read_back(spelling, value):
     written = SPELLINGS[spelling](value)
     assert read_number(written) == value
-    assert any(value in found.readings for found in numbers(f"Total {written} paid"))
+    assert any(value in spelled.readings for spelled in numbers(f"Total {written} paid"))
 
 
 @given(st.text("0123456789.,' -()$\u00a0OlR/M", max_size=40))
 def test_whatever_is_written_is_read_in_its_place(text):
-    for found in numbers(text):
-        assert 0 <= found.start < found.end <= len(text)
-        assert all(value.is_finite() for value in found.readings)
+    for spelled in numbers(text):
+        assert 0 <= spelled.start < spelled.end <= len(text)
+        assert all(value.is_finite() for value in spelled.readings)
     value = read_number(text)
     assert value is None or value.is_finite()
 
@@ -225,9 +225,9 @@ def test_what_is_not_one_number_is_none(text):
      "1e3", "3½", "12.5k", "1.5M", "1万2000"],
 )  # fmt: skip
 def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
-    found = list(numbers(f"TOTAL {spelling} CASH 20.00"))
-    assert {value for item in found for value in item.readings} == {Decimal("20.00")}
-    assert any(not item.readings for item in found), "it is seen, so that others are less sure"
+    spelled = list(numbers(f"TOTAL {spelling} CASH 20.00"))
+    assert {value for item in spelled for value in item.readings} == {Decimal("20.00")}
+    assert any(not item.readings for item in spelled), "it is seen, so that others are less sure"
     assert read_number(spelling) is None
 
 
@@ -235,10 +235,10 @@ def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
     "text", ["12.50.30", "1/2", "7/8", "12 DM 50", "- 12.50", "minus 12.50", "12.50 CR", "12.50 DR"]
 )
 def test_parts_and_signs_that_are_open_are_not_read_with_certainty(text):
-    found = list(numbers(text))
-    unread = any(not written.readings for written in found)
-    assert found
-    assert unread or all(share < 1 for item in found for share in item.readings.values())
+    spelled = list(numbers(text))
+    unread = any(not written.readings for written in spelled)
+    assert spelled
+    assert unread or all(share < 1 for item in spelled for share in item.readings.values())
 
 
 LESS_SURE = {
@@ -256,8 +256,8 @@ LESS_SURE = {
 @example(value=Decimal("-12.50"))
 @example(value=Decimal("12.00"))
 def test_every_spelling_that_is_open_has_its_value_as_the_likeliest(spelling, value):
-    found = [written for written in numbers(LESS_SURE[spelling](value)) if written.readings]
-    best = max(found, key=lambda written: max(written.readings.values()))
+    readable = [written for written in numbers(LESS_SURE[spelling](value)) if written.readings]
+    best = max(readable, key=lambda written: max(written.readings.values()))
     assert next(iter(best.readings)) == value
 
 
