@@ -28,7 +28,7 @@ from edgeslm.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EDGESLM_DATA", ROOT.parent / "shared" / "data"))
-SHIPPED = [found.entry for found in find_all() if found.path.is_relative_to(ROOT / "specialists")]
+SHIPPED = [entry.entry for entry in find_all() if entry.path.is_relative_to(ROOT / "specialists")]
 MAX_BYTES = {".gguf": 12 * 1024 * 1024, ".onnx": 24_000_000}
 #: gold rows that are read here; the card's score is of all of them
 SAMPLE = {"extract": 12, "classify": 100}

@@ -271,10 +271,10 @@ def lines(results: Results) -> Iterator[str]:
     yield ""
     yield f"| | {' | '.join(ways)} |"
     yield f"|---|{'---|' * len(ways)}"
-    for field, found in results.fields.items():
-        yield f"| {field} | {' | '.join(_right(found[way].right) for way in ways)} |"
-    for field, found in results.fields.items():
-        words = [found[way].words for way in ways]
+    for field, by_way in results.fields.items():
+        yield f"| {field} | {' | '.join(_right(by_way[way].right) for way in ways)} |"
+    for field, by_way in results.fields.items():
+        words = [by_way[way].words for way in ways]
         if words[0] is not None:
             yield f"| {field}, words (F1) | {' | '.join(map(_value, words))} |"
     yield f"| s a document, median | {' | '.join(_value(results.seconds[w]) for w in ways)} |"

@@ -31,13 +31,13 @@ def unit_states(backbone: Any, documents: Sequence[Document]) -> list[Tensor]:
     states = backbone(
         input_ids=stacked("input_ids"), attention_mask=stacked("attention_mask")
     ).last_hidden_state.float()
-    found, at = [], 0
+    means, at = [], 0
     for own in windows:
         count, width = own.input_ids.shape
         flat = states[at : at + count, :width].reshape(count * width, -1)
         at += count
-        found.append(run_means(flat[torch.from_numpy(own.order)], own.starts, own.ends))
-    return found
+        means.append(run_means(flat[torch.from_numpy(own.order)], own.starts, own.ends))
+    return means
 
 
 def run_means(states: Tensor, starts: Any, ends: Any) -> Tensor:
