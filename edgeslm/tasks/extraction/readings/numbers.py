@@ -89,7 +89,7 @@ _SCANNED = re.compile(
 #: what else looks like a number and is not to be read by its first digits: marks and invisible
 #: characters that no number has between digits, powers of ten, fractions, thousands by a letter
 _STRANGE = re.compile(
-    r"(?<![\w.,])\d[\d.,']*(?:"
+    r"(?<![\w.,])\d[\d.,']{0,80}(?:"  # so many: each apostrophe begins another search
     r"(?:(?:[\u00ad\u200b-\u200f\u2060-\u2064\ufeff_·˙‧•]+|\.\.+|,,+|\$)\d[\d.,']*)+"
     r"|[eE][+-]?\d+(?!\w)"
     r"|[¼-¾⅐-⅞]"

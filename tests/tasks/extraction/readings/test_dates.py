@@ -96,6 +96,22 @@ def test_what_is_no_date_is_none(text):
     assert not any(written.readings for written in dates(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("REG #2- 24/06/2018 22:43", "2018-06-24"),
+        ("2/ 24-06-2018", "2018-06-24"),
+        ("11:03 - 25/06/18 11:18", "2018-06-25"),
+        ("V2.82 06/12/2016", "2016-12-06"),
+        ("5-24.06.2018", "2018-06-24"),
+        ("12/05/18-14/05/18", "2018-05-12"),
+    ],
+)
+def test_a_number_before_a_date_is_not_its_day_and_its_month_not_a_year(text, iso):
+    first = next(written for written in dates(text) if written.readings)
+    assert str(next(iter(first.readings))) == iso
+
+
 def test_what_a_spelling_can_mean():
     text = "on 03/04/26"
     readings = [(text[slice(*written.span)], written.readings) for written in dates(text)]

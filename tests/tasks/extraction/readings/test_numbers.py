@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 
 import pytest
@@ -300,6 +301,17 @@ def test_a_currency_and_signs_beside_a_number_leave_it_the_number(text, value):
 )  # fmt: skip
 def test_other_words_beside_a_number_make_it_another_thing(text):
     assert read_number(text) is None
+
+
+@pytest.mark.parametrize("part", ["1'234", "'1", "1/2 ", "12€50 ", "- 1", "minus 1 ", "12.50."])
+def test_numbers_of_a_long_text_are_found_in_time_proportional_to_it(part):
+    def seconds(n):
+        text = part * (n // len(part))
+        begin = time.perf_counter()
+        assert sum(1 for _ in numbers(text)) >= 0
+        return time.perf_counter() - begin
+
+    assert min(seconds(80_000) for _ in range(2)) < 8 * max(0.02, min(map(seconds, [20_000] * 3)))
 
 
 def test_a_time_of_day_makes_no_number_less_sure():
