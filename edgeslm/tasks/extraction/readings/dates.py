@@ -14,6 +14,11 @@ Order = Literal["day", "month", "year"]  # what a date of three plain numbers be
 
 #: two-digit years are those of 1970 to 2069
 FIRST_SHORT_YEAR: Final = 1970
+#: other years are those of another calendar, or numbers of another kind; and where all is numbers
+#: and the year comes last, as in ``12 - 20/1000``, earlier ones are
+FIRST_YEAR: Final = 1000
+LAST_YEAR: Final = 2199
+_FIRST_YEAR_BEHIND: Final = 1700
 #: how likely each order is, where no other date of the document shows its own
 ORDERS: Final[dict[Order, float]] = {"day": 0.6, "month": 0.3, "year": 0.1}
 #: how likely the order is that the document's other dates have
@@ -60,7 +65,7 @@ _UNREAD: Final = tuple(
         rf"(?P<month>{_CJK}{{1,3}}) ?[월月] ?{_CJK}{{1,3}} ?[일日号號]",
         r"(?<![-/.\w])(?=[\d/.-]*[OlI])[\dOlI]{1,2}([-/.])[\dOlI]{1,2}\1(?:[\dOlI]{4}|[\dOlI]{2})(?!\w)",
         rf"\d{{1,2}}\.?{_GAP}(?:[^\W\d_]|[^\x00-\u02ff\s]){{3,14}}\.?{_GAP}(?=(?:19|2[05])\d\d(?!\d))",
-        r"\d{1,2}([-/.])\d{1,2}\1(?:19|20)\d\d(?!\d)",
+        r"\d{1,2}([-/.])\d{1,2}\1(?:19|2\d)\d\d(?!\d)",
     )
 )
 _ROMAN = re.compile(r"[ivx]+\Z", re.IGNORECASE)
@@ -173,6 +178,8 @@ def _by_order(match: re.Match[str]) -> dict[Order | None, date]:
     parts = {name: value for name, value in match.groupdict().items() if value is not None}
     if "a" in parts:
         a, b, c = parts["a"], parts["b"], parts["c"]
+        if len(c) == 4 and int(c) < _FIRST_YEAR_BEHIND:
+            return {}
         read = {"day": _date(c, b, a), "month": _date(c, a, b)}
         if len(c) == 2:  # 18-10-19 can begin with the year
             read["year"] = _date(a, b, c)
@@ -208,6 +215,8 @@ def _date(year: str, month: str, day: str) -> date | None:
     number = int(year.lstrip("'"))
     if len(year.lstrip("'")) <= 2:
         number += 2000 if number < FIRST_SHORT_YEAR % 100 else 1900
+    if not FIRST_YEAR <= number <= LAST_YEAR:
+        return None
     try:
         return date(number, int(month), int(day))
     except ValueError:

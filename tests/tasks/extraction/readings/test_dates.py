@@ -89,7 +89,19 @@ def test_a_whole_text_is_a_date_and_so_is_its_place_in_another(text, iso):
 
 
 @pytest.mark.parametrize(
-    "text", ["12 x 25", "2 out 10", "12 March 10:30", "12 March", "12/2023", "1.2", "10:20:30"]
+    "text",
+    [
+        "3 X 2.9000",
+        "QF12 - 20/1000",
+        "0001 05/01",
+        "12 x 25",
+        "2 out 10",
+        "12 March 10:30",
+        "12 March",
+        "12/2023",
+        "1.2",
+        "10:20:30",
+    ],
 )
 def test_what_is_no_date_is_none(text):
     assert read_date(text) is None
@@ -104,6 +116,10 @@ def test_what_is_no_date_is_none(text):
         ("11:03 - 25/06/18 11:18", "2018-06-25"),
         ("V2.82 06/12/2016", "2016-12-06"),
         ("5-24.06.2018", "2018-06-24"),
+        ("#001-0934-0001 25/01/2018", "2018-01-25"),
+        ("14 October 1066", "1066-10-14"),
+        ("1492-10-12", "1492-10-12"),
+        ("14/07/1789", "1789-07-14"),
         ("12/05/18-14/05/18", "2018-05-12"),
     ],
 )
@@ -151,6 +167,7 @@ def test_a_date_without_marks_is_one_by_itself_alone():
         "12月12日",
         "12 ธันวาคม 2566",
         "12 Desemba 2023",
+        "12/12/2566",
     ],
 )
 def test_what_looks_like_a_date_and_cannot_be_read_is_said(text):
