@@ -45,8 +45,9 @@ class Field:
 
     ``confidence`` is the probability (0 to 1) of the leaf's text under the model,
     over the tokens where the grammar left a choice and renormalised over what it
-    allowed; 0 where the budget cut or filled the leaf. Where the model's card has a
-    calibration for this field, it is the share of such answers that were right.
+    allowed; 0 where the budget cut or filled the leaf, and where null stands for what was made
+    up. Where the model's card has a calibration for this field, it is the share of such answers
+    that were right.
     ``span`` are half-open code-point offsets into the caller's text, None where the value is
     not found there. ``disagreement`` (0 to 1) is the probability that the grammar took away
     at these tokens: near 1, the model wanted to write something else, whatever its confidence.

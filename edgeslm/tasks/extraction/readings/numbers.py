@@ -77,6 +77,8 @@ _BY_CURRENCY = re.compile(
 _FRACTION = re.compile(
     r"(?<![\d/.,'])(?:(?P<whole>\d{1,3}) )?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/]|[.,']\d)"
 )
+#: hours and minutes, which times of day are read from
+_HOURS = re.compile(rf"(?<![\w.,:])\d{{1,2}}{_SPACE}?h{_SPACE}?\d\d(?!\w|[.,:]\d)")
 #: the lower parts of fractions that have decimals and are in use; 10/25 is no 0.4
 _UNDERS: Final = frozenset({2, 4, 5, 8, 10, 16, 32, 64})
 #: decimals of hundredths, or a time of day that does not say so
@@ -145,8 +147,8 @@ def numbers(text: str) -> Iterator[Written[Decimal]]:
     unread = sorted(span for span in strange if span[0] not in read)
     yield from (Written(start, end, {}) for start, end in unread)
     misread = _places(unread)
-    fractions = (one for one in _fractions(marked) if misread.isdisjoint(range(*one.span)))
-    joined = sorted((*money, *fractions), key=lambda one: one.span)
+    parted = (one for one in _parted(marked) if misread.isdisjoint(range(*one.span)))
+    joined = sorted((*money, *parted), key=lambda one: one.span)
     left = _without(marked, [*unread, *(one.span for one in joined)])
     runs = (written for match in _RUN.finditer(left) for written in _written(marked, match, point))
     wholes = (written for one in joined for written in _joined(marked, one, point))
@@ -204,8 +206,8 @@ def _is_currency(name: str | None, sign: str | None) -> bool:
 
 
 class _Joined(NamedTuple):
-    """Numbers that are one, by what stands between them: ``12€50``, ``1/2``; ``parts`` is how
-    likely they are several."""
+    """Numbers that are one, by what stands between them: ``12€50``, ``1/2``, ``12 h 50``; ``parts``
+    is how likely they are several."""
 
     span: tuple[int, int]
     readings: dict[Decimal, float]
@@ -223,7 +225,8 @@ def _by_currency(marked: str) -> Iterator[_Joined]:
         yield _Joined(match.span(), {value: likely}, 1 - likely, is_money=True)
 
 
-def _fractions(marked: str) -> Iterator[_Joined]:
+def _parted(marked: str) -> Iterator[_Joined]:
+    """Fractions, and hours with their minutes."""
     for match in _FRACTION.finditer(marked):
         over, under = int(match["over"]), int(match["under"])
         start, readings = match.start("over"), {}
@@ -231,6 +234,8 @@ def _fractions(marked: str) -> Iterator[_Joined]:
             start = match.start()
             readings = {int(match["whole"] or 0) + Decimal(over) / under: FRACTION}
         yield _Joined((start, match.end()), readings, 1 - FRACTION, is_money=False)
+    for match in _HOURS.finditer(marked):
+        yield _Joined(match.span(), {}, _OF_A_LIST, is_money=False)
 
 
 def _joined(marked: str, one: _Joined, point: str | None) -> Iterator[Written[Decimal]]:

@@ -108,6 +108,8 @@ def readings(text: str) -> dict[str, set[Decimal]]:
         ("24/7", {"24", "7"}),
         ("10/25", {"10", "25"}),
         ("03/04/2026", {"3", "4", "2026"}),
+        ("12 h 50", {"12", "50"}),
+        ("12h50", {"12", "50"}),
         # an amount with two points
         ("12.50.30", {"12", "50", "30"}),
         ("10.00.53 PM", {"10", "0", "53"}),
@@ -233,7 +235,19 @@ def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
 
 
 @pytest.mark.parametrize(
-    "text", ["12.50.30", "1/2", "7/8", "12 DM 50", "- 12.50", "minus 12.50", "12.50 CR", "12.50 DR"]
+    "text",
+    [
+        "12.50.30",
+        "1/2",
+        "7/8",
+        "12 DM 50",
+        "12 h 50",
+        "12h50",
+        "- 12.50",
+        "minus 12.50",
+        "12.50 CR",
+        "12.50 DR",
+    ],
 )
 def test_parts_and_signs_that_are_open_are_not_read_with_certainty(text):
     spelled = list(numbers(text))
