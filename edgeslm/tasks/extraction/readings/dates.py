@@ -25,7 +25,9 @@ ORDERS: Final[dict[Order, float]] = {"day": 0.6, "month": 0.3, "year": 0.1}
 DECIDED: Final = 0.95
 
 _GAP = rf"[ {TIED}]"
-_BETWEEN = rf"(?:{_GAP}?[-/.]{_GAP}?|{_GAP})"
+#: the same mark between all numbers: in ``REG #19- 10/03/2018`` the 19 is none of the date's
+_BETWEEN = rf"(?:{_GAP}?(?P<mark>[-/.]){_GAP}?|{_GAP})"
+_AGAIN = rf"(?(mark){_GAP}?(?P=mark){_GAP}?|{_GAP})"
 _CLOSE = rf"[-/. {TIED}]{{0,3}}"
 _LOOSE = rf"[-/., {TIED}]{{0,3}}"
 _DAY = r"(?P<day>\d{1,2})(?:(?:st|nd|rd|th|er|ste|de|e|[oa])(?![^\W\d_])|[ºª°])?"
@@ -43,8 +45,8 @@ _START = re.compile(rf"(?<!\d)\d|(?<![^\W\d_])[^\W\d_]|{'|'.join(_ERAS)}|[{''.jo
 _SPELLINGS: Final = tuple(
     re.compile(spelling, re.IGNORECASE)
     for spelling in (
-        rf"(?P<year>\d{{4}}){_BETWEEN}(?P<month>\d{{1,2}}){_BETWEEN}(?P<day>\d{{1,2}})(?!\d)",
-        rf"(?P<a>\d{{1,2}}){_BETWEEN}(?P<b>\d{{1,2}}){_BETWEEN}(?P<c>\d{{4}}(?!\d)|{_SHORT})",
+        rf"(?P<year>\d{{4}}){_BETWEEN}(?P<month>\d{{1,2}}){_AGAIN}(?P<day>\d{{1,2}})(?!\d)",
+        rf"(?P<a>\d{{1,2}}){_BETWEEN}(?P<b>\d{{1,2}}){_AGAIN}(?P<c>\d{{4}}(?!\d)|{_SHORT})",
         rf"{_DAY}{_CLOSE}{_NAME}{_LOOSE}(?:del?{_GAP})?{_YEAR}",
         rf"(?P<year>\d{{4}}){_LOOSE}{_NAME}{_CLOSE}{_DAY}(?!\d)",
         r"(?P<year>(?:19|20)\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?!\d)",

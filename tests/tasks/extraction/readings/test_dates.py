@@ -260,3 +260,18 @@ def test_times_of_day(text, iso):
 )
 def test_what_is_no_time_of_day(text):
     assert not list(times(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("ORD #07 -REG #19- 10/03/2018", "2018-03-10"),
+        ("#001-001-0934-0001 05/01/2018 13:30-R", "2018-01-05"),
+        ("NO. 04 - 2/60, 28-03-18", "2018-03-28"),
+        ("12. 12. 2023", "2023-12-12"),
+        ("12 12 2023", "2023-12-12"),
+    ],
+)
+def test_one_mark_stands_between_all_numbers_of_a_date(text, iso):
+    spelled = [next(iter(written.readings)) for written in dates(text) if written.readings]
+    assert [day.isoformat() for day in spelled] == [iso]
