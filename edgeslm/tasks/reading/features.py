@@ -31,6 +31,13 @@ _SHAPE = str.maketrans(
     }
 )
 _RUNS = re.compile(r"(.)\1+")
+#: lines above a value that may name it
+_ABOVE: Final = 3
+#: lines of a column
+_COLUMN: Final = 12
+#: what cash is rounded to where small coins are gone
+_ROUNDED: Final = Decimal("0.05")
+_CURRENCY: Final = frozenset({"rm", "eur", "usd", "gbp", "myr", "chf", "sgd", "sr", "x"})
 #: runs of letters of a word
 _LETTERS: Final = (3, 4)
 
@@ -142,6 +149,7 @@ def _of_candidates(
             f"s{_shape(layout.text[candidate.start : candidate.end])}",
             *_around(layout, lines, candidate),
             *(amounts.names(candidate.value) if amounts else ()),
+            *_named(layout, lines, candidate),
         ]
         yield [_id(f"{kind} {name}") for name in names]
 
@@ -170,6 +178,51 @@ def _around(
             yield f"{step}={' '.join(lines[other][:4])}"
 
 
+def _named(layout: Layout, lines: Sequence[tuple[str, ...]], place: Candidate) -> Iterator[str]:
+    """The words that name a value: those before it on its line, or else those of a line above
+    which is no value itself."""
+    line = layout.lines[place.line]
+    words = _names(_words(layout.text[line.start : place.start]))
+    steps = 0
+    while not words and steps < _ABOVE and place.line - steps > 0:
+        steps += 1
+        words = _names(lines[place.line - steps])
+    name = " ".join(words[-3:])
+    yield f"name={name}"
+    yield f"name{steps}={name}"
+    for word in words:
+        yield f"name~{word}"
+    beside = _in_column(lines, place.line)
+    yield f"column={' '.join(beside[-3:])}"
+    for word in beside:
+        yield f"column~{word}"
+
+
+def _in_column(lines: Sequence[tuple[str, ...]], line: int) -> list[str]:
+    """The name of a value where a column of names stands before a column of values: the first
+    value has the first name, or the last the last where there are more names."""
+    first = line
+    while first > 0 and line - first < _COLUMN and not _names(lines[first - 1]):
+        first -= 1
+    behind = line
+    while behind < len(lines) and behind - first < _COLUMN and not _names(lines[behind]):
+        behind += 1
+    top = first
+    while top > 0 and first - top < _COLUMN and _is_name(lines[top - 1]):
+        top -= 1
+    place = first - (behind - line)
+    return _names(lines[place]) if top <= place < first else []
+
+
+def _is_name(words: Sequence[str]) -> bool:
+    return bool(_names(words)) and not any(word.startswith("00") for word in words)
+
+
+def _names(words: Sequence[str]) -> list[str]:
+    """Words of letters, but for those that stand for a currency."""
+    return [word for word in words if word.isalpha() and word not in _CURRENCY]
+
+
 class _Amounts:
     """How an amount relates to the others of its text."""
 
@@ -178,6 +231,9 @@ class _Amounts:
         self._money = [value for value in self._counts if value.as_tuple().exponent == -2]
         self._order = {value: at for at, value in enumerate(sorted(self._money, reverse=True))}
         money = set(self._money[:200])
+        self._near = {
+            a for a in money for b in money if a != b and abs(a - b) < _ROUNDED and min(a, b) > 1
+        }
         self._differences = Counter(
             a - b for a in money for b in money if a > b > 0 and a - b in money and a - b != b
         )
@@ -190,5 +246,9 @@ class _Amounts:
             yield f"o{min(self._order[value], 8)}"
             yield f"o{min(self._order[value], 8)}m{min(self._counts[value], 3)}"
         yield f"d{min(self._differences[value], 3)}"
+        yield f"o{min(self._order.get(value, 9), 9)}d{min(self._differences[value], 2)}"
+        step = exponent != -2 or value.as_tuple().digits[-1] in (0, 5)
+        yield f"near{value in self._near}{step}"
+        yield f"near{value in self._near}{step}o{min(self._order.get(value, 9), 4)}"
         yield f"sign{(value > 0) - (value < 0)}"
         yield f"size{min(len(str(abs(value)).split('.', maxsplit=1)[0]), 9)}"

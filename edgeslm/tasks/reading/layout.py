@@ -23,8 +23,12 @@ MAX_CANDIDATES: Final = 2000
 #: pieces of a text that are read
 MAX_PIECES: Final = 4000
 
-#: where a line falls into pieces: wide gaps, brackets, and behind the colon of a name
-_BREAK = re.compile(r"\s{2,}|\t|(?=\()|(?<=\))|(?<=:)\s*|\s*\|\s*")
+#: where a line falls into pieces: wide gaps, brackets, behind the colon of a name, and around a
+#: long number with a letter, such as a firm is registered by
+_BREAK = re.compile(
+    r"\s{2,}|\t|(?=\()|(?<=\))|(?<=:)\s*|\s*\|\s*"
+    r"|\s+(?=\W?\d{4,}-?[A-Z]\b)|(?<=\d-[A-Z])\s+|(?<=\d{4}[A-Z])\s+"
+)
 _WORDS = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]+")
 _SEEN = re.compile(r"\w")
