@@ -58,9 +58,9 @@ COMMANDS: dict[str, list[list[str]]] = {
 RUNTIME = "llama,onnx"
 EXTRAS = {
     "setup": f"{RUNTIME},dev",
-    "test": f"{RUNTIME},dev,train",
-    "soak": f"{RUNTIME},dev,train",
-    "lint": f"{RUNTIME},dev,train",
+    "test": f"{RUNTIME},dev,documents,train",
+    "soak": f"{RUNTIME},dev,documents,train",
+    "lint": f"{RUNTIME},dev,documents,train",
     "docs": "docs",
     "bench": f"{RUNTIME},dev",
     "train": f"{RUNTIME},dev,train",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgeslm.documents.document import Document, Kind, Page, Word
+from edgeslm.documents.document import Box, Document, Kind, Page, Word
 from edgeslm.documents.layout import Line, Piece, lines_of, separators
 from edgeslm.documents.limits import MAX_WORDS, check_characters
 from edgeslm.errors import DocumentError
@@ -39,11 +39,18 @@ def of_pages(pages: Iterable[tuple[Page, list[Piece]]], kind: Kind) -> Document:
                 reason="limit",
             )
         for line in lines_of(pieces):
-            text.add(line, page.number)
+            text.add(line, page)
     if not text.words:
         counted = "its page" if len(read) == 1 else f"its {len(read):,} pages"
         raise DocumentError(f"no text was read on {counted}", reason="empty")
     return Document("".join(text.parts), kind, tuple(read), tuple(text.words))
+
+
+def _inside(box: Box, page: Page) -> Box:
+    """What of a box is on the page, which the edge of a letter or of an OCR's line may leave."""
+    left, right = (min(max(x, 0.0), page.width) for x in (box.left, box.right))
+    top, bottom = (min(max(y, 0.0), page.height) for y in (box.top, box.bottom))
+    return Box(left, top, right, bottom)
 
 
 class _Text:
@@ -54,13 +61,14 @@ class _Text:
         self.words: list[Word] = []
         self._length = 0
 
-    def add(self, line: Line, page: int) -> None:
+    def add(self, line: Line, page: Page) -> None:
         if self.parts:
             self._append("\n")
         for piece, separator in zip(line, (*separators(line), ""), strict=True):
             start = self._length
             self._append(piece.text)
-            self.words.append(Word(piece.text, page, piece.box, start, self._length))
+            box = _inside(piece.box, page)
+            self.words.append(Word(piece.text, page.number, box, start, self._length))
             self._append(separator)
         check_characters(self._length)
 

@@ -116,11 +116,11 @@ class _Mail:
                 within = _best(within)
             for part in within:
                 self.read(*part, depth + 1)
-        elif kind in {"text/plain", "text/html"} and not _is_attached(head):
+        elif _is_text(head):
             text = _text(head, _decoded(head, body))
             if text.strip():
                 self.texts.append(text.strip())
-        elif kind != "multipart/alternative":
+        else:
             self.attachments.append(_name(head))
 
 
@@ -154,8 +154,12 @@ def _best(parts: list[tuple[Message, bytes]]) -> list[tuple[Message, bytes]]:
     return plain[:1] or [part for part in parts if part[0].get_content_type() != "text/plain"]
 
 
-def _is_attached(head: Message) -> bool:
-    return head.get_content_disposition() == "attachment" or _file_name(head) is not None
+def _is_text(head: Message) -> bool:
+    """Whether a part is read: text that is not attached, or a multipart that has no parts."""
+    if head.get_content_maintype() == "multipart":
+        return True
+    attached = head.get_content_disposition() == "attachment" or _file_name(head) is not None
+    return head.get_content_type() in {"text/plain", "text/html"} and not attached
 
 
 def _file_name(head: Message) -> str | None:

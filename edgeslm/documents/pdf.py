@@ -47,7 +47,7 @@ def pdf_pages(data: bytes, reading: Reading) -> Iterator[RawPage]:
         characters = 0
         for number in range(count):
             try:
-                page, read = _page(document[number], reading)
+                page, read = _page(_opened(document, number), reading)
             except library.PdfiumError as error:
                 raise DocumentError(
                     f"page {number + 1} is damaged: {error}", reason="damaged"
@@ -69,7 +69,6 @@ def _refused(error: Any, password: str | None) -> DocumentError:
 def _page(page: Any, reading: Reading) -> tuple[RawPage, int]:
     """A page, and how many characters it has."""
     try:
-        _flatten(page)
         view = _View(page)
         letters = [*_letters(page, view)]
         pieces = words_of(letters)
@@ -81,11 +80,15 @@ def _page(page: Any, reading: Reading) -> tuple[RawPage, int]:
         page.close()
 
 
-def _flatten(page: Any) -> None:
-    """Make what was filled into a form a part of the page, for only that has a text layer."""
+def _opened(document: Any, number: int) -> Any:
+    """A page, with notes and what was filled into a form as parts of it, and so of its text."""
+    page = document[number]
     raw = pdfium().raw
-    if raw.FPDFPage_GetAnnotCount(page):
-        page.flatten()
+    if raw.FPDFPage_GetAnnotCount(page) > 0:
+        raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+        page.close()
+        page = document[number]
+    return page
 
 
 # --- text -------------------------------------------------------------------------

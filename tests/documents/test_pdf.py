@@ -116,6 +116,20 @@ def test_signs_that_stand_for_others_are_those():
     ]  # fmt: skip
 
 
+def test_links_change_nothing_and_notes_and_fields_are_read():
+    shown = b"<</Type/XObject/Subtype/Form/BBox[0 0 200 20]/Resources<</Font<</F 3 0 R>>>>"
+    link = b"<</Type/Annot/Subtype/Link/Rect[50 690 90 710]/Border[0 0 0]>>"
+    look = b"BT /F 10 Tf 2 5 Td (Filled in) Tj ET"
+    stream = shown + b"/Length %d>>stream\n%b\nendstream" % (len(look), look)
+    field = (
+        b"<</Type/Annot/Subtype/Widget/FT/Tx/T(name)/V(Filled in)/F 4/Rect[300 680 500 700]"
+        b"/AP<</N 4 0 R>>>>"
+    )
+    page = PdfPage([("Name:", 50, 684)], annotations=(link, field), stream=None)
+    data = pdf(PdfPage(stream=stream), page)
+    assert read_document(data, isolated=False).text.splitlines()[-1] == "Name:  Filled in"
+
+
 # --- what is refused ----------------------------------------------------------------
 
 

@@ -192,7 +192,7 @@ def test_a_document_cannot_be_changed(document):
 
 
 texts = st.text(st.characters(exclude_categories=["Zs", "Zl", "Zp", "Cc", "Cs"]), min_size=1)
-places = st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(1, 80), st.floats(5, 20))
+places = st.tuples(st.floats(-50, 550), st.floats(-50, 550), st.floats(1, 80), st.floats(5, 20))
 
 
 @given(st.lists(st.lists(st.tuples(texts, places), max_size=12), min_size=1, max_size=3), st.data())
@@ -200,7 +200,7 @@ places = st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(1, 80), st.fl
 def test_offsets_of_words_always_index_their_text(pages, data):
     made = [
         (
-            Page(n, 600, 600, "pt", "text layer"),
+            Page(n, 500, 500, "pt", "text layer"),
             [piece(text, x, y, x + wide, y + high) for text, (x, y, wide, high) in words],
         )
         for n, words in enumerate(pages, 1)
@@ -213,6 +213,9 @@ def test_offsets_of_words_always_index_their_text(pages, data):
     assert [document.text[word.start : word.end] for word in document.words] == [
         word.text for word in document.words
     ]
+    for word in document.words:
+        assert 0 <= word.box.left <= word.box.right <= 500
+        assert 0 <= word.box.top <= word.box.bottom <= 500
     starts = [word.start for word in document.words]
     assert starts == sorted(set(starts))
     start = data.draw(st.integers(0, len(document.text)))

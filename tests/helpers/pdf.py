@@ -22,6 +22,8 @@ class PdfPage:
     picture: tuple[int, int, bytes] | None = None
     #: what is drawn, instead of texts
     content: bytes | None = None
+    #: objects of annotations, as dictionaries
+    annotations: tuple[bytes, ...] = ()
     #: the object that holds what is drawn, instead of that
     stream: bytes | None = None
 
@@ -38,13 +40,15 @@ def pdf(*pages: PdfPage, password: str | None = None) -> bytes:
             picture = b"/XObject<</P %d 0 R>>" % len(objects)
         objects.append(page.stream or _stream(_content(page)))
         crop = b"" if page.crop is None else b"/CropBox[%g %g %g %g]" % page.crop
+        if page.annotations:
+            crop += b"/Annots[%b]" % b"".join(page.annotations)
         objects.append(
             b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 %g %g]%b/Rotate %d/Contents %d 0 R"
             b"/Resources<</Font<</F 3 0 R>>%b>>>>"
             % (page.width, page.height, crop, page.rotate, len(objects), picture)
         )
         kids.append(b"%d 0 R" % len(objects))
-    objects[0] = b"<</Type/Catalog/Pages 2 0 R>>"
+    objects[0] = b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[]/DA(/F 10 Tf)>>>>"
     objects[1] = b"<</Type/Pages/Count %d/Kids[%b]>>" % (len(kids), b" ".join(kids))
     return _file(objects, key)
 
