@@ -141,12 +141,17 @@ def run_child(
 
 
 def run_program(
-    program: str, *arguments: str, input: bytes, timeout: float
+    program: str,
+    *arguments: str,
+    input: bytes,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
 ) -> CompletedProcess[bytes]:
     """Run another program until it ends, and give its exit code and what it said.
 
     Args:
         timeout: seconds.
+        env: environment variables beside those of this process.
 
     Raises:
         MachineError: it cannot be started.
@@ -156,7 +161,13 @@ def run_program(
 
     pipe = subprocess.PIPE
     try:
-        child = subprocess.Popen([program, *arguments], stdin=pipe, stdout=pipe, stderr=pipe)
+        child = subprocess.Popen(
+            [program, *arguments],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env={**os.environ, **(env or {})},
+        )
     except OSError as error:
         raise MachineError(f"{program} could not be started: {error}") from error
     return _ended(child, Path(program).name, input, timeout)

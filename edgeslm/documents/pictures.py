@@ -34,6 +34,8 @@ def picture_pages(data: bytes, reading: Reading) -> Iterator[RawPage]:
         raise DocumentError(
             f"has more pixels than max_pixels={reading.limits.pixels:,}", reason="limit"
         ) from error
+    except image.UnidentifiedImageError as error:
+        raise DocumentError("is damaged: its header is of no picture", reason="damaged") from error
     except _FAULTS as error:
         raise _damaged(error) from error
     with opened:

@@ -22,6 +22,7 @@ from edgeslm.models.gguf import GgufModel
 from edgeslm.results import Classification, Timing
 from edgeslm.testing import ScriptedEngine
 from tests.helpers.cli import ANSWER, LABELS, SCHEMA, jsonl, reader, sorter, stub, use, work
+from tests.helpers.pdf import PdfPage, pdf
 from tests.helpers.tiny_adapter import write_tiny_adapter
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
@@ -136,6 +137,21 @@ def test_lines_come_from_several_files_and_a_byte_order_mark_is_no_text(sorter, 
     )  # fmt: skip
     assert code == 0
     assert [line["label"] for line in lines] == ["refund", "billing", "billing", "shipping"]
+
+
+def test_documents_are_answered_by_what_they_say(reader, run):
+    pytest.importorskip("pypdfium2", reason="the extra documents brings pypdfium2")
+    Path("bill").write_bytes(pdf(PdfPage([("at Nook", 50, 700), ("12", 300, 700)])))
+    Path("mail.eml").write_bytes(b"Subject: s\nMIME-Version: 1.0\n\nat Nook  12")
+    Path("broken.pdf").write_bytes(b"%PDF-1.7")
+    names = ("bill", "mail.eml", "broken.pdf")
+    code, (bill, mail, broken), _ = run("extract", "m", *names, "--schema", "schema.json")
+    assert code == 4
+    assert bill["fields"]["$.shop"]["span"] == [3, 7]
+    assert mail["fields"]["$.shop"]["span"] == [14, 18]
+    assert broken["error"]["type"] == "DocumentError"
+    assert broken["error"]["message"].startswith("broken.pdf: is damaged: ")
+    assert broken["error"]["reason"] == "damaged"
 
 
 def test_files_that_are_no_text_are_errors_in_their_place(reader, run, monkeypatch):

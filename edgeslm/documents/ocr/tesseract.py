@@ -14,6 +14,10 @@ from edgeslm.errors import ArgumentError, DocumentError, MachineError
 
 #: seconds for one page
 _SECONDS: Final = 120.0
+#: the threads of one page wait for each other longer than they work
+_ONE_THREAD: Final = {"OMP_THREAD_LIMIT": "1"}
+#: one block of text: of receipts this reads more than the way that looks for columns does
+_LAYOUT: Final = "6"
 #: columns of the table
 _LEVEL, _LEFT, _CONFIDENCE, _TEXT = 0, 6, 10, 11
 _WORD_LEVEL: Final = "5"
@@ -49,9 +53,11 @@ def read_picture(picture: Picture, language: str) -> list[ReadLine]:
     """
     program = require_tesseract()
     head = f"P6 {picture.width} {picture.height} 255\n".encode()
-    arguments = ("stdin", "stdout", "-l", language, "--psm", "6", "tsv")
+    arguments = ("stdin", "stdout", "-l", language, "--psm", _LAYOUT, "tsv")
     try:
-        done = run_program(program, *arguments, input=head + picture.rgb, timeout=_SECONDS)
+        done = run_program(
+            program, *arguments, input=head + picture.rgb, timeout=_SECONDS, env=_ONE_THREAD
+        )
     except TimeoutError as error:
         raise DocumentError(str(error), reason="limit") from error
     if done.returncode:
