@@ -204,7 +204,9 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON that can be read: {unreadable(error)}") from error
+        raise InputError(
+            f'not JSON that can be read: {unreadable(error)}; write {{"input": …, "answer": …}}'
+        ) from error
     if not isinstance(value, dict):
         raise InputError('not an object; write {"input": …, "answer": …}')
     return value

@@ -134,7 +134,8 @@ def prove(path: Path) -> None:
     if failed:
         raise CardError(
             f"{len(failed)} of {len(card.examples)} self-tests of its card fail; "
-            f"example {failed[0].number}: {failed[0].outcome()}"
+            f"example {failed[0].number}: {failed[0].outcome()}; take the version before, or write "
+            "into its card what it answers"
         )
 
 

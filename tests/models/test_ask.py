@@ -64,6 +64,14 @@ def test_what_is_grounded_is_said_with_a_schema_that_lacks_fields_of_the_card(
             asker(model, schema=OTHER)
 
 
+def test_grounded_of_a_call_holds_for_some_of_the_card_s_fields() -> None:
+    task = {"kind": "extract", "json_schema": FIELDS, "grounded": ["a", "b"]}
+    with language('{"a":5}', task) as model:
+        read = model.extractor(SCHEMA)
+        assert read("it is 7").value == {"a": 7}
+        assert read("it is 7", grounded=False).value == {"a": 5}
+
+
 def test_a_card_with_labels_is_asked_for_a_label_without_options_of_extraction() -> None:
     with language("b", {"kind": "classify", "labels": ["a", "b"]}) as model:
         assert asker(model, evidence=False, max_tokens=9, truncate="middle")("x").plain() == "b"

@@ -124,7 +124,9 @@ def _other_task(card: Card, called: str | None) -> str:
 
 def _compiled(schema: object) -> Schema[Any]:
     if not isinstance(schema, dict | type):
-        raise SchemaError(f"a schema is a pydantic class or a dict, not {type(schema).__name__}")
+        raise SchemaError(
+            f"a schema must be a pydantic class or a dict, not {type(schema).__name__}"
+        )
     return compile_schema(schema)
 
 
