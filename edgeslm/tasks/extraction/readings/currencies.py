@@ -1,8 +1,19 @@
-"""Currencies as they stand beside a number: codes, abbreviations and names."""
+"""Words that stand beside a number: currencies, and magnitudes such as million."""
 
 from __future__ import annotations
 
 from typing import Final
+
+#: what a word behind a number multiplies it by; a billion as in English
+MAGNITUDES: Final = {
+    **dict.fromkeys(("thousand", "thousands", "tausend", "ribu"), 10**3),
+    **dict.fromkeys(("lakh", "lakhs", "lac"), 10**5),
+    **dict.fromkeys(("mio", "mln", "million", "millions", "millionen", "juta"), 10**6),
+    **dict.fromkeys(("millones", "milioni", "milhões", "miljoen", "miljoner"), 10**6),
+    **dict.fromkeys(("crore", "crores"), 10**7),
+    **dict.fromkeys(("bn", "billion", "billions", "mrd", "milliard", "milliards"), 10**9),
+    **dict.fromkeys(("milliarden", "miliar", "miljard", "miliardi"), 10**9),
+}
 
 # What `plain` makes of a currency sign is ``$``, with letters before it in US$, R$ and NT$.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from edgeslm.tasks.extraction.readings.currencies import DOLLARS, IN_TEXT, NAMES
+from edgeslm.tasks.extraction.readings.currencies import DOLLARS, IN_TEXT, MAGNITUDES, NAMES
 from edgeslm.tasks.extraction.readings.dates import read_date
 from edgeslm.tasks.extraction.readings.written import TIED, Written, plain
 
@@ -39,6 +39,8 @@ SIDE_NEGATES: Final = 0.3
 CURRENCY_IS_POINT: Final = 0.6
 #: how likely ``1/2`` is a half rather than 1 of 2, and 1 and 2 are numbers by themselves
 FRACTION: Final = 0.5
+#: how likely ``1.5 million`` is 1500000 rather than 1.5 of something
+MAGNITUDE_COUNTS: Final = 0.6
 #: how likely a part of what reads as no number, such as 2 of ``1,2,3``, is one by itself
 _OF_A_LIST: Final = 0.5
 #: longer runs of digits cannot be read
@@ -79,6 +81,11 @@ _FRACTION = re.compile(
 )
 #: hours and minutes, which times of day are read from
 _HOURS = re.compile(rf"(?<![\w.,:])\d{{1,2}}{_SPACE}?h{_SPACE}?\d\d(?!\w|[.,:]\d)")
+_MAGNITUDE = re.compile(
+    rf"(?<![\w.,'])(?P<number>\d{{1,12}}(?:[.,']\d{{1,6}}){{0,3}}){_SPACE}?"
+    rf"(?P<word>{'|'.join(sorted(MAGNITUDES, key=len, reverse=True))})(?!\w)",
+    re.IGNORECASE,
+)
 #: the lower parts of fractions that have decimals and are in use; 10/25 is no 0.4
 _UNDERS: Final = frozenset({2, 4, 5, 8, 10, 16, 32, 64})
 #: decimals of hundredths, or a time of day that does not say so
@@ -147,7 +154,8 @@ def numbers(text: str) -> Iterator[Written[Decimal]]:
     unread = sorted(span for span in strange if span[0] not in read)
     yield from (Written(start, end, {}) for start, end in unread)
     misread = _places(unread)
-    parted = (one for one in _parted(marked) if misread.isdisjoint(range(*one.span)))
+    several = (*_parted(marked), *_multiplied(marked, point))
+    parted = (one for one in several if misread.isdisjoint(range(*one.span)))
     joined = sorted((*money, *parted), key=lambda one: one.span)
     left = _without(marked, [*unread, *(one.span for one in joined)])
     runs = (written for match in _RUN.finditer(left) for written in _written(marked, match, point))
@@ -236,6 +244,16 @@ def _parted(marked: str) -> Iterator[_Joined]:
         yield _Joined((start, match.end()), readings, 1 - FRACTION, is_money=False)
     for match in _HOURS.finditer(marked):
         yield _Joined(match.span(), {}, _OF_A_LIST, is_money=False)
+
+
+def _multiplied(marked: str, point: str | None) -> Iterator[_Joined]:
+    """Numbers with a magnitude behind them."""
+    for match in _MAGNITUDE.finditer(marked):
+        factor = MAGNITUDES[match["word"].casefold()]
+        read = _unsigned(match["number"], point)
+        likely = {value * factor: MAGNITUDE_COUNTS * share for value, share in read.items()}
+        if likely:
+            yield _Joined(match.span(), likely, 1 - MAGNITUDE_COUNTS, is_money=True)
 
 
 def _joined(marked: str, one: _Joined, point: str | None) -> Iterator[Written[Decimal]]:

@@ -110,6 +110,13 @@ def readings(text: str) -> dict[str, set[Decimal]]:
         ("03/04/2026", {"3", "4", "2026"}),
         ("12 h 50", {"12", "50"}),
         ("12h50", {"12", "50"}),
+        # a magnitude
+        ("1.5 million", {"1500000", "1.5"}),
+        ("1,5 Mio. €", {"1500000", "1.5"}),
+        ("-€2 bn", {"-2000000000", "2"}),
+        ("12 Crore", {"120000000", "12"}),
+        ("3 millions of 7", {"3000000", "3", "7"}),
+        ("5 Millionaires", {"5"}),
         # an amount with two points
         ("12.50.30", {"12", "50", "30"}),
         ("10.00.53 PM", {"10", "0", "53"}),
@@ -144,6 +151,7 @@ def test_what_a_spelling_can_mean(text, expected):
         ("12€50", "12€50", "12.50", True),
         ("12 DM 50", "12 DM 50", "12.50", True),
         ("1/2", "1/2", "0.5", True),
+        ("1.5 million", "1.5 million", "1500000", True),
     ],
 )
 def test_what_is_open_is_decided_by_the_document_or_a_prior(text, spelling, first, only):
@@ -243,6 +251,7 @@ def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
         "12 DM 50",
         "12 h 50",
         "12h50",
+        "1.5 million",
         "- 12.50",
         "minus 12.50",
         "12.50 CR",
