@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from converters.steps import causal
 from converters.work import STEPS, Work
 from edgeslm.formats.gguf.info import read_gguf
 from edgeslm.store.assemble import assemble
-from tests.helpers.recipes import write_jsonl
+from tests.helpers.recipes import write_jsonl, write_sorted_words
 from tests.helpers.tiny_gguf import write_tiny_gguf
 from tests.helpers.tiny_hf import converting_here
 
@@ -69,14 +68,7 @@ expected = "refund"
 def write_project(folder: Path) -> Path:
     """Base, data and recipe in a folder; returns the recipe."""
     base = write_tiny_gguf(folder / "base.gguf", n_ctx=512, tied=True)
-    draw = random.Random(0)
-    rows = []
-    for number in range(240):
-        words = draw.choices(WORDS, k=6)
-        label = LABELS[number % 3]
-        words.insert(draw.randrange(7), label)
-        rows.append({"text": " ".join(words), "label": label})
-    write_jsonl(folder / "rows.jsonl", rows)
+    write_sorted_words(folder / "rows.jsonl", 240, WORDS, LABELS, length=6)
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(base=base.as_posix()), encoding="utf-8")
     return recipe

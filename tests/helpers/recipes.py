@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,20 @@ from converters.recipe.recipe import Recipe
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def write_sorted_words(
+    path: Path, count: int, words: Sequence[str], labels: Sequence[str], *, length: int
+) -> list[dict[str, Any]]:
+    """Rows of drawn words, each with its label somewhere among them."""
+    draw = random.Random(0)
+    rows = []
+    for number in range(count):
+        text, label = draw.choices(words, k=length), labels[number % len(labels)]
+        text.insert(draw.randrange(length + 1), label)
+        rows.append({"text": " ".join(text), "label": label})
+    write_jsonl(path, rows)
+    return rows
 
 
 def recipe(task: dict[str, Any], *files: str, **data: Any) -> Recipe:

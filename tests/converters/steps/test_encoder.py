@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from edgeslm.formats.card import ClassifyTask
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.formats.onnx.known_inputs import read_known, text_hash
 from edgeslm.tasks.decision import Rule
-from tests.helpers.recipes import write_jsonl
+from tests.helpers.recipes import write_jsonl, write_sorted_words
 from tests.helpers.tiny_bert import write_tiny_bert
 
 LABELS = ["refund", "address", "other"]
@@ -86,14 +85,7 @@ BUILT = {
 
 def write_project(folder: Path, built: str) -> Path:
     base = write_tiny_bert(folder / "base", [*WORDS, *LABELS])
-    draw = random.Random(0)
-    rows = []
-    for number in range(180):
-        words = draw.choices(WORDS, k=5)
-        label = LABELS[number % 3]
-        words.insert(draw.randrange(6), label)
-        rows.append({"text": " ".join(words), "label": label})
-    write_jsonl(folder / "rows.jsonl", rows)
+    rows = write_sorted_words(folder / "rows.jsonl", 180, WORDS, LABELS, length=5)
     answers = [{"input": row["text"], "answer": "refund"} for row in rows]
     write_jsonl(folder / "answers.jsonl", answers)
     recipe = folder / "recipe.toml"
