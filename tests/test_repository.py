@@ -178,6 +178,16 @@ def test_a_file_says_what_it_is_for(path):
     assert re.match(r'r?"""\S.{10,}', text), f"{path}: the first line must say what it is for"
 
 
+@pytest.mark.parametrize("path", SOURCES)
+def test_a_variable_says_what_was_found(path):
+    lines = [
+        node.lineno
+        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
+        if "found" in {getattr(node, name, None) for name in ("id", "arg", "attr")}
+    ]
+    assert lines == [], f"{path}: name it by what was found"
+
+
 def test_no_path_of_one_machine():
     # A path below the home or work folder of somebody, or a package index that is not public.
     private = re.compile(r"(/home/[a-z]|/root/|/Users/[A-Za-z]|[A-Z]:\\\\Users)")
