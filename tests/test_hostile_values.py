@@ -117,6 +117,16 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Call]]
                     "evidence", "grounded",
                 )
             },
+            "read_document": edgeslm.read_document,
+            **{
+                f"read_document({name}=)": _with(
+                    lambda **more: edgeslm.read_document(b"text", **more), name
+                )
+                for name in (
+                    "ocr", "language", "password", "max_pages", "max_bytes", "max_pixels",
+                    "isolated",
+                )
+            },
             "Cascade": edgeslm.Cascade,
             "Cascade([value])": lambda value: edgeslm.Cascade([value])("text"),
             **{
@@ -160,6 +170,7 @@ def test_no_value_gives_an_error_that_is_not_typed(calls: dict[str, Call]) -> No
 def test_every_public_name_is_called_or_holds_what_others_give(calls: dict[str, Call]) -> None:
     """Names of answers are made by edgeslm; pydantic's classes raise pydantic's own error."""
     answers = {"CascadeAnswer", "Classification", "Extraction", "Field", "Labels", "Tags", "Timing"}
+    answers |= {"Document"}
     made = {"Classifier", "Extractor", "Tagger", "Model", "CancelToken", "EdgeslmError"}
     other = {"PromptSpec", "__version__", "errors"}
     called = {name.partition("(")[0].partition(".")[0] for name in calls}

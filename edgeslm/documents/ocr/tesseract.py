@@ -7,6 +7,7 @@ import shutil
 from collections import defaultdict
 from typing import Final
 
+from edgeslm.arguments import shown
 from edgeslm.children import run_program
 from edgeslm.documents.ocr.pieces import ReadLine
 from edgeslm.documents.raw import Picture
@@ -28,7 +29,7 @@ def check_language(language: str) -> str:
     """A name of Tesseract's languages, such as "eng" or "deu+fra"; raises ArgumentError."""
     if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
         raise ArgumentError(
-            f'language must be names of Tesseract such as "eng" or "deu+fra", not {language!r}'
+            f'language must be names of Tesseract such as "eng" or "deu+fra", not {shown(language)}'
         )
     return language
 
