@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,11 @@ from edgeslm.engines.engine import Vocab
 from edgeslm.errors import InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec
 from edgeslm.formats.text import Truncate
+
+#: characters that are tokenized at a time: some 50 ms
+_PIECE = 16_384
+#: tokens by which a piece may have more than its part of the whole
+_MOST_BY_CUT = 8
 
 # Stand for the contents while the template renders, so that no content is ever
 # parsed for control tokens, or seen by the template's code.
@@ -125,6 +130,93 @@ def _tokens(segments: Sequence[tuple[str | None, bool]], tokenizer: Tokenizer) -
     ]
 
 
+def text_tokens(
+    text: str,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    *,
+    room: int,
+    reserve: int,
+    truncate: Truncate,
+    check: Callable[[], object],
+) -> tuple[list[int], bool]:
+    """The text's tokens as ``fit_text`` has them, and whether its middle was dropped.
+
+    A long text is tokenized piece by piece, no further than its tokens may be needed; ``check`` is
+    called between, and may raise.
+
+    Raises:
+        InputTooLongError: as ``fit_text``.
+    """
+    if len(text) > _PIECE:
+        limit = room - prompt.overhead() - reserve
+        if truncate is None or limit < 2:
+            least = _at_least(text, tokenizer, limit, check)
+            if least > limit:
+                raise _too_long(least, prompt, room, reserve, counted="at least ")
+        else:
+            ends = _ends(text, tokenizer, limit, check)
+            if ends is not None:
+                return ends, True
+    tokens = tokenizer.tokenize(text)
+    fitted = fit_text(tokens, prompt, room, reserve, truncate)
+    return fitted, len(fitted) < len(tokens)
+
+
+def _ends(
+    text: str, tokenizer: Tokenizer, limit: int, check: Callable[[], object]
+) -> list[int] | None:
+    """The first and the last tokens of a text, ``limit`` in all; None where they may be all."""
+    head: list[int] = []
+    tail: list[int] = []
+    start, end = 0, len(text)
+    first, last = limit - limit // 2, limit // 2
+    while len(head) < first or len(tail) < last:
+        check()
+        if end - start <= _PIECE:
+            return None
+        if len(head) < first:
+            cut = _cut(text, start + _PIECE // 2, start + _PIECE)
+            head += tokenizer.tokenize(text[start:cut])
+            start = cut
+        else:
+            cut = _cut(text, max(start, end - _PIECE), end - _PIECE // 2)
+            tail = tokenizer.tokenize(text[cut:end]) + tail
+            end = cut
+    return head[:first] + tail[-last:]
+
+
+def _at_least(text: str, tokenizer: Tokenizer, limit: int, check: Callable[[], object]) -> int:
+    """A number of tokens that a text has at least; counted no further than beyond ``limit``."""
+    count = start = 0
+    while start < len(text) and count <= limit:
+        check()
+        cut = _cut(text, start + _PIECE // 2, start + _PIECE)
+        # where a word is cut, its parts may be more tokens than the whole
+        count += max(0, len(tokenizer.tokenize(text[start:cut])) - _MOST_BY_CUT)
+        start = cut
+    return count
+
+
+def _cut(text: str, low: int, high: int) -> int:
+    """Where to cut a text: before the last space between two places, else at the second one."""
+    space = text.rfind(" ", low, high)
+    return min(high, len(text)) if space < 0 or high >= len(text) else space
+
+
+def _too_long(
+    tokens: int, prompt: Prompt, room: int, reserve: int, *, counted: str = ""
+) -> InputTooLongError:
+    total = tokens + prompt.overhead()
+    return InputTooLongError(
+        f"the prompt has {counted}{total} tokens ({tokens} of them the text) and {reserve} are "
+        f"kept for the answer, but the context holds {room}; shorten the text, or allow "
+        'truncate="middle"',
+        tokens=total + reserve,
+        limit=room,
+    )
+
+
 def fit_text(
     tokens: list[int], prompt: Prompt, room: int, reserve: int, truncate: Truncate
 ) -> list[int]:
@@ -138,13 +230,6 @@ def fit_text(
     if len(tokens) <= limit:
         return tokens
     if truncate is None or limit < 2:
-        total = len(tokens) + prompt.overhead()
-        raise InputTooLongError(
-            f"the prompt has {total} tokens ({len(tokens)} of them the text) and {reserve} are "
-            f"kept for the answer, but the context holds {room}; shorten the text, or allow "
-            'truncate="middle"',
-            tokens=total + reserve,
-            limit=room,
-        )
+        raise _too_long(len(tokens), prompt, room, reserve)
     head = limit - limit // 2
     return tokens[:head] + tokens[-(limit // 2) :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from edgeslm.decoding.sequences.leases import Leases
 from edgeslm.decoding.sequences.prefix_files import PrefixCache, Weights
 from edgeslm.decoding.sequences.prefix_slots import PrefixSlots
 from edgeslm.engines.engine import Engine, Logits, Steps, drive, run_steps
-from edgeslm.engines.requests import CancelToken, Turns
+from edgeslm.engines.requests import CancelToken, Request, Turns
 from edgeslm.errors import DeadlineError, EngineError
 
 R = TypeVar("R")
@@ -77,6 +77,8 @@ class _Shared:
         self.prefixes = PrefixSlots(engine, range(1, FIRST_FREE), saved)
         self.leases = Leases(engine, range(FIRST_FREE, engine.max_sequences))
         self.closed = False
+        #: the request that holds the engine, and its deadline in seconds of ``time.monotonic``
+        self.under_way: tuple[Request, float | None] | None = None
 
     @cached_property
     def grammar_tokenizer(self) -> GrammarTokenizer:
@@ -199,23 +201,44 @@ class Session:
                 turns.begin(request, self.engine.cancel)
                 self.check_open()
                 self._shared.leases.collect()
+                self._shared.under_way = request, deadline
                 yield
             finally:
+                self._shared.under_way = None
                 self.engine.arm(None)
 
+    def check(self) -> None:
+        """Between two pieces of work on a text, while its request holds the engine.
+
+        Raises:
+            CancelledError: it was cancelled. DeadlineError: its time is over.
+        """
+        if self._shared.under_way is None:
+            return
+        request, deadline = self._shared.under_way
+        request.check()
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineError("the deadline passed before there was an answer")
+
     def answer(
-        self, job: Job[R], deadline_ms: float | None, cancel: CancelToken | None = None
+        self, make: Callable[[], Job[R]], deadline_ms: float | None, cancel: CancelToken | None
     ) -> R:
-        """Do one job, in its turn.
+        """Make one job and do it, in its turn; the making is a part of its time.
 
         Raises:
             DeadlineError: the deadline passed and the job has no answer by then.
             ArgumentError: ``deadline_ms`` has no meaning. Other errors of the work.
         """
-        late = None
+        late, start = None, time.monotonic()
+        budget = arguments.deadline(deadline_ms)
+        job = make()
+        if budget is not None:
+            budget = max(0.0, budget - (time.monotonic() - start) * 1000)
         try:
-            with self.request(deadline_ms, cancel):
-                self.make_room(job.prompt, job.tokens, job.reserve)
+            with self.request(budget, cancel):
+                tokens = job.tokens
+                self.check()  # making room can take half a second
+                self.make_room(job.prompt, tokens, job.reserve)
                 lease = self.leases.claim(job.sequences - 1, 0)
                 try:
                     drive(self.engine, job.steps((WORK, *lease.sequences), None))

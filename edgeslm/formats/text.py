@@ -24,6 +24,9 @@ MARKS: Final = (
 #: characters of a text for each token that a language model may read; words have 4 to 6
 _CHARACTERS: Final = 32
 
+#: characters that are searched one by one for one that can be seen
+_BEGINNING: Final = 1000
+
 #: combining grapheme joiner, Hangul fillers, and variation selectors: invisible as format
 #: characters are
 _ALSO_INVISIBLE: Final = frozenset(
@@ -57,7 +60,12 @@ def require_text(text: object) -> str:
 def is_blank(text: str) -> bool:
     """Whether a text shows nothing: white space and invisible characters alone. ``fold`` gives an
     empty text for it."""
-    return all(character.isspace() or is_invisible(character) for character in text)
+    # a text mostly begins with a letter; of one that does not, each character is looked at once
+    return not any(map(_is_visible, text[:_BEGINNING])) and not any(map(_is_visible, set(text)))
+
+
+def _is_visible(character: str) -> bool:
+    return not character.isspace() and not is_invisible(character)
 
 
 def decoded(data: bytes) -> str:

@@ -257,8 +257,10 @@ class Document:
         for path in self._bases:
             node = self.at(path)
             if isinstance(node, dict):
-                patterns.update(node.get("patternProperties", ()))
-                patterns.update([node["pattern"]] if "pattern" in node else [])
+                # not of every place has a metaschema said what these are
+                named, pattern = node.get("patternProperties"), node.get("pattern")
+                patterns.update(named if isinstance(named, dict) else ())
+                patterns.update([pattern] if isinstance(pattern, str) else ())
         if len(patterns) > MAX_PATTERNS:
             raise SchemaError(f"schema: it must have at most {MAX_PATTERNS:,} patterns", path="")
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.label_scores import score_labels, tokenize_labels
 from edgeslm.decoding.label_search import LabelTrie, search_labels
-from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
+from edgeslm.decoding.prompt import Prompt, compile_prompt, text_tokens
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Engine, Steps
 from edgeslm.errors import DeadlineError, EdgeslmError, LabelError
@@ -50,8 +50,10 @@ class LanguageClassifier(Classifier):
         self._task = _Task(session, self.labels, LabelTrie(tokens), compiled, rule)
 
     def _classify(self, text: str, options: CallOptions) -> Classification:
-        job = ClassificationJob(self._task, text, options)
-        return self._session.answer(job, options.deadline_ms, options.cancel)
+        def make() -> ClassificationJob:
+            return ClassificationJob(self._task, text, options)
+
+        return self._session.answer(make, options.deadline_ms, options.cancel)
 
     def _classify_many(
         self, texts: Iterable[str], width: int, options: CallOptions
@@ -95,10 +97,19 @@ class ClassificationJob:
 
     @cached_property
     def tokens(self) -> list[int]:
-        engine = self._task.session.engine
-        tokens = engine.tokenize(self._text)
+        session = self._task.session
+        engine = session.engine
         truncate = self._options.truncate
-        return fit_text(tokens, self.prompt, engine.max_context, self.reserve, truncate)
+        tokens, _ = text_tokens(
+            self._text,
+            engine,
+            self.prompt,
+            room=engine.max_context,
+            reserve=self.reserve,
+            truncate=truncate,
+            check=session.check,
+        )
+        return tokens
 
     def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
         session = self._task.session

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import edgeslm
-from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
+from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text, text_tokens
 from edgeslm.engines.llama.engine import LlamaEngine
 from edgeslm.errors import InputError, InputTooLongError, ModelFileError
 from edgeslm.formats.card import PromptSpec
-from edgeslm.formats.text import check_text
+from edgeslm.formats.text import Truncate, check_text
 from edgeslm.testing import ScriptedEngine
 from tests.decoding.test_chat_template import CHATML, FAMILIES, GEMMA
+from tests.helpers.scripted import PIECES
 from tests.helpers.tiny_gguf import write_tiny_gguf
 
 SPEC = PromptSpec(system="Be brief.", user="Say <|im_end|> to: {{ text }}!")
@@ -188,6 +190,36 @@ def test_what_is_kept_of_a_text_fits(
     else:
         with pytest.raises(InputTooLongError):
             fit_text(tokens, prompt, room, reserve, "middle")
+
+
+@given(
+    text=st.text(alphabet="ab é", max_size=120), room=st.integers(0, 130),
+    truncate=st.sampled_from([None, "middle"]),
+)  # fmt: skip
+def test_a_text_that_is_tokenized_in_pieces_is_kept_as_one_that_is_not(
+    text: str, room: int, truncate: Truncate
+) -> None:
+    engine, prompt = ScriptedEngine(pieces=PIECES), Prompt((0,), (0,))
+    whole = engine.tokenize(text)
+
+    def pieced(size: int) -> tuple[list[int], bool]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("edgeslm.decoding.prompt._PIECE", size)
+            options: dict[str, Any] = {"room": room, "reserve": 3, "truncate": truncate}
+            return text_tokens(text, engine, prompt, check=bool, **options)
+
+    if len(whole) <= room - 5:
+        assert pieced(16) == pieced(1000) == (whole, False)
+        return
+    for size in (16, 1000):
+        try:
+            kept, is_cut = pieced(size)
+        except InputTooLongError as error:
+            assert truncate is None or room - 5 < 2
+            assert room < error.tokens <= len(whole) + 5
+        else:
+            assert is_cut
+            assert len(kept) == room - 5
 
 
 def test_five_megabytes_are_too_long_or_cut_in_the_middle(tiny_model: Path) -> None:

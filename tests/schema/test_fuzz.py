@@ -46,13 +46,17 @@ def test_a_value_of_a_wrong_type_is_a_typed_error_for_every_keyword_of_every_dra
     for draft in (DRAFTS[0], DRAFTS[2], DRAFTS[4]):
         for keyword, value in itertools.product(KEYWORDS, VALUES):
             inner = {"type": "string", keyword: value}
-            schema = {"$schema": draft, "properties": {"a": inner}, keyword: value}
-            try:
-                compile_schema(schema)
-            except SchemaError:
-                pass
-            except Exception as error:  # noqa: BLE001  # whatever it is, the test must tell
-                raw.append((schema, repr(error)))
+            for schema in (
+                {"properties": {"a": inner}, keyword: value},
+                # no metaschema of an older draft looks into $defs
+                {"$defs": {"a": inner}, "items": {"$ref": "#/$defs/a"}},
+            ):
+                try:
+                    compile_schema({"$schema": draft, **schema})
+                except SchemaError:
+                    pass
+                except Exception as error:  # noqa: BLE001  # whatever it is, the test must tell
+                    raw.append((schema, repr(error)))
     assert raw == []
 
 

@@ -22,8 +22,9 @@ _FORMATS: Final = (1, KNOWN_FORMAT)
 MAX_KNOWN: Final = 1_000_000
 _MAX_COUNT: Final = 1_000_000_000
 _HASH_BYTES: Final = 8
-#: characters; a longer text is none that was trained on, and takes long to hash
-_MAX_TEXT: Final = 1_000_000
+#: characters; a longer text is none that was trained on, and may take long to hash: to put marks
+#: that stand on one letter in order takes the square of their number, a fifth of a second here
+_MAX_TEXT: Final = 10_000
 _KEYS: Final = {"format", "prior_rows", "texts"}
 
 

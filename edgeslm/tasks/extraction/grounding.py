@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import jsonschema_rs
@@ -70,7 +70,11 @@ def value_types(schema: Schema[Any]) -> frozenset[str]:
 
 
 def ground(
-    schema: Schema[Any], text: str, style: Style, fields: frozenset[str] | None = None
+    schema: Schema[Any],
+    text: str,
+    style: Style,
+    fields: frozenset[str] | None = None,
+    check: Callable[[], object] = bool,
 ) -> str:
     """The grammar, in llguidance's form of Lark, of the values that stand in a text.
 
@@ -78,7 +82,8 @@ def ground(
     string with a pattern or format has at most `MAX_PATTERN_PARTS` words and marks, or is a
     number of the text in plain decimals. Numbers and dates are those that the text has in
     any spelling. Listed values, booleans and null are not grounded. Where ``fields`` is not
-    None, top-level properties of other names are as the schema alone has them.
+    None, top-level properties of other names are as the schema alone has them. ``check`` is
+    called while the text is searched, and may raise.
 
     Raises:
         SchemaError: an object may hold names that the schema does not list.
@@ -87,16 +92,18 @@ def ground(
     root = schema.closed
     if fields is not None:
         root = _free_others(root, fields)
-    return _Writer(root, Offered(text), style).grammar()
+    return _Writer(root, Offered(text, check), style).grammar()
 
 
-def ground_copied(schema: Schema[Any], text: str, style: Style) -> str | None:
+def ground_copied(
+    schema: Schema[Any], text: str, style: Style, check: Callable[[], object] = bool
+) -> str | None:
     """The grammar whose dates, times and numbers are those of a text, as far as it has some.
 
     A place for which the text offers no valid value of its kind is as the schema alone has it,
     and so are strings and objects of any names; None where that is all of the answer.
     """
-    offered = Offered(text)
+    offered = Offered(text, check)
     marked = copied(schema.closed, offered)
     return None if marked is None else _Writer(marked, offered, style).grammar()
 

@@ -13,7 +13,7 @@ from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.closing import close_validly
 from edgeslm.decoding.decoder import Decoded, Decoder, seeded_sampler
 from edgeslm.decoding.grammar import Grammar, Matcher, lark_matcher
-from edgeslm.decoding.prompt import Prompt, compile_prompt, fit_text
+from edgeslm.decoding.prompt import Prompt, compile_prompt, text_tokens
 from edgeslm.decoding.session import Prefilled, Session
 from edgeslm.engines.engine import Steps
 from edgeslm.engines.requests import CancelToken
@@ -66,7 +66,7 @@ class LanguageExtractor(Extractor[T]):
         **arguments: Unpack[ExtractArguments],
     ) -> Extraction[T]:
         job_of = self._jobs(ExtractOptions(**arguments))
-        return self._session.answer(job_of(text), deadline_ms, cancel)
+        return self._session.answer(lambda: job_of(text), deadline_ms, cancel)
 
     def map(
         self,
@@ -144,10 +144,16 @@ class ExtractionJob(Generic[T]):
     @cached_property
     def tokens(self) -> list[int]:
         engine = self._session.engine
-        tokens = engine.tokenize(self._text)
-        room, truncate = engine.max_context, self._call.options.truncate
-        fitted = fit_text(tokens, self.prompt, room, self.reserve, truncate)
-        if len(fitted) < len(tokens):
+        fitted, is_cut = text_tokens(
+            self._text,
+            engine,
+            self.prompt,
+            room=engine.max_context,
+            reserve=self.reserve,
+            truncate=self._call.options.truncate,
+            check=self._session.check,
+        )
+        if is_cut:
             half = len(fitted) // 2
             ends = fitted[: len(fitted) - half], fitted[len(fitted) - half :]
             self._text = " ".join(engine.detokenize(e).decode("utf-8", "ignore") for e in ends)
@@ -159,11 +165,11 @@ class ExtractionJob(Generic[T]):
         if names is not None and not names:
             return task.grammar.matcher()
         if names == "auto":
-            copied = ground_copied(task.schema, self._text, task.style)
+            copied = ground_copied(task.schema, self._text, task.style, self._session.check)
             if copied is None:
                 return task.grammar.matcher()
             return lark_matcher(copied, self._session.grammar_tokenizer)
-        grammar = ground(task.schema, self._text, task.style, names)
+        grammar = ground(task.schema, self._text, task.style, names, self._session.check)
         return lark_matcher(grammar, self._session.grammar_tokenizer)
 
     def steps(self, sequences: Sequence[int], company: Callable[[], int] | None) -> Steps[None]:
@@ -278,7 +284,15 @@ class ExtractionJob(Generic[T]):
                 prefix=data.decode("utf-8", "replace"),
             )
         vocab, tokens = self._session.engine.vocab, self._decoded.tokens
-        return close_validly(self._matcher, vocab, tokens, self._read)
+        return close_validly(self._closing_matcher, vocab, tokens, self._read)
+
+    @property
+    def _closing_matcher(self) -> Matcher:
+        """What closes an answer. Where time was up before the text was searched for values to
+        copy, that is not begun again: the answer is of the schema alone, and nothing was read."""
+        if self._call.grounded == "auto" and "_matcher" not in self.__dict__:
+            return self._task.grammar.matcher()
+        return self._matcher
 
     def _read(self, answer: str) -> T:
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jsonschema_rs
 
@@ -21,11 +21,18 @@ MAX_PATTERN_PARTS: Final = 16
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class Offered:
-    """What one text offers: its parts, numbers and dates."""
+S = TypeVar("S")
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+
+class Offered:
+    """What one text offers: its parts, numbers and dates.
+
+    ``check`` is called while the text is searched, and may raise.
+    """
+
+    def __init__(self, text: str, check: Callable[[], object] = bool) -> None:
+        check()
+        self._text, self._check = text, check
         self.parts = parts(one_line(text))
 
     @cached_property
@@ -34,16 +41,23 @@ class Offered:
         parts = [_json(part)[1:-1] for part in self.parts]
         return f"%regex {_json({'substring_chunks': parts})}"
 
+    def _searched(self, spelled: Iterable[S]) -> Iterator[S]:
+        """What a search gives, with a check before each."""
+        for one in spelled:
+            self._check()
+            yield one
+
     @cached_property
     def dates(self) -> list[str]:
-        spellings = (day.isoformat() for spelled in dates(self._text) for day in spelled.readings)
+        days = self._searched(dates(self._text))
+        spellings = (day.isoformat() for spelled in days for day in spelled.readings)
         return list(dict.fromkeys(spellings))
 
     @cached_property
     def numbers(self) -> list[tuple[Decimal, str]]:
         """Each number with its spellings: the digits of the text, and without needless zeros."""
         by_spelling: dict[str, Decimal] = {}
-        for spelled in numbers(self._text):
+        for spelled in self._searched(numbers(self._text)):
             for reading in spelled.readings:
                 value = abs(reading) if reading == 0 else reading
                 by_spelling[f"{value:f}"] = value
@@ -52,9 +66,8 @@ class Offered:
 
     @cached_property
     def times(self) -> list[str]:
-        spellings = (
-            moment.isoformat() for spelled in times(self._text) for moment in spelled.readings
-        )
+        moments = self._searched(times(self._text))
+        spellings = (moment.isoformat() for spelled in moments for moment in spelled.readings)
         return list(dict.fromkeys(spellings))
 
     def numbers_for(self, node: dict[str, Any]) -> Iterator[str]:
