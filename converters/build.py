@@ -11,10 +11,11 @@ from filelock import FileLock, Timeout
 
 from converters.errors import RecipeError, cannot_import, require
 from converters.gates.verify import Verdict
-from converters.recipe.recipe import read_recipe
+from converters.recipe.recipe import Recipe, read_recipe
 from converters.steps.causal import CausalWork
 from converters.steps.encoder import EncoderWork
 from converters.steps.linear import LinearWork
+from converters.steps.reader import ReaderWork
 from converters.work import Step, StepResult, Work
 from edgeslm.errors import EdgeslmError, ResourceError
 from edgeslm.formats.files import Progress
@@ -41,7 +42,7 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
         BaseModelError, ModelNotFoundError: its base is not there.
     """
     read = read_recipe(recipe)
-    kind = _WORKS[read.kind]
+    kind = _work_of(read)
     require(*kind.libraries)
     if not data_folder.is_dir():
         raise RecipeError(f"{data_folder}: no such folder; give the data's with --data FOLDER")
@@ -54,6 +55,11 @@ def open_work(recipe: Path, data_folder: Path, folder: Path) -> Work:
         if not (data_folder / path).is_file():
             raise RecipeError(f"{data_folder / path}: no such file; it must hold {name}'s answers")
     return kind.open(read, data_folder, folder / read.name)
+
+
+def _work_of(recipe: Recipe) -> type[Work]:
+    reads = recipe.task.kind == "extract" and recipe.kind != "causal"
+    return ReaderWork if reads else _WORKS[recipe.kind]
 
 
 def build(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from converters.errors import BaseModelError, require
 from converters.steps.causal import CausalWork, encoded
-from converters.steps.linear import LinearWork
 from converters.work import Step, Work
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def plan(work: Work) -> Plan:
         return Plan(needed, None, None, None, None)
     recipe = work.recipe
     rows: dict[str, int] = {part: len(work.rows(part)) for part in recipe.data.split.parts}
-    if isinstance(work, LinearWork):  # minutes at most
+    if work.recipe.kind == "linear":  # minutes at most
         return Plan(needed, rows, None, None, None)
     require("torch")
     cost = _causal_cost(work) if isinstance(work, CausalWork) else _encoder_cost(work)

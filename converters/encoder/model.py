@@ -82,7 +82,7 @@ def load_backbone(folder: Path, *, dropout: float = 0.0) -> Any:
     from safetensors.torch import load_file
 
     try:
-        backbone = _fresh(folder, dropout)
+        backbone = fresh_backbone(folder, dropout)
         weights = load_file(folder / WEIGHTS)
         backbone.load_state_dict(
             {
@@ -101,7 +101,7 @@ def load_backbone(folder: Path, *, dropout: float = 0.0) -> Any:
     return backbone
 
 
-def _fresh(folder: Path, dropout: float) -> Any:
+def fresh_backbone(folder: Path, dropout: float) -> Any:
     """An encoder of random weights, of the shape that config.json says."""
     from transformers import BertConfig, BertModel
 
@@ -149,7 +149,7 @@ def load_encoder(folder: Path) -> tuple[EncoderModel, Tokenizer]:
     try:
         described = json.loads((folder / HEADS).read_text(encoding="utf-8"))
         heads = [HeadSpec(h["name"], tuple(h["labels"]), bool(h["multi_label"])) for h in described]
-        model = EncoderModel(_fresh(folder, 0.0), heads)
+        model = EncoderModel(fresh_backbone(folder, 0.0), heads)
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"{folder}: no trained encoder: {error}; train it again") from error

@@ -17,6 +17,7 @@ from edgeslm.errors import first_fault
 from edgeslm.formats.card import (
     ClassifyTask,
     Example,
+    ExtractTask,
     LabelSpec,
     PromptSpec,
     Serving,
@@ -100,6 +101,17 @@ class Encoder(Closed):
     logit_adjustment: Number = Field(default=0.0, ge=0, le=1)
 
 
+class Reader(Closed):
+    """How a reader is trained, which answers an extract task by an encoder or a linear model.
+
+    ``words`` tags single words instead of the pieces of lines, where a line holds several values.
+    ``feature_rate`` is the learning rate of the features' weights.
+    """
+
+    words: Switch = False
+    feature_rate: Number = Field(default=0.03, gt=0, lt=1)
+
+
 class Train(Closed):
     """Optimiser (AdamW) and schedule (cosine with warm-up).
 
@@ -176,6 +188,7 @@ class Recipe(Closed):
     base_sha256: Sha256 | None = None
     data: Data
     encoder: Encoder = Encoder()
+    reader: Reader = Reader()
     lora: Lora = Lora()
     train: Train = Train()
     quantize: Quantize = Quantize()
@@ -225,10 +238,10 @@ class Recipe(Closed):
             if self.data.copies == "all" and not isinstance(self.task, ClassifyTask):
                 raise ValueError("data.copies = 'all' is for tasks that are answered by labels")
             return self
-        if self.kind == "linear" and not isinstance(self.task, ClassifyTask):
-            raise ValueError("a linear model takes a classify task")
-        if not isinstance(self.task, ClassifyTask | TagTask):
-            raise ValueError("an encoder takes a classify or a tag task")
+        if self.kind == "linear" and not isinstance(self.task, ClassifyTask | ExtractTask):
+            raise ValueError("a linear model takes a classify or an extract task")
+        if not isinstance(self.task, ClassifyTask | TagTask | ExtractTask):
+            raise ValueError("an encoder takes a classify, a tag or an extract task")
         if self.prompt != PromptSpec():
             raise ValueError(f"{self.kind} models read the text alone; leave prompt out")
         if self.lora.start is not None or self.train.qlora:
