@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final, Generic, TypeVar, Unpack
 
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.requests import CancelToken
-from edgeslm.errors import ArgumentError, EdgeslmError
+from edgeslm.errors import ArgumentError, EdgeslmError, OutputInvalidError
 from edgeslm.formats.card import FieldCalibration
 from edgeslm.formats.onnx.reader_spec import ReaderSpec
 from edgeslm.results import Extraction, Field
@@ -85,8 +85,7 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
             ms = (time.perf_counter() - start) * 1000
         readings = read_record(prepared.layout, prepared.unit_scores(said), self._plan.spec)
         own = [reading for reading in readings if self._is_asked(reading)]
-        answer = to_json(own)
-        value = self.schema.read(answer)
+        own, value, answer = self._valid(own)
         fields = calibrated(_fields(own, prepared), self._plan.calibration)
         job.check()
         return Extraction(
@@ -98,6 +97,29 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
             nothing_read=all(field.span is None for field in fields.values()),
             confidence=self._confidence(fields),
         )
+
+    def _valid(self, readings: Sequence[Reading]) -> tuple[list[Reading], T, str]:
+        """The readings, their value and its JSON; what the schema does not let stand is null."""
+        kept = list(readings)
+        try:
+            answer = to_json(kept)
+            return kept, self.schema.read(answer), answer
+        except OutputInvalidError:
+            kept = [self._if_valid(kept, at) for at in range(len(kept))]
+        answer = to_json(kept)
+        return kept, self.schema.read(answer), answer
+
+    def _if_valid(self, readings: Sequence[Reading], place: int) -> Reading:
+        """A reading, or null where the schema refuses a record that has it and else only nulls."""
+        alone = [
+            reading if at == place else reading.without_value()
+            for at, reading in enumerate(readings)
+        ]
+        try:
+            self.schema.read(to_json(alone))
+        except OutputInvalidError:
+            return readings[place].without_value()
+        return readings[place]
 
     def _is_asked(self, reading: Reading) -> bool:
         names = self._plan.names

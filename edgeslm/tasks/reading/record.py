@@ -29,6 +29,12 @@ class Reading(NamedTuple):
     span: tuple[int, int] | None
     probabilities: dict[str, float] | None = None
 
+    def without_value(self) -> Reading:
+        """Null in its place, which nobody is sure of; itself where there must be a value."""
+        if not self.field.nullable or self.field.read == "listed":
+            return self
+        return Reading(self.field, "null", 0.0, None)
+
 
 def typed_kinds(spec: ReaderSpec) -> tuple[Typed, ...]:
     """The kinds of value that candidates are looked for."""
