@@ -104,6 +104,17 @@ def test_a_child_that_takes_too_long_is_killed(monkeypatch):
         children.run_child("any", timeout=0.2)
 
 
+def test_another_program_is_run_until_it_ends():
+    program = [sys.executable, "-c", "import os, sys; print(os.environ['X'], sys.stdin.read())"]
+    done = children.run_program(*program, input=b"in", timeout=60, env={"X": "out"})
+    assert (done.returncode, done.stdout.split()) == (0, [b"out", b"in"])
+    with pytest.raises(MachineError, match="no-such-program could not be started"):
+        children.run_program("no-such-program", input=b"", timeout=1)
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(TimeoutError, match="took more than"):
+        children.run_program(*sleeps, input=b"", timeout=0.2)
+
+
 def test_no_other_file_starts_a_python():
     starts = re.compile(r"\[sys\.executable|^ *(import|from) multiprocessing", re.MULTILINE)
     starters = [

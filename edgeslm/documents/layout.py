@@ -16,7 +16,7 @@ _SHARED_HEIGHT: Final = 0.6
 #: how wide the gutter of prose or of two blocks is at least, and how high one that ends columns
 _WIDE_GAP: Final = 1.0
 _PROSE_GUTTER: Final = 1.0
-_BLOCK_GUTTER: Final = 3.0
+_BLOCK_GUTTER: Final = 5.0
 _BLANK: Final = 1.5
 #: gutters that are looked at, the widest ones
 _MOST_GUTTERS: Final = 8
@@ -27,6 +27,8 @@ _BLOCK: Final = (3, 1.75)
 _SHADOW: Final = 0.25
 
 _DIGIT: Final = re.compile(r"\d")
+#: a word that is no unit or currency
+_NAME: Final = re.compile(r"[^\W\d_]{4}")
 
 
 class Piece(NamedTuple):
@@ -202,6 +204,10 @@ def _share(column: list[Line], holds: Callable[[Line], bool]) -> float:
 
 
 def _is_value(part: Line) -> bool:
-    """Whether a part of a row is an amount, a date, a number: what a table's cells hold."""
+    """Whether a part of a row is an amount, a date, a number: what a table's cells hold.
+
+    A town behind its post code, or a number behind the name of its street, is none.
+    """
     digits = sum(_DIGIT.search(piece.text) is not None for piece in part)
-    return digits > 0 and (len(part) <= 2 or 2 * digits >= len(part))
+    names = any(_NAME.search(piece.text) for piece in part)
+    return 2 * digits > len(part) or (2 * digits == len(part) and not names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,9 @@ _HTML: Final = re.compile(
 )
 _HTML_NAMES: Final = (".html", ".htm", ".xhtml")
 _MAIL_NAMES: Final = (".eml",)
+
+#: pdfium is for one thread of a process
+_here: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +213,10 @@ def _read_pages(data: bytes, kind: Literal["pdf", "picture"], options: Options) 
         _require_ocr(options)
     pixels = {"tesseract": OCR_PIXELS, "never": 0}.get(options.ocr, rapid.PIXELS)
     reading = Reading(kind, options.limits, options.password, pixels)
-    pages = isolated_pages(data, reading) if options.isolated else pages_of(data, reading)
-    return of_pages(_with_words(pages, options), kind)
+    if options.isolated:
+        return of_pages(_with_words(isolated_pages(data, reading), options), kind)
+    with _here:
+        return of_pages(_with_words(pages_of(data, reading), options), kind)
 
 
 def _require_ocr(options: Options) -> None:

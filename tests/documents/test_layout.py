@@ -97,6 +97,33 @@ def test_two_addresses_side_by_side_are_read_one_after_the_other():
     ]  # fmt: skip
 
 
+def test_a_letterhead_beside_facts_is_read_first():
+    left = ["Acme Widgets GmbH", "Industriestrasse 12", "10115 Berlin", "VAT DE123456789"]
+    right = ["Invoice number: INV-42", "Invoice date: 1 May 2026", "Customer number: C-9981"]
+    cells = page(
+        *((text, 0, STEP * y) for y, text in enumerate(left)),
+        *((text, 300, STEP * y) for y, text in enumerate(right)),
+    )
+    assert shown(cells) == [*left, *right]
+
+
+def test_labels_without_a_colon_and_values_are_read_row_by_row():
+    rows = [
+        ("Invoice number", "INV-42"),
+        ("Invoice date", "15 September 2026"),
+        ("Amount due", "RM 12.50"),
+        ("Customer address", "12 High Street, London"),
+    ]
+    cells = page(
+        *(
+            (text, x, STEP * y)
+            for y, row in enumerate(rows)
+            for text, x in zip(row, (0, 250), strict=True)
+        )
+    )
+    assert shown(cells) == ["  ".join(row) for row in rows]
+
+
 @pytest.mark.parametrize("shift", [0, HIGH / 2])
 def test_columns_of_prose_are_read_one_after_the_other(shift):
     left = [f"the left side goes on here {n}x" for n in "abcdefgh"]

@@ -3,6 +3,7 @@
 import random
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -93,6 +94,14 @@ def test_text_that_runs_another_way_comes_behind_all_other():
     assert document.text.splitlines()[-2:] == ["Copy of the original", "second line"]
     box = word(document, "original").box
     assert box.right - box.left < 15 < box.bottom - box.top
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_threads_read_at_the_same_time(isolated):
+    data = [pdf(PdfPage([(f"page {n}", 50, 700)])) for n in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        read = pool.map(lambda each: read_document(each, isolated=isolated).text, data)
+        assert [*read] == [f"page {n}" for n in range(8)]
 
 
 def test_the_order_of_the_file_does_not_matter():
