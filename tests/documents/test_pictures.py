@@ -210,6 +210,34 @@ def test_a_picture_that_leans_is_read_row_by_row(rapid):
     )
 
 
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_picture_on_its_side_or_head_is_read_as_if_it_stood(rapid, turn):
+    image = drawn().rotate(turn, expand=True)
+    document = read_document(saved(image))
+    assert document.text == "Corner Kiosk\nNewspaper  2.40\nCoffee  3.10\nTOTAL  5.50"
+    left, top, right, bottom = document.words[-1].box  # where it is in the file
+    assert right - left > bottom - top if turn == 180 else right - left < bottom - top
+    x, y = {90: (290, 170), 180: (170, 110), 270: (110, 530)}[turn]
+    assert left < x < right
+    assert top < y < bottom
+
+
+def test_one_line_on_its_head_does_not_turn_a_page():
+    from edgeslm.documents.ocr.rapid import _stand_on_head
+
+    class Crop:
+        shape = (20, 100, 3)
+
+    def share(count, of):
+        told = [("180" if n < count else "0", 0.95) for n in range(of)]
+        return _stand_on_head([Crop] * of, told)
+
+    assert [share(0, 0), share(1, 1), share(3, 5), share(4, 5), share(2, 2)] == [
+        False, False, False, True, True,
+    ]  # fmt: skip
+    assert not _stand_on_head([Crop] * 2, [("180", 0.8)] * 2)
+
+
 def test_a_page_without_a_text_layer_is_read_by_ocr(rapid):
     image = drawn((700, 400))
     scan = PdfPage(width=350, height=200, picture=(*image.size, image.tobytes()))

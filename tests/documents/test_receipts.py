@@ -1,6 +1,8 @@
 """Pictures of real receipts: what OCR reads of them, and how often the total is among it."""
 
+import difflib
 import gzip
+import io
 import json
 import os
 import re
@@ -39,12 +41,12 @@ def check(document):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ocr", "least"), [("rapidocr", 5), ("tesseract", 3)])
+@pytest.mark.parametrize(("ocr", "least"), [("rapidocr", 3), ("tesseract", 2)])
 def test_totals_of_receipts_are_read_on_a_line_with_their_label(receipts, ocr, least):
     if ocr == "tesseract" and shutil.which(ocr) is None:
         pytest.skip("tesseract is not installed")
     beside = 0
-    for path, key in receipts[:6]:
+    for path, key in receipts[:3]:
         document = read_document(path, ocr=ocr)
         check(document)
         beside += any(
@@ -52,3 +54,18 @@ def test_totals_of_receipts_are_read_on_a_line_with_their_label(receipts, ocr, l
             for line in document.text.splitlines()
         )
     assert beside >= least
+
+
+@pytest.mark.slow
+def test_a_receipt_that_lies_on_its_side_has_the_same_lines(receipts):
+    from PIL import Image
+
+    path, _ = receipts[1]
+    upright = read_document(path).text.splitlines()
+    out = io.BytesIO()
+    with Image.open(path) as image:
+        image.rotate(90, expand=True).save(out, "PNG")
+    turned = read_document(out.getvalue())
+    check(turned)
+    kept = difflib.SequenceMatcher(a=upright, b=turned.text.splitlines(), autojunk=False)
+    assert sum(block.size for block in kept.get_matching_blocks()) > len(upright) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Final, NamedTuple
@@ -12,6 +13,7 @@ from edgeslm.documents.document import Box
 from edgeslm.documents.layout import Piece
 
 _WORD: Final = re.compile(r"\S+")
+_QUARTER: Final = math.pi / 2
 
 Point = tuple[float, float]
 Corners = tuple[Point, Point, Point, Point]
@@ -34,12 +36,18 @@ def pieces_of(lines: Sequence[ReadLine], scale: float) -> list[Piece]:
 
 
 def _lean(lines: Iterable[ReadLine]) -> float:
-    """The angle, in radians, at which the longer half of the lines run."""
-    sized = sorted(
-        (math.dist(line.corners[0], line.corners[1]), _angle(line.corners)) for line in lines
-    )
-    level = [(size, angle) for size, angle in sized if abs(angle) < math.pi / 4]
-    return median([angle for _, angle in level[len(level) // 2 :]]) if level else 0.0
+    """The angle, in radians, at which the longer half of those lines run that run as most do."""
+    ways: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for line in lines:
+        angle = _angle(line.corners)
+        way = round(angle / _QUARTER) % 4
+        rest = (angle - way * _QUARTER + math.pi) % (2 * math.pi) - math.pi
+        ways[way].append((math.dist(line.corners[0], line.corners[1]), rest))
+    if not ways:
+        return 0.0
+    way = max(ways, key=lambda each: sum(size for size, _ in ways[each]))
+    longer = sorted(ways[way])[len(ways[way]) // 2 :]
+    return way * _QUARTER + median([rest for _, rest in longer])
 
 
 def _angle(corners: Sequence[Point]) -> float:
