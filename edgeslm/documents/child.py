@@ -37,6 +37,13 @@ def pages_of(data: bytes, reading: Reading) -> Iterator[RawPage]:
     return picture_pages(data, reading)
 
 
+def _own_limit_alone() -> None:
+    """Let our limit on pixels be the only one. In other processes, Pillow has its own as well."""
+    from edgeslm.documents.libraries import pillow
+
+    pillow().MAX_IMAGE_PIXELS = None
+
+
 def _limit(size: int) -> None:
     from edgeslm.children import limit_memory
 
@@ -58,6 +65,8 @@ def main() -> None:
     data = sys.stdin.buffer.read()
     _limit(len(data))
     try:
+        if reading.kind == "picture":
+            _own_limit_alone()
         for page in pages_of(data, reading):
             write_page(out, page)
     except (DocumentError, MachineError) as error:

@@ -40,7 +40,7 @@ class Letter(NamedTuple):
 def words_of(letters: list[Letter]) -> list[Piece]:
     """The words of a page. Text that runs another way than most comes behind all other."""
     ways: dict[float, list[tuple[int, Letter]]] = defaultdict(list)
-    for index, letter in enumerate(letters):
+    for index, letter in enumerate(_paired(letters)):
         ways[_way(letter.angle)].append((index, letter))
     pieces: list[Piece] = []
     below = 0.0
@@ -68,6 +68,24 @@ def _way(angle: float) -> float:
 
 def _lower(box: Box, by: float) -> Box:
     return Box(box.left, box.top + by, box.right, box.bottom + by)
+
+
+def _paired(letters: list[Letter]) -> Iterator[Letter]:
+    """Letters, of which two halves of one (as on Windows) are one."""
+    high: Letter | None = None
+    for letter in letters:
+        if high is not None and 0xDC00 <= letter.code < 0xE000:
+            code = 0x10000 + ((high.code - 0xD800) << 10) + letter.code - 0xDC00
+            yield high._replace(code=code)
+            high = None
+            continue
+        if high is not None:
+            yield high
+        high = letter if 0xD800 <= letter.code < 0xDC00 else None
+        if high is None:
+            yield letter
+    if high is not None:
+        yield high
 
 
 class _Level:

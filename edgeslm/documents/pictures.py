@@ -64,13 +64,13 @@ def _page(opened: Any, reading: Reading) -> RawPage:
 
     width, height = opened.size
     scale = reading.scale(width, height, 1.0)
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
     if scale < 1:
-        opened.draft("RGB", (max(1, int(width * scale)), max(1, int(height * scale))))
+        opened.draft("RGB", size)  # a JPEG is unpacked no larger than needed
     image = opened.copy()
     if scale < 1:
-        image.thumbnail(
-            (max(1, int(width * scale)), max(1, int(height * scale))), Image.Resampling.BOX
-        )
+        image = _smooth(image)
+        image.thumbnail(size, Image.Resampling.BOX)
     turned = ImageOps.exif_transpose(image)
     if (turned.width > turned.height) != (image.width > image.height):
         width, height = height, width
@@ -79,12 +79,27 @@ def _page(opened: Any, reading: Reading) -> RawPage:
     return RawPage(width, height, "px", picture=picture)
 
 
+def _smooth(image: Any) -> Any:
+    """The picture with colours that have others between them; else pixels are left out."""
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in {"P", "PA"}:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return _grey(image)
+
+
+def _grey(image: Any) -> Any:
+    """The picture, where it has 16 or 32 bits of grey with 8, which `convert` would cut off."""
+    if not image.mode.startswith("I"):
+        return image
+    return image.convert("I").point(lambda value: value / 256).convert("L")
+
+
 def _rgb(image: Any) -> Any:
     """The picture in three colours of eight bits, on white."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would cut off
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    image = _grey(image)
     if image.has_transparency_data:
         below = Image.new("RGBA", image.size, (*_WHITE, 255))
         image = Image.alpha_composite(below, image.convert("RGBA"))

@@ -120,8 +120,9 @@ def letters(text, angle=0.0):
 
 
 def test_signs_that_stand_for_others_are_those():
-    assert [w.text for w in words_of(letters("o\ufb03ce re\x02 \x00a\ud800"))] == [
-        "office", "re-", "a\ufffd",
+    text = "o\ufb03ce re\x02 \x00a\ud800 \ud83d\ude00 \ud83d \ude00\ud800\ud83d\ude00"
+    assert [w.text for w in words_of(letters(text))] == [
+        "office", "re-", "a\ufffd", "😀", "\ufffd", "\ufffd\ufffd😀",
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from edgeslm.documents.limits import Limits
 from edgeslm.documents.ocr.pieces import ReadLine, pieces_of
 from edgeslm.documents.ocr.rapid import _model
 from edgeslm.documents.pictures import picture_pages
+from edgeslm.documents.process import isolated_pages
 from edgeslm.documents.raw import OCR_LONGEST, OCR_PIXELS, Reading
 from edgeslm.errors import DocumentError, MachineError, MissingExtraError
 from tests.helpers.pdf import PdfPage, pdf
@@ -25,6 +26,8 @@ from tests.test_no_network import GUARD, unshare
 Image = pytest.importorskip("PIL.Image", reason="the extra documents brings Pillow")
 ImageDraw = pytest.importorskip("PIL.ImageDraw")
 ImageFont = pytest.importorskip("PIL.ImageFont")
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of files that are damaged
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = [("Corner Kiosk", ""), ("Newspaper", "2.40"), ("Coffee", "3.10"), ("TOTAL", "5.50")]
@@ -99,6 +102,34 @@ def test_a_large_picture_is_made_smaller_and_keeps_its_size(turn):
     small = page.picture
     assert OCR_PIXELS / 8 < small.width * small.height <= OCR_PIXELS
     assert small.width / small.height == pytest.approx(size[0] / size[1], rel=0.01)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "L", "I;16"])
+def test_a_picture_of_few_colours_is_made_smaller_without_leaving_pixels_out(mode):
+    image = Image.new("L", (3000, 2000), 255)
+    image.paste(0, (0, 0, 3000, 1000))
+    lines = Image.eval(image, lambda value: value)
+    for x in range(0, 3000, 4):  # a black line in four: a fourth of the light is gone
+        lines.paste(0, (x, 1000, x + 1, 2000))
+    if mode == "I;16":
+        lines = lines.convert("I").point(lambda value: value * 257).convert("I;16")
+    else:
+        lines = lines.convert(mode)
+    data = saved(lines, "TIFF")
+    (page,) = [*picture_pages(data, Reading("picture", Limits(), ocr_pixels=300_000))]
+    row = (page.picture.height * 3 // 4) * page.picture.width * 3
+    below = page.picture.rgb[row : row + 3 * page.picture.width]
+    assert sum(below) / len(below) == pytest.approx(191, abs=8)
+    assert max(page.picture.rgb[: 3 * page.picture.width]) == 0
+
+
+def test_the_limit_of_pixels_can_be_above_that_of_the_library():
+    data = saved(Image.new("1", (14_000, 14_000), 1), "TIFF", compression="group4")
+    with pytest.raises(DocumentError, match="max_pixels=100,000,000"):
+        read_document(data)
+    reading = Reading("picture", Limits(pixels=200_000_000), ocr_pixels=10_000)
+    (page,) = isolated_pages(data, reading)
+    assert (page.width, page.picture.width) == (14_000, 100)
 
 
 @pytest.mark.parametrize("size", [(9000, 1), (9000, 40), (40, 9000)])
