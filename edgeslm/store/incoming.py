@@ -119,8 +119,9 @@ def _fetch_verified(
 
 def wrong_file(entry: Entry, file: Path, sha256: str, wanted: str) -> HashMismatchError:
     """A file to install from is not the one that the registry names, or that was pinned."""
+    by = "which the registry names" if entry.verified else "which was pinned at the first pull"
     return HashMismatchError(
-        f"{file} has sha256 {sha256}, not {wanted}; what was there stays: "
+        f"{file} has sha256 {sha256}, not {wanted}, {by}; what was there stays: "
         f"{another_file(entry, file)}"
     )
 
