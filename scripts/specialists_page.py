@@ -14,7 +14,15 @@ from edgeslm.cli.output import fail
 from edgeslm.errors import CardError, EdgeslmError
 from edgeslm.evaluation.intervals import rows_to_claim
 from edgeslm.evaluation.scoring import ENOUGH_ROWS, NOT_ENOUGH
-from edgeslm.formats.card import Card, CategoryScore, ClassifyTask, ExtractTask, Score, TagTask
+from edgeslm.formats.card import (
+    Card,
+    CategoryScore,
+    ClassifyTask,
+    ExtractTask,
+    Score,
+    TagTask,
+    Task,
+)
 from edgeslm.formats.files import publish
 from edgeslm.formats.gguf.adapter import read_adapter
 from edgeslm.formats.onnx.info import read_onnx
@@ -36,7 +44,8 @@ Every score is on rows that were held out, with the number of rows (n) and the 9
 Baselines are scored on the same rows. Where a metric says "seen", the rows were held out, but
 others of the same group (the same merchant, say) were trained on. A label or field with fewer
 than {ENOUGH_ROWS} rows reads "{NOT_ENOUGH}": with no error seen, a claim of so much accuracy
-takes so many rows: {_PROVE}.
+takes so many rows: {_PROVE}. A score of extraction says in brackets what it ignores where it
+compares texts, [eval.md](eval.md) what that means.
 
 A request's time is that of one machine; `edgeslm bench NAME` measures yours, [bench.md](bench.md)
 says how.
@@ -135,7 +144,7 @@ def _part(one: Specialist) -> str:
         f"## `{card.name}`",
         card.description,
         _facts(one),
-        *(_score(score) for score in card.scores),
+        *(_score(score, card.task) for score in card.scores),
         _calibration(card),
     ]
     return "\n" + "\n\n".join(line for line in lines if line) + "\n"
@@ -183,18 +192,18 @@ def _limits(card: Card) -> str:
         known = {name: part for name, part in score.by_category.items() if _bounded(part)}
         if known:
             worst = min(known, key=lambda name: known[name].value)
-            words.append(f"worst in {score.metric}: {worst} ({known[worst].value:.1%})")
+            words.append(f"worst in {score.words(card.task)}: {worst} ({known[worst].value:.1%})")
         unknown = sum(part.n < ENOUGH_ROWS for part in score.by_category.values())
         if unknown:
             words.append(f"{NOT_ENOUGH} for {unknown} of {len(score.by_category)} categories")
     return "; ".join(dict.fromkeys(words))
 
 
-def _score(score: Score) -> str:
+def _score(score: Score, task: Task) -> str:
     interval = score.interval
     between = "" if interval is None else f" [{interval[0]:.1%}, {interval[1]:.1%}]"
     lines = [
-        f"**{_plain(score.metric)} {score.value:.1%}**{between}, n = {score.n:,}, "
+        f"**{_plain(score.words(task))} {score.value:.1%}**{between}, n = {score.n:,}, "
         f"on {_plain(score.gold)}."
     ]
     if score.baselines:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from edgeslm.cli.arguments import model_name
+from edgeslm.cli.arguments import Choice, model_name
 from edgeslm.cli.output import for_people, print_line, tell_error
 from edgeslm.cli.progress import bars
 from edgeslm.errors import InputError
+from edgeslm.formats.text import FOLDS, Fold
 
 #: what is below the bar exits with
 _BELOW = 1
@@ -31,14 +32,27 @@ _BELOW = 1
     help="The bar, 0 to 1, for field F1, accuracy, or of a tagger the rows with every head "
     "right. Default: the lower end of the interval of the card's own score.",
 )
+@click.option(
+    "--fold",
+    type=Choice(FOLDS),
+    help="What the comparison of extracted texts ignores: case (and how much white space there "
+    "is), punctuation (also all punctuation and white space), or none (nothing). Default: case.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line, also on a terminal.")
 def evaluate(
-    *, name: str, gold: Path, baseline: Path | None, min_score: float | None, as_json: bool
+    *,
+    name: str,
+    gold: Path,
+    baseline: Path | None,
+    min_score: float | None,
+    fold: Fold | None,
+    as_json: bool,
 ) -> int:
     """Score a model on rows with known answers.
 
     \b
     edgeslm eval my-reader gold.jsonl
+    edgeslm eval my-reader gold.jsonl --fold punctuation
     edgeslm eval my-router gold.jsonl.gz --baseline other.jsonl --min-score 0.9
 
     GOLD has a line {"input": …, "answer": …} for each row; the answer is a label, the value
@@ -61,6 +75,7 @@ def evaluate(
                 rows,
                 baseline=baseline,
                 min_score=min_score,
+                fold=fold,
                 answer=lambda text: answered(answer, text),
                 progress=progress,
             )

@@ -20,6 +20,7 @@ from edgeslm.evaluation.scoring import (
 )
 from edgeslm.evaluation.scoring_tags import TagScores
 from edgeslm.formats.card import CategoryScore
+from edgeslm.formats.text import FOLD_WORDS
 
 #: labels that are shown, the worst ones
 _LABELS = 10
@@ -66,6 +67,7 @@ def _show_extraction(console: Console, scores: ExtractionScores) -> None:
             "whole record right": scores.exact,
         },
     )
+    console.print(Text(f"  texts compared with {FOLD_WORDS[scores.fold]} (--fold {scores.fold})"))
     table = _table("field", "compared as", "present", "precision", "recall", "F1", "right", "95 %")
     for path, field in scores.fields.items():
         _add(
@@ -142,6 +144,12 @@ def _add(table: Table, name: str, *cells: str) -> None:
 def _notes(report: Report) -> list[str]:
     scores = report.scores
     notes = [f"worst: {scores.worst}"] if scores.worst is not None else []
+    notes += [
+        f"with {FOLD_WORDS[fold]} (--fold {fold}): field F1 {percent(other.f1)}, whole record "
+        f"right {percent(other.exact)}"
+        for fold, other in report.folds.items()
+        if fold != report.fold
+    ]
     if scores.failed:
         notes.append(f"{scores.failed:,} without an answer count as wrong: {report.first_failure}")
     if report.unknown_labels:

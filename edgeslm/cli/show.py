@@ -13,7 +13,7 @@ from rich.text import Text
 from edgeslm.cli.arguments import model_name
 from edgeslm.cli.console import Console
 from edgeslm.cli.output import for_people, print_line, printable
-from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask
+from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Score, TagTask, Task
 from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes, read_gguf
 from edgeslm.formats.info import read_info
 from edgeslm.formats.onnx.info import ONNXInfo
@@ -208,7 +208,9 @@ def _card_rows(card: Card) -> dict[str, str]:
         "task": task_summary(card),
         "system prompt": card.prompt.system or "",
         "calibration": _calibration_summary(card.calibration) if card.calibration else "",
-        "scores": "\n".join(line for score in card.scores for line in _score_lines(score)),
+        "scores": "\n".join(
+            line for score in card.scores for line in _score_lines(score, card.task)
+        ),
         "self-tests": f"{len(card.examples)}, run by edgeslm doctor" if card.examples else "",
         **_provenance_rows(card.provenance),
     }
@@ -231,11 +233,11 @@ def _calibration_summary(calibration: Calibration) -> str:
     return ", ".join(parts) + (f" (n={calibration.n:,})" if calibration.n else "")
 
 
-def _score_lines(score: Score) -> Iterator[str]:
+def _score_lines(score: Score, task: Task) -> Iterator[str]:
     """The score with its 95 % interval, then what it beats, and where it is worst."""
     low_high = score.interval
     interval = f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""
-    yield f"{score.metric} {score.value:.3f}{interval} on {score.gold} (n={score.n:,})"
+    yield f"{score.words(task)} {score.value:.3f}{interval} on {score.gold} (n={score.n:,})"
     for name, value in sorted(score.baselines.items(), key=lambda item: -item[1]):
         yield f"  {value:.3f} baseline: {name}"
     worst = sorted(score.by_category.items(), key=lambda item: item[1].value)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgeslm.arguments import choice
 from edgeslm.errors import CancelledError, CardError, InputError, OutputError, ResourceError
 from edgeslm.evaluation.gold import Expected, Gold, GoldKind, GoldRow, Shape, read_baseline
 from edgeslm.evaluation.intervals import percentile
@@ -16,8 +17,10 @@ from edgeslm.evaluation.scoring import (
     ClassificationScores,
     Comparison,
     ExtractionScores,
+    FoldedScores,
     Scored,
     compare,
+    fold_scores,
     linear_advice,
     score,
 )
@@ -25,6 +28,7 @@ from edgeslm.evaluation.scoring_tags import TagScores, compare_tags, score_tags
 from edgeslm.formats.card import Card, ClassifyTask, ExtractTask, GenerateTask, Head, TagTask
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.info import read_onnx
+from edgeslm.formats.text import FOLDS, Fold
 from edgeslm.models.ask import Ask, Result, asker
 from edgeslm.models.load import load
 from edgeslm.models.model import Model
@@ -76,6 +80,8 @@ class Report(_Frozen):
 
     ``unknown_labels`` are gold labels that the model cannot give, so their rows are wrong;
     ``known_by_heart`` is how many rows have a text that the file remembers the labels of.
+    ``fold`` is how texts were compared, and ``folds`` what the scores are in each way; for labels
+    there is none.
     """
 
     model: str
@@ -84,7 +90,9 @@ class Report(_Frozen):
     refused: tuple[str, ...]
     unknown_labels: tuple[str, ...]
     known_by_heart: int
+    fold: Fold | None
     scores: Scores
+    folds: dict[Fold, FoldedScores]
     first_failure: str | None
     latency: Latency | None
     baseline: Rival | None
@@ -130,6 +138,7 @@ def evaluate(
     *,
     baseline: Path | None = None,
     min_score: float | None = None,
+    fold: Fold | None = None,
     answer: Ask | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -139,19 +148,23 @@ def evaluate(
         baseline: another model's file (.onnx or .gguf), which answers the same rows, or
             predictions of another system on them, as `read_baseline` reads.
         min_score: the bar, 0 to 1; default is the lower end of the interval that the card's
-            own score has.
+            own score with the same ``fold`` has.
+        fold: how texts that are extracted are compared (see `normal`); default is "case". Labels
+            are compared as they are.
         answer: default is the model's own extractor, classifier or tagger.
 
     Raises:
-        CardError: the model has no card. InputError: no rows, or an unreadable baseline.
+        CardError: the model has no card. InputError: no rows, an unreadable baseline, or a
+            ``fold`` for labels.
     """
-    task_of(model.card)
+    own_fold = _fold_of(task_of(model.card), fold)
     card = cast(Card, model.card)
     if not gold.rows:
         raise InputError(_no_rows(gold))
     others = None if baseline is None else _answers_of(baseline, gold.rows, card)
     predictions, ms = answer_rows(gold.rows, answer or asker(model, evidence=False), progress)
-    scores = score_answers(card, gold.answers, predictions)
+    compared: Fold = own_fold or "case"
+    scores = score_answers(card, gold.answers, predictions, fold=compared)
     return Report(
         model=f"{card.name} {card.version}",
         gold=gold.name,
@@ -159,16 +172,32 @@ def evaluate(
         refused=gold.refused,
         unknown_labels=_unknown_labels(card, gold),
         known_by_heart=_known_by_heart(model, gold.rows),
+        fold=own_fold,
         scores=scores,
+        folds={} if own_fold is None else fold_scores(gold.answers, predictions),
         first_failure=next((p.error for p in predictions if p.error), None),
         latency=Latency(p50_ms=percentile(ms, 50), p95_ms=percentile(ms, 95), n=len(ms))
         if ms
         else None,
         baseline=None
         if baseline is None or others is None
-        else _rival(card, baseline, gold, predictions, others),
-        bar=_bar(card, scores, min_score),
+        else _rival(card, baseline, gold, predictions, others, fold=compared),
+        bar=_bar(card, scores, min_score, compared),
     )
+
+
+def _fold_of(task: GoldKind, fold: Fold | None) -> Fold | None:
+    """How texts are compared; None where answers are labels."""
+    if fold is not None:
+        choice("fold", fold, FOLDS)
+    if task == "extract":
+        return fold or "case"
+    if fold is not None:
+        raise InputError(
+            f"fold {fold!r} is for values that are extracted, but this model answers with labels, "
+            "which are compared as they are; leave it out"
+        )
+    return None
 
 
 def _known_by_heart(model: Model, rows: Sequence[GoldRow]) -> int:
@@ -206,9 +235,9 @@ def answer_rows(
 
 
 def score_answers(
-    card: Card, gold: Sequence[Any], predictions: Sequence[Prediction]
+    card: Card, gold: Sequence[Any], predictions: Sequence[Prediction], *, fold: Fold = "case"
 ) -> ExtractionScores | ClassificationScores | TagScores:
-    """Score predictions as the card's task asks, one for each gold answer.
+    """Score predictions as the card's task asks, one for each gold answer; ``fold`` as for `score`.
 
     Raises:
         ValueError: no rows, or not one prediction for each.
@@ -216,7 +245,7 @@ def score_answers(
     task = task_of(card)
     if task == "tag":
         return score_tags(heads_of(card), gold, predictions)
-    return score(task, gold, predictions)
+    return score(task, gold, predictions, fold=fold)
 
 
 def _prediction(result: Result) -> Prediction:
@@ -238,12 +267,12 @@ def _answers_of(baseline: Path, rows: Sequence[GoldRow], card: Card) -> list[Pre
 
 
 def _compare(
-    card: Card, gold: Gold, first: Sequence[Prediction], second: Sequence[Prediction]
+    card: Card, gold: Gold, first: Sequence[Prediction], second: Sequence[Prediction], fold: Fold
 ) -> Comparison:
     task = task_of(card)
     if task == "tag":
         return compare_tags(heads_of(card), gold.answers, first, second)
-    return compare(task, gold.answers, first, second)
+    return compare(task, gold.answers, first, second, fold=fold)
 
 
 def _rival(
@@ -252,14 +281,18 @@ def _rival(
     gold: Gold,
     predictions: Sequence[Prediction],
     others: Sequence[Prediction],
+    *,
+    fold: Fold,
 ) -> Rival:
-    own, scores = (score_answers(card, gold.answers, answers) for answers in (predictions, others))
+    own, scores = (
+        score_answers(card, gold.answers, answers, fold=fold) for answers in (predictions, others)
+    )
     linear = baseline.suffix == ".onnx" and read_onnx(baseline).kind == "linear"
     return Rival(
         name=baseline.name,
         missing=sum(p.error is not None for p in others),
         scores=scores,
-        comparison=_compare(card, gold, others, predictions),
+        comparison=_compare(card, gold, others, predictions, fold),
         advice=linear_advice(own, scores) if linear else None,
     )
 
@@ -286,14 +319,13 @@ def _names(answer: str | list[str]) -> list[str]:
     return [answer] if isinstance(answer, str) else answer
 
 
-def _bar(card: Card, scores: Scored, least: float | None) -> Bar | None:
+def _bar(card: Card, scores: Scored, least: float | None, fold: Fold) -> Bar | None:
     if least is not None:
         return Bar(value=least, source="--min-score")
-    for own in card.scores:
-        if own.metric == scores.metric and own.interval is not None:
-            source = f"the card's lower bound on {own.gold}"
-            return Bar(value=own.interval[0], source=source)
-    return None
+    own = card.promised(scores.metric, fold)
+    if own is None or own.interval is None:
+        return None
+    return Bar(value=own.interval[0], source=f"the card's lower bound on {own.gold}")
 
 
 def _no_rows(gold: Gold) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeslm.evaluation.intervals import Statistic
 from edgeslm.evaluation.normalize import Kind, kind_of, normal
+from edgeslm.formats.text import Fold
 from edgeslm.tasks.extraction.leaves import field_values, segment
 
 Bools = NDArray[np.bool_]
@@ -90,16 +91,19 @@ def _label(prediction: Prediction) -> str | None:
 class Fields:
     """For each row and field how many values are right, predicted and true, int [n, fields, 3].
 
-    ``right`` says which whole records are, bool [n].
+    ``right`` says which whole records are, bool [n]. ``fold`` is how texts were compared.
     """
 
     kinds: dict[str, Kind]
+    fold: Fold
     counts: Ints
     right: Bools
     field_right: Bools
 
     @classmethod
-    def read(cls, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Fields:
+    def read(
+        cls, gold: Sequence[Any], predictions: Sequence[Prediction], fold: Fold = "case"
+    ) -> Fields:
         _check(gold, predictions)
         columns: dict[str, list[Any]] = {}
         for answer in (*gold, *(p.answer for p in predictions)):
@@ -114,10 +118,11 @@ class Fields:
         answered = np.array([p.error is None for p in predictions])
         for i, (answer, p) in enumerate(zip(gold, predictions, strict=True)):
             predicted = None if p.error is not None else p.answer
-            counts[i] = np.reshape(_count(answer, predicted, kinds), (-1, 3))
-            right[i] = answered[i] and _canonical(answer, kinds) == _canonical(predicted, kinds)
+            counts[i] = np.reshape(_count(answer, predicted, kinds, fold), (-1, 3))
+            whole, said = (_canonical(record, kinds, fold) for record in (answer, predicted))
+            right[i] = answered[i] and whole == said
         same = (counts[:, :, 0] == counts[:, :, 1]) & (counts[:, :, 0] == counts[:, :, 2])
-        return cls(kinds, counts, right, np.asarray(same & answered[:, None], np.bool_))
+        return cls(kinds, fold, counts, right, np.asarray(same & answered[:, None], np.bool_))
 
     def statistic(self) -> Statistic:
         return statistic_of(self.counts.sum(axis=1), "f1")
@@ -141,30 +146,32 @@ def statistic_of(counts: Ints, what: Measure) -> Statistic:
     return of
 
 
-def _count(gold: Any, predicted: Any, kinds: Mapping[str, Kind]) -> list[tuple[int, int, int]]:
-    true, said = _bag(gold, kinds), _bag(predicted, kinds)
+def _count(
+    gold: Any, predicted: Any, kinds: Mapping[str, Kind], fold: Fold
+) -> list[tuple[int, int, int]]:
+    true, said = _bag(gold, kinds, fold), _bag(predicted, kinds, fold)
     right = Counter(path for path, _ in (true & said).elements())
     n_said = Counter(path for path, _ in said.elements())
     n_true = Counter(path for path, _ in true.elements())
     return [(right[path], n_said[path], n_true[path]) for path in kinds]
 
 
-def _bag(answer: Any, kinds: Mapping[str, Kind]) -> Counter[Leaf]:
-    normalised = ((path, normal(value, kinds[path])) for path, value in field_values(answer))
+def _bag(answer: Any, kinds: Mapping[str, Kind], fold: Fold) -> Counter[Leaf]:
+    normalised = ((path, normal(value, kinds[path], fold)) for path, value in field_values(answer))
     return Counter((path, value) for path, value in normalised if value is not None)
 
 
-def _canonical(answer: Any, kinds: Mapping[str, Kind], field: str = "$") -> Any:
+def _canonical(answer: Any, kinds: Mapping[str, Kind], fold: Fold, field: str = "$") -> Any:
     """The record as it is compared as a whole: normalised, without what is null or empty."""
     if isinstance(answer, Mapping):
         parts = {
-            name: _canonical(value, kinds, field + segment(str(name)))
+            name: _canonical(value, kinds, fold, field + segment(str(name)))
             for name, value in answer.items()
         }
         return {name: part for name, part in parts.items() if part is not None} or None
     if isinstance(answer, list | tuple):
-        return [_canonical(value, kinds, field + "[*]") for value in answer] or None
-    return normal(answer, kinds.get(field, "text"))
+        return [_canonical(value, kinds, fold, field + "[*]") for value in answer] or None
+    return normal(answer, kinds.get(field, "text"), fold)
 
 
 def ratio(part: Ints, whole: Ints, empty: Floats | float = 0.0) -> Floats:

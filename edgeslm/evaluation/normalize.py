@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Literal
 
-from edgeslm.formats.text import fold
+from edgeslm.formats import text as texts
+from edgeslm.formats.text import Fold
 from edgeslm.tasks.extraction.readings.dates import read_date
 from edgeslm.tasks.extraction.readings.numbers import read_number
 
@@ -45,23 +47,43 @@ def kind_of(values: Iterable[Any]) -> Kind:
     return kind if 2 * count > kinds.total() else "text"
 
 
-def normal(value: Any, kind: Kind) -> str | None:
+def normal(value: Any, kind: Kind, fold: Fold = "case") -> str | None:
     """A leaf of an answer in the spelling that is compared; None if there is no value.
 
     What cannot be read as its kind stays folded text, and so equals only its like. What can
     mean several numbers or dates is taken for the likeliest.
+
+    Two values that are equal under ``"none"`` are so under ``"case"``, and those under
+    ``"punctuation"``; and what is no value is none under any. ``"punctuation"`` leaves of a field
+    of texts letters and digits alone, if there are some. Under ``"none"`` a text equals only the
+    same characters, dates and numbers in texts included; JSON has numbers and booleans apart.
     """
+    spelled = _folded(value, kind)
+    if spelled is None or fold == "case":
+        return spelled
+    if fold == "punctuation":
+        return (texts.letters_and_digits(spelled) or spelled) if kind == "text" else spelled
+    if isinstance(value, bool | int | float | Decimal):
+        return spelled
+    return json.dumps(_text(value), ensure_ascii=False)  # in quotes: "12" is not 12
+
+
+def _folded(value: Any, kind: Kind) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float | Decimal):
         return _number(value, kind)
-    text = value.isoformat() if isinstance(value, dt.date) else fold(str(value))
+    text = texts.fold(_text(value))
     if not text:
         return None
     readers = {"date": normal_date, "amount": normal_amount, "number": _read_number}
     return (readers[kind](text) if kind in readers else None) or text
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, dt.date) else str(value)
 
 
 def _read_number(text: str) -> str | None:

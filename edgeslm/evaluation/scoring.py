@@ -22,6 +22,7 @@ from edgeslm.evaluation.intervals import (
 from edgeslm.evaluation.matches import Bools, Fields, Labels, Prediction, ratio, statistic_of
 from edgeslm.evaluation.normalize import Kind
 from edgeslm.formats.card import CategoryScore
+from edgeslm.formats.text import FOLDS, Fold
 from edgeslm.tasks.calibration import expected_calibration_error
 
 #: fewer rows of a label or field than this say too little: they could not even claim 90 %
@@ -56,10 +57,12 @@ class FieldScore(_Frozen):
 
 
 class ExtractionScores(_Frozen):
-    """Field-level scores over all fields, and whole records. ``failed`` rows have no answer."""
+    """Field-level scores over all fields, and whole records. ``failed`` rows have no answer;
+    ``fold`` is how texts were compared."""
 
     task: Literal["extract"] = "extract"
     metric: Literal["field F1"] = "field F1"
+    fold: Fold
     n: int
     failed: int
     f1: Estimate
@@ -72,6 +75,13 @@ class ExtractionScores(_Frozen):
     @property
     def main(self) -> Estimate:
         return self.f1
+
+
+class FoldedScores(_Frozen):
+    """The scores of an extraction with texts compared in one way."""
+
+    f1: Estimate
+    exact: Estimate
 
 
 class LabelScore(_Frozen):
@@ -144,18 +154,31 @@ class Scored(Protocol):
     def main(self) -> Estimate: ...
 
 
-def score(task: TaskKind, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Scores:
+def score(
+    task: TaskKind,
+    gold: Sequence[Any],
+    predictions: Sequence[Prediction],
+    *,
+    fold: Fold = "case",
+) -> Scores:
     """Score predictions, one for each gold answer (a label's name, or a JSON value).
 
     A field counts as predicted where it is not null. F1 of fields is over all rows together;
-    items of arrays are compared as a bag. Labels are compared as they are.
+    items of arrays are compared as a bag. Texts are compared as ``fold`` says (see `normal`),
+    labels as they are.
 
     Raises:
         ValueError: no rows, or not one prediction for each.
     """
     if task == "classify":
         return _score_labels(Labels.read(gold, predictions), predictions)
-    return _score_fields(Fields.read(gold, predictions), predictions)
+    return _score_fields(Fields.read(gold, predictions, fold), predictions)
+
+
+def fold_scores(gold: Sequence[Any], predictions: Sequence[Prediction]) -> dict[Fold, FoldedScores]:
+    """The main scores of an extraction in each way of comparing texts; raises as `score`."""
+    read = {fold: Fields.read(gold, predictions, fold) for fold in FOLDS}
+    return {fold: FoldedScores(f1=_f1(one), exact=_exact(one)) for fold, one in read.items()}
 
 
 def compare(
@@ -163,15 +186,16 @@ def compare(
     gold: Sequence[Any],
     first: Sequence[Prediction],
     second: Sequence[Prediction],
+    *,
+    fold: Fold = "case",
 ) -> Comparison:
     """Compare two systems row by row: the paired bootstrap of the task's metric (field F1 or
-    accuracy), and McNemar's exact test of rows that are right as a whole.
+    accuracy), and McNemar's exact test of rows that are right as a whole. ``fold`` as for `score`.
 
     Raises:
         ValueError: no rows, or not one prediction of each system for each.
     """
-    reader = Labels if task == "classify" else Fields
-    a, b = reader.read(gold, first), reader.read(gold, second)
+    a, b = (_read(task, gold, said, fold) for said in (first, second))
     metric = "accuracy" if task == "classify" else "field F1"
     return paired(metric, (a.right, b.right), (a.statistic(), b.statistic()))
 
@@ -207,10 +231,23 @@ def linear_advice(own: Scored, linear: Scored) -> str | None:
     )
 
 
-def right_rows(task: TaskKind, gold: Sequence[Any], predictions: Sequence[Prediction]) -> Bools:
-    """Which rows are right as a whole, bool [n]."""
-    reader = Labels if task == "classify" else Fields
-    return reader.read(gold, predictions).right
+def right_rows(
+    task: TaskKind,
+    gold: Sequence[Any],
+    predictions: Sequence[Prediction],
+    *,
+    fold: Fold = "case",
+) -> Bools:
+    """Which rows are right as a whole, bool [n]; ``fold`` as for `score`."""
+    return _read(task, gold, predictions, fold).right
+
+
+def _read(
+    task: TaskKind, gold: Sequence[Any], predictions: Sequence[Prediction], fold: Fold
+) -> Labels | Fields:
+    if task == "classify":
+        return Labels.read(gold, predictions)
+    return Fields.read(gold, predictions, fold)
 
 
 def category_score(right: Bools) -> CategoryScore:
@@ -287,15 +324,24 @@ def _score_fields(fields: Fields, predictions: Sequence[Prediction]) -> Extracti
         path: _score_field(fields, i, kind) for i, (path, kind) in enumerate(fields.kinds.items())
     }
     return ExtractionScores(
+        fold=fields.fold,
         n=n,
         failed=_failed(predictions),
-        f1=bootstrap(n, statistic_of(total, "f1")),
+        f1=_f1(fields),
         precision=bootstrap(n, statistic_of(total, "precision")),
         recall=bootstrap(n, statistic_of(total, "recall")),
-        exact=share(int(fields.right.sum()), n),
+        exact=_exact(fields),
         fields=scores,
         worst=worst_of({path: field.right for path, field in scores.items()}),
     )
+
+
+def _f1(fields: Fields) -> Estimate:
+    return bootstrap(len(fields.counts), fields.statistic())
+
+
+def _exact(fields: Fields) -> Estimate:
+    return share(int(fields.right.sum()), len(fields.right))
 
 
 def _score_field(fields: Fields, i: int, kind: Kind) -> FieldScore:

@@ -7,12 +7,22 @@ from collections import Counter
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from edgeslm.arguments import shown
 from edgeslm.errors import CardError, first_fault
 from edgeslm.formats.card_facts import CARD_FORMAT, MAX_CARD_BYTES, MAX_HEADS, MAX_LABELS
 from edgeslm.formats.labels import doubled
+from edgeslm.formats.text import FOLD_WORDS, Fold
 
 #: steps that the calibration of one field may have
 MAX_STEPS: Final = 50
@@ -243,9 +253,13 @@ class CategoryScore(_Closed):
 
 
 class Score(_Closed):
-    """One metric on one gold set."""
+    """One metric on one gold set.
+
+    ``fold`` says how texts were compared by a score of extraction (`normalize.normal`).
+    """
 
     metric: ShortText
+    fold: Fold = "case"
     value: float = Field(ge=0, le=1)
     interval: tuple[float, float] | None = None
     n: int = Field(ge=1)
@@ -253,6 +267,17 @@ class Score(_Closed):
     gold_sha256: Sha256 | None = None
     by_category: dict[str, CategoryScore] = {}
     baselines: dict[str, float] = {}
+
+    def words(self, task: Task) -> str:
+        """The metric, and where texts are compared, how."""
+        compares = isinstance(task, ExtractTask | GenerateTask)
+        return f"{self.metric} ({FOLD_WORDS[self.fold]})" if compares else self.metric
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # the key came later: a card that does without it stays one that loaders before it read
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if (key, value) != ("fold", "case")}
 
 
 class Provenance(_Closed):
@@ -298,6 +323,12 @@ class Card(_Closed):
     proven_as: tuple[Serving, ...] = Field(default=("file",), min_length=1, max_length=2)
     provenance: Provenance = Provenance()
     examples: tuple[Example, ...] = Field(default=(), max_length=100)
+
+    def promised(self, metric: str, fold: Fold = "case") -> Score | None:
+        """The first score of this metric that has an interval, with texts compared so."""
+        return next(
+            (s for s in self.scores if (s.metric, s.fold) == (metric, fold) and s.interval), None
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes, *, where: str) -> Card:

@@ -13,6 +13,18 @@ Truncate = Literal["middle"] | None
 #: what it may be
 TRUNCATE: Final[tuple[Truncate, ...]] = (None, "middle")
 
+#: how far the spelling of two texts may differ where they count as one: in the case and forms of
+#: characters and how much white space there is; in punctuation and white space too; in nothing
+Fold = Literal["case", "punctuation", "none"]
+#: what it may be
+FOLDS: Final[tuple[Fold, ...]] = ("case", "punctuation", "none")
+#: each in words
+FOLD_WORDS: Final[dict[Fold, str]] = {
+    "case": "case ignored",
+    "punctuation": "case and punctuation ignored",
+    "none": "nothing ignored",
+}
+
 #: marks at the beginning of a file, and the encoding that each tells
 MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -96,6 +108,15 @@ def fold(text: str) -> str:
         kept = "".join(c for c in text if not is_invisible(c))
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", kept).casefold())
     return " ".join(text.casefold().split())
+
+
+def letters_and_digits(text: str) -> str:
+    """A folded text without punctuation, symbols and white space.
+
+    Accents and vowel signs belong to their letters. Empty where there is neither letter nor digit.
+    """
+    kept = "".join(c for c in fold(text) if unicodedata.category(c)[0] in "LMN")
+    return fold(kept)  # characters that now stand side by side may be one
 
 
 def is_invisible(character: str) -> bool:

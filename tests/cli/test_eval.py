@@ -76,6 +76,35 @@ def test_a_table_of_fields(gold, tmp_path, monkeypatch):
     assert "\x1b" not in shown
 
 
+def test_how_texts_are_compared_is_an_option_and_stands_in_the_report(gold, tmp_path, monkeypatch):
+    answer = '{"shop":"NO 3 JALAN","total":12}'
+    use(monkeypatch, lambda: GgufModel(ScriptedEngine(answer, sharpness=40.0), card(FIELDS)))
+    row = {"input": "x", "answer": {"shop": "No. 3, Jalan", "total": 12}}
+    rows = lines(tmp_path / "g.jsonl", row)
+    for fold, right in (("case", 0), ("punctuation", 1), ("none", 0)):
+        report = json.loads(run(rows, "--fold", fold).stdout)
+        assert report["fold"] == report["scores"]["fold"] == fold
+        assert report["scores"]["exact"]["value"] == right
+        assert report["folds"]["punctuation"]["exact"]["value"] == 1
+    assert json.loads(run(rows).stdout)["fold"] == "case"
+    bar = [rows, "--min-score", "1"]
+    assert main_code([*bar, "--fold", "punctuation"]) == 0
+    assert main_code(bar) == 1
+    assert code_of(run(rows, "--fold", "Case")) == 2
+    people(monkeypatch)
+    shown = run(rows, "--fold", "punctuation").stdout
+    assert "texts compared with case and punctuation ignored (--fold punctuation)" in shown
+    assert "with case ignored (--fold case): field F1 50.0%" in shown
+    assert "with nothing ignored (--fold none): field F1 50.0%" in shown
+
+
+def test_labels_have_no_way_of_comparing(gold):
+    error = run(gold, "--fold", "punctuation").exception
+    assert isinstance(error, InputError)
+    assert "which are compared as they are; leave it out" in str(error)
+    assert json.loads(run(gold).stdout)["fold"] is None
+
+
 def test_tags_as_json_and_as_tables_and_below_the_bar(gold, tmp_path, monkeypatch, capsys):
     path = tagger_file(tmp_path / "tags.onnx")
     use(monkeypatch, lambda: load(path))

@@ -157,7 +157,7 @@ def test_the_table_of_an_extractor_has_its_fields_and_scores(
     out = " ".join(capsys.readouterr().out.split())
     assert "extract JSON with the fields field_0, field_1," in out
     assert "field_7 and 2 more" in out
-    assert "F1 0.900 [0.850, 0.940] on receipts (n=1,300)" in out
+    assert "F1 (case ignored) 0.900 [0.850, 0.940] on receipts (n=1,300)" in out
     assert "0.700 baseline: TF-IDF 0.200 baseline: majority" in out
     worst = "0.000 field_0, at least 0.000 (n=10) 0.100 field_1, at least 0.000 (n=10)"
     assert f"{worst} 0.200 field_2" in out

@@ -9,7 +9,7 @@ import pytest
 
 from converters.onnx.linear import LinearModel, write_linear
 from edgeslm.engines.onnx.features import FeatureSpec, Terms
-from edgeslm.errors import CardError, InputError
+from edgeslm.errors import ArgumentError, CardError, InputError
 from edgeslm.evaluation.evaluate import evaluate, expected_of, task_of
 from edgeslm.evaluation.gold import read_gold
 from edgeslm.formats.card import Card, CategoryScore, Score
@@ -215,6 +215,57 @@ def test_a_tagger_against_another_and_against_a_file(tmp_path):
     assert (same.comparison.difference.value, same.advice) == (0, None)
     assert other.missing == 1
     assert (other.comparison.only_first, other.comparison.only_second) == (2, 1)
+
+
+# --- how texts are compared -----------------------------------------------------
+
+
+def shopper(*scores):
+    answer = '{"shop":"NO 3 JALAN","total":12}'
+    return GgufModel(ScriptedEngine(answer, sharpness=40.0), card(FIELDS, *scores))
+
+
+@pytest.fixture
+def shops(tmp_path):
+    row = {"input": "No. 3, Jalan 12", "answer": {"shop": "No. 3, Jalan", "total": 12}}
+    return read_gold(lines(tmp_path / "gold.jsonl", row), "extract")
+
+
+@pytest.mark.parametrize(
+    ("fold", "exact"), [(None, 0), ("case", 0), ("punctuation", 1), ("none", 0)]
+)
+def test_values_are_compared_as_the_caller_says(shops, tmp_path, fold, exact):
+    other = lines(tmp_path / "other.jsonl", {"input": "No. 3, Jalan 12", "answer": {"total": 12}})
+    report = evaluate(shopper(), shops, fold=fold, baseline=other)
+    assert report.fold == report.scores.fold == report.baseline.scores.fold == (fold or "case")
+    assert report.scores.exact.value == exact
+    assert report.baseline.comparison.only_second == exact
+    assert {name: one.exact.value for name, one in report.folds.items()} == {
+        "case": 0,
+        "punctuation": 1,
+        "none": 0,
+    }
+    assert report.folds[report.fold].f1 == report.scores.f1
+
+
+def test_the_bar_is_that_of_a_score_compared_in_the_same_way(shops):
+    case = own("field F1", 0.4)
+    model = shopper(case, case.model_copy(update={"fold": "punctuation", "interval": (0.9, 1.0)}))
+    bars = {fold: evaluate(model, shops, fold=fold).bar for fold in ("case", "punctuation", "none")}
+    assert {fold: bar and bar.value for fold, bar in bars.items()} == {
+        "case": 0.4,
+        "punctuation": 0.9,
+        "none": None,
+    }
+
+
+def test_labels_are_compared_as_they_are(gold):
+    report = evaluate(sorter(), gold)
+    assert (report.fold, report.folds) == (None, {})
+    with pytest.raises(InputError, match="fold 'case' is for values that are extracted"):
+        evaluate(sorter(), gold, fold="case")
+    with pytest.raises(ArgumentError, match="fold must be 'case' or 'punctuation' or 'none'"):
+        evaluate(sorter(), gold, fold="Case")
 
 
 # --- the bar --------------------------------------------------------------------

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeslm.evaluation.normalize import kind_of, normal
+from edgeslm.formats.text import FOLDS
+
+STRICTEST_FIRST = ("none", "case", "punctuation")
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,70 @@ def test_what_is_spelled_so_stays_so(text, kind):
 @given(st.integers(-(10**18), 10**18), st.sampled_from(["amount", "number"]))
 def test_a_number_and_its_text_are_equal(number, kind):
     assert normal(number, kind) == normal(str(number), kind)
+
+
+# --- what a comparison ignores ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind", "same"),
+    [
+        ("Corner Shop", "Corner Shop", "text", "none case punctuation"),
+        ("Corner Shop", "CORNER  SHOP ", "text", "case punctuation"),
+        ("ＡＢＣ ﬁn", "abc fin", "text", "case punctuation"),
+        ("ni\u00adce", "nice", "text", "case punctuation"),
+        ("No. 3-A, Jalan Dua", "NO 3A JALAN DUA", "text", "punctuation"),
+        ("27, JALAN 3", "27,JALAN 3", "text", "punctuation"),
+        ("a $ b", "a b", "text", "punctuation"),
+        ("O’Neill", "O'Neill", "text", "punctuation"),
+        ("1.5 l", "15 l", "text", "punctuation"),
+        ("e-\u0301", "\u00e9", "text", "punctuation"),
+        ("Café", "Cafe", "text", ""),
+        ("कि", "का", "text", ""),
+        ("3 A", "3 B", "text", ""),
+        # without letters and digits the marks are all that there is
+        ("€", "$", "text", ""),
+        ("-", None, "text", ""),
+        ("€ ", "€", "text", "case punctuation"),
+        # nothing is nothing
+        ("", None, "text", "none case punctuation"),
+        (" \u00ad", None, "text", "none case punctuation"),
+        # dates and numbers by what they mean; unread ones as text whose points count
+        ("05/06/2018", "2018-06-05", "date", "case punctuation"),
+        (dt.date(2018, 6, 5), "2018-06-05", "date", "none case punctuation"),
+        ("RM 1,234.50", "1234.5", "amount", "case punctuation"),
+        ("1234.50", "12345.0", "amount", ""),
+        ("-3.00", "3.00", "amount", ""),
+        ("1.5 kg", "15 kg", "amount", ""),
+        (12, 12.0, "number", "none case punctuation"),
+        (12, "12", "number", "case punctuation"),
+        (12, Decimal("12.00"), "amount", "none case punctuation"),
+        (True, "true", "text", "case punctuation"),
+        (20180605, "20180605", "date", ""),  # a text may be read as a date, a number is none
+    ],
+)
+def test_what_each_way_of_comparing_takes_for_the_same(one, other, kind, same):
+    equal = [fold for fold in FOLDS if normal(one, kind, fold) == normal(other, kind, fold)]
+    assert {*equal} == {*same.split()}
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+ALIKE = st.text("aA 1.-,é\u0301€\u00adＡ", max_size=5)
+KINDS = st.sampled_from(["date", "amount", "number", "text"])
+
+
+@given(LEAVES | ALIKE, LEAVES | ALIKE, KINDS)
+def test_what_is_equal_in_a_stricter_way_is_so_in_a_looser_one(one, other, kind):
+    equal = [normal(one, kind, f) == normal(other, kind, f) for f in STRICTEST_FIRST]
+    assert equal == sorted(equal)
+
+
+@given(LEAVES | ALIKE, KINDS)
+def test_what_is_no_value_is_none_in_any_way(value, kind):
+    assert len({normal(value, kind, fold) is None for fold in FOLDS}) == 1
+
+
+@given(st.text() | ALIKE)
+def test_letters_and_digits_stay_so(text):
+    once = normal(text, "text", "punctuation")
+    assert normal(once, "text", "punctuation") == once

@@ -4,16 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslm.evaluation.matches import Prediction
+from edgeslm.evaluation.matches import Fields, Prediction
 from edgeslm.evaluation.scoring import (
     category_score,
     compare,
     enough,
+    fold_scores,
     linear_advice,
     right_rows,
     score,
     worst_of,
 )
+from edgeslm.formats.text import FOLDS
 
 FAILED = Prediction(error="too long")
 FIELDS = st.dictionaries(
@@ -86,6 +88,47 @@ def test_items_of_arrays_are_a_bag_but_a_record_keeps_their_order():
     assert score("extract", gold, [Prediction(gold[0])]).exact.value == 1
     one = score("extract", gold, [Prediction({"items": [{"name": "tea", "n": 1}]})])
     assert (one.precision.value, one.recall.value) == (1, 0.5)
+
+
+def test_fields_and_whole_records_in_each_way_of_comparing_texts():
+    gold = [{"at": "No. 3, Jalan", "day": "05/06/2018"}, {"at": "Bay", "day": "2018-06-07"}]
+    answers = said([{"at": "NO 3 JALAN", "day": "2018-06-05"}, {"at": "BAY", "day": "2018-06-07"}])
+    by_fold = {fold: score("extract", gold, answers, fold=fold) for fold in FOLDS}
+    assert {fold: (s.fold, s.f1.value, s.exact.value) for fold, s in by_fold.items()} == {
+        "none": ("none", 0.25, 0),
+        "case": ("case", 0.75, 0.5),
+        "punctuation": ("punctuation", 1, 1),
+    }
+    assert by_fold["none"].fields["$.day"].f1.value == 0.5
+    assert score("extract", gold, answers) == by_fold["case"]
+    short = {fold: (s.f1, s.exact) for fold, s in fold_scores(gold, answers).items()}
+    assert short == {fold: (s.f1, s.exact) for fold, s in by_fold.items()}
+    for fold in FOLDS:
+        right = right_rows("extract", gold, answers, fold=fold)
+        assert right.mean() == by_fold[fold].exact.value
+        assert compare("extract", gold, answers, answers, fold=fold).p_value == 1
+    change = compare("extract", gold, answers, said(gold), fold="none").difference.value
+    assert change == pytest.approx(0.75)
+
+
+SPELLED = st.none() | st.sampled_from(
+    ["a b", "A B", "a-b", "a  b", "-", "€", "", " ", "é", 12, 12.5, "12.5", "125", True, "true"]
+)
+SPELLINGS = st.dictionaries(st.sampled_from("xyz"), SPELLED | st.lists(SPELLED, max_size=3))
+
+
+@given(st.lists(st.tuples(SPELLINGS, SPELLINGS | st.none()), min_size=1, max_size=6))
+@settings(deadline=None)
+def test_a_looser_way_of_comparing_finds_no_row_or_value_wrong_that_was_right(records):
+    gold, answers = [true for true, _ in records], said([answer for _, answer in records])
+    none, case, punctuation = (
+        Fields.read(gold, answers, fold) for fold in ("none", "case", "punctuation")
+    )
+    for strict, loose in ((none, case), (case, punctuation)):
+        assert (strict.right <= loose.right).all()
+        assert (strict.field_right <= loose.field_right).all()
+        assert (strict.counts[:, :, 0] <= loose.counts[:, :, 0]).all()
+        assert (strict.counts[:, :, 1:] == loose.counts[:, :, 1:]).all()
 
 
 @pytest.mark.parametrize("nothing", [{}, {"a": None}, {"a": ""}, {"a": []}, {"a": {"b": None}}])

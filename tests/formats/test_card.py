@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_a_tagger_s_labels_are_specs_and_stay_so_in_json() -> None:
         ({"calibration": {"temperature": float("inf")}}, "temperature"),
         ({"calibration": {"temperature": float("nan")}}, "temperature"),
         ({"scores": [{**SCORE, "value": 1.5}]}, "value"),
+        ({"scores": [{**SCORE, "fold": "accents"}]}, "fold"),
         ({"proven_as": []}, "proven_as"),
         ({"proven_as": ["server"]}, "proven_as"),
         ({"scores": [{**SCORE, "value": float("nan")}]}, "value"),
@@ -119,6 +121,28 @@ def test_json_keeps_everything() -> None:
     assert again == full
     assert isinstance(again.task, ExtractTask)
     assert list(again.task.json_schema) == ["type", "properties"]
+
+
+def test_a_score_says_how_texts_were_compared_where_it_is_not_the_usual_way() -> None:
+    task = {"kind": "extract", "json_schema": {"type": "object"}}
+    scores = [SCORE, {**SCORE, "fold": "punctuation"}, {**SCORE, "fold": "case", "metric": "F1"}]
+    made = card(task=task, scores=scores)
+    written = json.loads(made.to_json())["scores"]
+    assert [score.get("fold") for score in written] == [None, "punctuation", None]
+    again = Card.from_json(made.to_json(), where="x")
+    assert again == made
+    assert [score.fold for score in again.scores] == ["case", "punctuation", "case"]
+    assert again.scores[1].words(again.task) == "accuracy (case and punctuation ignored)"
+    assert again.scores[0].words(card().task) == "accuracy"  # labels are compared as they are
+
+
+def test_what_a_card_promises_is_by_metric_and_way_of_comparing() -> None:
+    sure = {**SCORE, "interval": [0.4, 0.6]}
+    made = card(scores=[SCORE, sure, {**sure, "fold": "none"}])
+    assert made.promised("accuracy") == made.scores[1]
+    assert made.promised("accuracy", "none") == made.scores[2]
+    assert made.promised("accuracy", "punctuation") is None
+    assert made.promised("field F1") is None
 
 
 @pytest.mark.parametrize(

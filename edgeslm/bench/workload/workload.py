@@ -117,8 +117,8 @@ def _kind(card: Card | None, task: Literal["extract", "classify"] | None) -> Kin
 def _promised(card: Card | None) -> float | None:
     """The lower end of the card's own score; a card with no interval promises no score."""
     metric = "accuracy" if card is not None and isinstance(card.task, ClassifyTask) else "field F1"
-    scores = () if card is None else card.scores
-    return next((s.interval[0] for s in scores if s.metric == metric and s.interval), None)
+    own = None if card is None else card.promised(metric)
+    return None if own is None or own.interval is None else own.interval[0]
 
 
 def _rows(
