@@ -204,7 +204,7 @@ class Work(ABC):
                 yield [recipe["prompt"], lora, recipe["train"]]
                 yield [recipe["data"]["augment"], self.base_identity]
             case "quantize":
-                yield [recipe["quantize"], recipe["gates"]["max_drop"]]
+                yield [recipe["quantize"], recipe["gates"]["max_drop"], recipe["gates"]["fold"]]
                 yield {key: recipe["task"].get(key) for key in ("grounded", "max_tokens")}
             case "verify":
                 yield [recipe["gates"], recipe["examples"]]

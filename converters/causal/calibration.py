@@ -15,6 +15,7 @@ from converters.errors import DataError
 from edgeslm.errors import EdgeslmError, OutputInvalidError
 from edgeslm.evaluation.normalize import Kind, kind_of, normal
 from edgeslm.formats.card import Calibration
+from edgeslm.formats.text import Fold
 from edgeslm.results import Classification, Extraction
 from edgeslm.tasks.calibration import fit_field, fit_temperature, risk_coverage
 from edgeslm.tasks.decision import softmax
@@ -76,12 +77,13 @@ def _place(row: Row, labels: list[str]) -> int:
 
 
 def calibrate_fields(
-    extract: Callable[[str], Extraction[Any]], rows: Sequence[Row]
+    extract: Callable[[str], Extraction[Any]], rows: Sequence[Row], *, fold: Fold = "case"
 ) -> Calibration | None:
     """The calibration that the card states for an extractor, field by field.
 
     A field stays raw where `fit_field` finds too little to say. A value is right if the row's
-    answer has it, in any spelling, for that field; items of arrays are compared as a bag.
+    answer has it, in any spelling that ``fold`` allows, for that field; items of arrays are
+    compared as a bag.
 
     Args:
         extract: the runtime's own extractor, of the quantized model and without a calibration.
@@ -98,7 +100,7 @@ def calibrate_fields(
     judged: dict[str, list[tuple[float, bool, int]]] = defaultdict(list)
     kinds = _kinds(rows)
     for number, row in enumerate(rows):
-        for field, confidence, right in _judged_fields(extract, row, kinds):
+        for field, confidence, right in _judged_fields(extract, row, kinds, fold):
             judged[field].append((confidence, right, number))
     fits = {field: fit_field(*zip(*sample, strict=True)) for field, sample in judged.items()}
     fields = {field: fit for field, fit in fits.items() if fit is not None}
@@ -115,7 +117,7 @@ def calibrate_fields(
 
 
 def _judged_fields(
-    extract: Callable[[str], Extraction[Any]], row: Row, kinds: Mapping[str, Kind]
+    extract: Callable[[str], Extraction[Any]], row: Row, kinds: Mapping[str, Kind], fold: Fold
 ) -> Iterator[tuple[str, float, bool]]:
     """Field, raw confidence and whether it is right, of every value that the model wrote."""
     try:
@@ -127,11 +129,11 @@ def _judged_fields(
     true = _true_values(row)
     for field, said in _values(answer.json).items():
         kind = kinds.get(field, "text")
-        expected = Counter(normal(value, kind) for _, value in true[field])
+        expected = Counter(normal(value, kind, fold) for _, value in true[field])
         del expected[None]
         # null is right where nothing is left to say, so it is judged last
         for path, value in sorted(said, key=lambda item: normal(item[1], kind) is None):
-            normalized = normal(value, kind)
+            normalized = normal(value, kind, fold)
             right = expected[normalized] > 0 if normalized is not None else not +expected
             expected[normalized] -= right
             confidence = answer.fields[path].confidence

@@ -78,7 +78,7 @@ def keeps_up(
     if not trivial:
         return []
     best = max(trivial, key=lambda name: scores[name].main.value)
-    comparison = compare(task, gold, trivial[best], said)
+    comparison = compare(task, gold, trivial[best], said, fold=gates.fold)
     points = comparison.difference.value * 100
     words = (
         f"{change(comparison)} against the {scores[best].main.value:.1%} of {best}, "

@@ -18,6 +18,7 @@ from edgeslm.evaluation.scoring import (
     right_rows,
 )
 from edgeslm.formats.card import CategoryScore, Score
+from edgeslm.formats.text import Fold
 
 
 def card_scores(
@@ -37,6 +38,7 @@ def card_scores(
     ) -> Score:
         return Score(
             metric=metric,
+            fold=scores.fold if isinstance(scores, ExtractionScores) else "case",
             value=estimate.value,
             interval=(estimate.low, estimate.high),
             n=estimate.n,
@@ -96,9 +98,14 @@ def scope_scores(
 
 
 def share_by_category(
-    task: TaskKind, rows: Sequence[Row], gold: Sequence[Any], predictions: Sequence[Prediction]
+    task: TaskKind,
+    rows: Sequence[Row],
+    gold: Sequence[Any],
+    predictions: Sequence[Prediction],
+    *,
+    fold: Fold = "case",
 ) -> dict[str, CategoryScore]:
     """Rows right as a whole by the category that the data give; {} where they give none."""
     names = np.array([row.category or "" for row in rows])
-    right = right_rows(task, gold, predictions)
+    right = right_rows(task, gold, predictions, fold=fold)
     return {str(name): category_score(right[names == name]) for name in np.unique(names) if name}

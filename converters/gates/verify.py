@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from converters.data.rows import Row, by_part, rows_sha256
 from converters.errors import GateError
@@ -29,6 +29,7 @@ from edgeslm.evaluation.scoring import (
 )
 from edgeslm.evaluation.selftest import SelfTest
 from edgeslm.formats.card import ClassifyTask, Score, Serving
+from edgeslm.formats.text import FOLD_WORDS, Fold
 
 #: how far the same float weights may lie apart in two libraries that round differently
 MAX_FLOAT_KL = 1e-3
@@ -36,6 +37,9 @@ MIN_FLOAT_TOP1 = 0.998
 #: share of fuzzed texts that transformers may tokenize otherwise: training uses the runtime's
 #: tokens, so this only says how far a tokenizer rebuilt for transformers can be relied upon
 MAX_TOKENS_DIFFERING = 0.005
+
+#: how texts are compared by the scores of extraction that every card has, beside the gates' own
+_REPORTED: Final[tuple[Fold, ...]] = ("case", "punctuation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ def loses_too_much(
     lost = []
     for part, rows in parts.items():
         gold = [row.answer for row in rows]
-        drop = compare(_kind(recipe), gold, before[part], after[part])
+        drop = compare(_kind(recipe), gold, before[part], after[part], fold=recipe.gates.fold)
         if not _drop(drop, recipe.gates).passed:
             lost.append(_on(part, f"{change(drop)}, McNemar p = {drop.p_value:.3g}"))
     return "; ".join(lost) or None
@@ -196,16 +200,21 @@ def _judge(part: HeldOut, recipe: Recipe) -> tuple[list[Check], tuple[Score, ...
     task = _kind(recipe)
     gold = [row.answer for row in part.rows]
     gates = recipe.gates
-    scores = score(task, gold, part.quantized)
-    trivial = {name: score(task, gold, said) for name, said in part.baselines.items()}
-    others = {name: score(task, gold, said) for name, said in part.references.items()}
+    scored = _scored(part, task, gates.fold)
+    scores, trivial = scored.own, scored.trivial
     sha256 = rows_sha256(part.rows)
-    own = card_scores(scores, {**trivial, **others}, gold=part.words, gold_sha256=sha256)
+    own = scored.for_card(part.words, sha256)
+    reported = [
+        one
+        for fold in (_REPORTED if task == "extract" else ())
+        if fold != gates.fold
+        for one in _scored(part, task, fold).for_card(part.words, sha256)
+    ]
     scope = _scope(part, recipe, gold, sha256)
     checks = [
         *_metric(scores, gates),
-        _drop(compare(task, gold, part.floats, part.quantized), gates),
-        _worst(task, part.rows, gold, part.quantized, scores),
+        _drop(compare(task, gold, part.floats, part.quantized, fold=gates.fold), gates),
+        _worst(task, part, gold, scores, gates),
         *_calibration(scores, gates),
         *(
             keeps_up(task, gold, part.quantized, part.baselines, scores=trivial, gates=gates)
@@ -213,9 +222,33 @@ def _judge(part: HeldOut, recipe: Recipe) -> tuple[list[Check], tuple[Score, ...
             else beats(scores, trivial, gates)
         ),
         *(advice(scores, trivial) if recipe.kind != "linear" else ()),
-        *map(_noted, scope),
+        *(_noted(one, recipe) for one in (*reported, *scope)),
     ]
-    return checks, (*own, *scope)
+    return checks, (*own, *reported, *scope)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Scores of the quantized model, of ``trivial`` baselines and of other systems."""
+
+    own: Scores
+    trivial: dict[str, Scores]
+    references: dict[str, Scores]
+
+    def for_card(self, gold: str, gold_sha256: str) -> tuple[Score, ...]:
+        others = {**self.trivial, **self.references}
+        return card_scores(self.own, others, gold=gold, gold_sha256=gold_sha256)
+
+
+def _scored(part: HeldOut, task: TaskKind, fold: Fold) -> _Scored:
+    gold = [row.answer for row in part.rows]
+
+    def of(said: Sequence[Prediction]) -> Scores:
+        return score(task, gold, said, fold=fold)
+
+    trivial = {name: of(said) for name, said in part.baselines.items()}
+    references = {name: of(said) for name, said in part.references.items()}
+    return _Scored(of(part.quantized), trivial, references)
 
 
 def _scope(part: HeldOut, recipe: Recipe, gold: Sequence[Any], sha256: str) -> tuple[Score, ...]:
@@ -227,10 +260,10 @@ def _scope(part: HeldOut, recipe: Recipe, gold: Sequence[Any], sha256: str) -> t
     )
 
 
-def _noted(score: Score) -> Check:
+def _noted(score: Score, recipe: Recipe) -> Check:
     low, high = score.interval or (0.0, 1.0)
     words = f"{score.value:.1%} [{low:.1%}, {high:.1%}], n = {score.n:,}"
-    return Check(score.metric, True, score.value, None, words)
+    return Check(score.words(recipe.task), True, score.value, None, words)
 
 
 # --- tokens and logits --------------------------------------------------------
@@ -280,14 +313,17 @@ def _agreement(kl: float, top1: float, n: int) -> str:
 
 
 def _metric(scores: Scores, gates: Gates) -> list[Check]:
-    checks = [_at_least(scores.metric, scores.main, gates.min_score)]
-    if isinstance(scores, ExtractionScores):
-        checks.append(_at_least("whole record right", scores.exact, gates.min_exact))
-    return checks
+    if not isinstance(scores, ExtractionScores):
+        return [_at_least(scores.metric, scores.main, gates.min_score)]
+    how = f", {FOLD_WORDS[gates.fold]}"
+    return [
+        _at_least(scores.metric, scores.main, gates.min_score, how),
+        _at_least("whole record right", scores.exact, gates.min_exact, how),
+    ]
 
 
-def _at_least(name: str, estimate: Estimate, bound: float) -> Check:
-    words = f"{percent(estimate)}, n = {estimate.n:,}; at least {bound:.1%}"
+def _at_least(name: str, estimate: Estimate, bound: float, how: str = "") -> Check:
+    words = f"{percent(estimate)}, n = {estimate.n:,}{how}; at least {bound:.1%}"
     return Check(name, estimate.value >= bound, estimate.value, bound, words)
 
 
@@ -307,18 +343,14 @@ def _drop(comparison: Comparison, gates: Gates) -> Check:
 
 
 def _worst(
-    task: TaskKind,
-    rows: Sequence[Row],
-    gold: Sequence[Any],
-    predictions: Sequence[Prediction],
-    scores: Scores,
+    task: TaskKind, held: HeldOut, gold: Sequence[Any], scores: Scores, gates: Gates
 ) -> Check:
     """Names the weakest label, field or category; a promise of each is the card's matter."""
     if isinstance(scores, ExtractionScores):
         parts = {name: field.right for name, field in scores.fields.items()}
     else:
         parts = {name: label.right for name, label in scores.labels.items()}
-    parts |= share_by_category(task, rows, gold, predictions)
+    parts |= share_by_category(task, held.rows, gold, held.quantized, fold=gates.fold)
     worst = worst_of(parts)
     small = sum(part.n < ENOUGH_ROWS for part in parts.values())
     notes = f"; {small} of {len(parts)} with {NOT_ENOUGH}" if small else ""

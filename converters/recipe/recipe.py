@@ -28,7 +28,7 @@ from edgeslm.formats.card import (
 )
 from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
-from edgeslm.formats.text import fold
+from edgeslm.formats.text import Fold, fold
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024
@@ -156,7 +156,8 @@ class Gates(Closed):
     """What `verify` demands before `pack` writes a file.
 
     ``min_score`` is for the task's metric on gold rows (field F1, or accuracy);
-    ``max_drop`` the largest loss in points of that metric from float to quantized.
+    ``max_drop`` the largest loss in points of that metric from float to quantized. ``fold`` is how
+    texts that are extracted are compared by all gates, and by what calibrates confidences.
     """
 
     min_score: Number = Field(default=0.0, ge=0, le=1)
@@ -164,6 +165,7 @@ class Gates(Closed):
     max_ece: Number | None = Field(default=None, gt=0, le=1)
     max_drop: Number = Field(default=0.5, ge=0, le=100)
     beat_baselines: Switch = True
+    fold: Fold = "case"
 
 
 class Recipe(Closed):
@@ -216,6 +218,8 @@ class Recipe(Closed):
         elif not self.data.answer or self.data.label is not None:
             article = "an" if kind == "extract" else "a"
             raise ValueError(f"{article} {kind} task takes data.answer, and no data.label")
+        if isinstance(self.task, ClassifyTask | TagTask) and self.gates.fold != "case":
+            raise ValueError("gates.fold is for values that are extracted, not for labels")
         if isinstance(self.task, TagTask):
             for head in self.task.heads:
                 _refuse_case_twins([label.name for label in head.labels])

@@ -336,7 +336,7 @@ def _calibration(work: CausalWork, candidate: Path, progress: Progress) -> Calib
             assert isinstance(model, Model)  # encoders have steps of their own
             # also labels that hardly matter: at a higher temperature they may
             return calibrate(partial(model.classifier(), all_labels=True), rows)
-        return calibrate_fields(model.extractor(), rows)
+        return calibrate_fields(model.extractor(), rows, fold=work.recipe.gates.fold)
 
 
 def _trainable_base(work: CausalWork) -> PreTrainedModel:

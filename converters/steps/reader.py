@@ -315,4 +315,4 @@ def _answers(work: ReaderWork, path: Path, progress: Progress, *, what: str) -> 
 def _calibration(work: ReaderWork, extract: Any) -> Calibration | None:
     from converters.causal.calibration import calibrate_fields
 
-    return calibrate_fields(extract, work.rows("development"))
+    return calibrate_fields(extract, work.rows("development"), fold=work.recipe.gates.fold)

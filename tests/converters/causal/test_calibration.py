@@ -128,8 +128,16 @@ def test_what_counts_as_right(said, true, right):
     paths = [leaf.path for leaf in leaves(json.dumps(said)) if leaf.value != []]
     marks = {path: (i + 1) / 100 for i, path in enumerate(paths)}
     row = rows(extracted(said, true, marks))[0]
-    judged = {c: ok for _, c, ok in judged_fields(extraction, row, kinds_of([row]))}
+    judged = {c: ok for _, c, ok in judged_fields(extraction, row, kinds_of([row]), "case")}
     assert {path: judged[marks[path]] for path in right} == right
+
+
+@pytest.mark.parametrize(("fold", "right"), [("none", 0), ("case", 1), ("punctuation", 2)])
+def test_what_counts_as_right_is_compared_as_the_gates_say(fold, right):
+    said = {"a": "nook", "b": "No. 3"}
+    row = rows(extracted(said, {"a": "NOOK", "b": "no 3"}, {"$.a": 0.1, "$.b": 0.2}))[0]
+    judged = judged_fields(extraction, row, kinds_of([row]), fold)
+    assert sum(ok for *_, ok in judged) == right
 
 
 def test_rows_that_cannot_be_extracted_from():

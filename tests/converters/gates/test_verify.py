@@ -14,6 +14,7 @@ from converters.gates.reports import Difference, Divergence, FloatParity, Parity
 from converters.gates.verify import HeldOut, VerifyInputs, held_out, loses_too_much, verify
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.evaluation.selftest import SelfTest
+from edgeslm.formats.text import FOLD_WORDS
 from tests.converters.gates.test_baselines import reader, sorter
 
 N = 200
@@ -172,7 +173,7 @@ def test_the_worst_category_is_named_and_small_ones_counted(fields):
 
 
 def test_the_scores_for_the_card(fields, labels):
-    f1, exact = verify(fields).scores
+    f1, exact, *_ = verify(fields).scores
     assert (f1.metric, exact.metric) == ("field F1", "whole record right")
     assert f1.n == N
     assert f1.gold_sha256 == rows_sha256(fields.parts[0].rows)
@@ -183,6 +184,54 @@ def test_the_scores_for_the_card(fields, labels):
     accuracy, macro = verify(labels).scores
     assert (accuracy.metric, macro.metric) == ("accuracy", "macro-F1")
     assert accuracy.by_category["a"].n == N
+
+
+MARKED = {"shop": "NOOK!", "total": "9.50"}
+
+
+@pytest.mark.parametrize(
+    ("fold", "folds", "passes"),
+    [
+        ("case", ["case", "punctuation"], False),
+        ("punctuation", ["punctuation", "case"], True),
+        ("none", ["none", "case", "punctuation"], False),
+    ],
+)
+def test_scores_come_in_both_ways_of_comparing_and_gates_judge_by_the_recipes(
+    fields, fold, folds, passes
+):
+    marked = change(
+        fields,
+        recipe=gates(fields.recipe, fold=fold),
+        quantized=[Prediction(MARKED)] * N,
+        floats=said(195),
+        baselines={"lookup": said(100, MARKED)},
+    )
+    verdict = verify(marked)
+    assert (failed(verdict) == []) is passes
+    assert [(s.metric, s.fold) for s in verdict.scores] == [
+        (metric, fold) for fold in folds for metric in ("field F1", "whole record right")
+    ]
+    value = {(s.metric, s.fold): s.value for s in verdict.scores}
+    other = {(s.metric, s.fold): s.baselines["lookup"] for s in verdict.scores}
+    for way, f1, exact in (("case", 0.5, 0), ("punctuation", 1, 1)):
+        assert value["field F1", way] == f1
+        assert value["whole record right", way] == exact
+    assert other["whole record right", "case"] == 0
+    assert other["whole record right", "punctuation"] == 0.5
+    words = {check.name: check for check in verdict.checks}
+    noted = next(way for way in folds[1:])
+    shown = {"case": "case ignored", "punctuation": "case and punctuation ignored"}[noted]
+    assert words[f"field F1 ({shown})"].bound is None
+    assert f", {FOLD_WORDS[fold]}; at least 90.0%" in words["field F1"].words
+
+
+def test_what_quantizing_loses_is_judged_in_the_recipes_way(fields):
+    parts = {"gold": fields.parts[0].rows}
+    strict = gates(fields.recipe, fold="punctuation")
+    right, marked = [Prediction(TRUTH)] * N, [Prediction(MARKED)] * N
+    assert loses_too_much(fields.recipe, parts, right, marked) is not None
+    assert loses_too_much(strict, parts, right, marked) is None
 
 
 def test_the_first_text_that_differs_is_named(fields):

@@ -151,6 +151,11 @@ def test_there_are_shipped_recipes():
         (("[[examples]]", "[lora]\nrank = true\n[[examples]]"), "at lora.rank: "),
         (("[[examples]]", "[gates]\nmin_score = nan\n[[examples]]"), "at gates.min_score: "),
         (("[[examples]]", "[gates]\nmax_drop = -1\n[[examples]]"), "at gates.max_drop: "),
+        (("[[examples]]", "[gates]\nfold = 'CASE'\n[[examples]]"), "at gates.fold: "),
+        (
+            ("[[examples]]", "[gates]\nfold = 'none'\n[[examples]]"),
+            "gates.fold is for values that are extracted, not for labels",
+        ),
         (("[data]", "[data]\nmax_rows = 1" + "0" * 30), "at data.max_rows: "),
         (("[data]", "[data]\nsplit.gold = '0.2'"), "at data.split.gold: "),
         (("[data]", "[data]\nreferences = {a = '/etc/hosts'}"), "must be relative and without"),
