@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from converters.data.rows import Row, commonest
-from converters.errors import DataError, require
+from converters.errors import DataError, RecipeError, require
 from converters.gates import receipt_rules
 from converters.recipe.recipe import Recipe
 from edgeslm.evaluation.matches import Prediction
-from edgeslm.formats.card import ClassifyTask
+from edgeslm.formats.card import ClassifyTask, ExtractTask
 from edgeslm.formats.text import fold
 from edgeslm.formats.words import UNSPACED
 
@@ -20,6 +20,8 @@ from edgeslm.formats.words import UNSPACED
 LINEAR = "TF-IDF + logistic regression"
 #: the same, of all answers of an input, each as often as it comes
 COUNTED = f"{LINEAR}, by number of rows"
+#: the baseline of an extraction that could be a specialist of its own, too
+LINEAR_READER = "linear reader"
 #: gold rows whose overlap with all training rows is held in memory at a time
 _AT_ONCE = 256
 #: inverse strength of the regression's penalty; 10 does better on short texts than 1
@@ -61,7 +63,10 @@ def _answers(recipe: Recipe, train: Sequence[Row], texts: list[str]) -> dict[str
         answers["majority"] = _majority_label(train, texts)
         return answers | _regressions(train, texts)
     answers["majority"] = _majority_fields(train, texts)
-    rules = None if recipe.task.kind == "tag" else _rules_for(recipe.task.json_schema)
+    if recipe.task.kind == "tag":
+        return answers
+    answers |= _linear_reader(recipe, train, texts)
+    rules = _rules_for(recipe.task.json_schema)
     if rules is not None:
         answers["regular expressions"] = [Prediction(dict(rules(text))) for text in texts]
     return answers
@@ -163,6 +168,27 @@ def _regression(train: Sequence[Row], texts: list[str], *, counted: bool) -> lis
     chances = model.predict_proba(texts)
     names = model.classes_
     return [Prediction(str(names[row.argmax()]), confidence=float(row.max())) for row in chances]
+
+
+# --- reading ------------------------------------------------------------------
+
+
+def _linear_reader(
+    recipe: Recipe, train: Sequence[Row], texts: list[str]
+) -> dict[str, list[Prediction]]:
+    """The reader without an encoder, where the schema is one that can be read; not beside itself.
+
+    It could be a specialist of its own: a recipe with kind = "linear".
+    """
+    from converters.reading.linear import read_linearly
+
+    if recipe.kind == "linear" or not isinstance(recipe.task, ExtractTask):
+        return {}
+    try:
+        said = read_linearly(recipe, train, texts)
+    except RecipeError:  # it has a place that no reader can answer
+        return {}
+    return {LINEAR_READER: [Prediction(answer) for answer in said]}
 
 
 # --- rules --------------------------------------------------------------------

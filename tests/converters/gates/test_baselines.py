@@ -129,6 +129,31 @@ def test_receipts_have_rules():
     assert score("extract", [gold[0].answer], predictions).exact.value == 1
 
 
+def test_a_linear_reader_is_held_against_an_extractor_and_not_against_itself():
+    texts = [f"shop {name}\ncash 9.00\ntotal {at}.50" for at, name in enumerate("abcdefgh", 10)]
+    train = rows(
+        *(
+            (text, {"shop": text.split("\n")[0], "total": f"{at}.50"})
+            for at, text in enumerate(texts, 10)
+        )
+    )
+    gold = rows(("shop z\ncash 9.00\ntotal 77.50", {}))
+    recipe = reader("shop", "total")
+    [prediction] = baselines(recipe, train, gold)["linear reader"]
+    assert prediction.answer["shop"] == "shop z"
+    linear = recipe.model_copy(update={"kind": "linear"})
+    assert "linear reader" not in baselines(linear, train, gold)
+
+
+def test_a_schema_that_no_reader_can_answer_has_no_linear_reader():
+    schema = {"type": "object", "properties": {"lines": {"type": "array"}}}
+    recipe = reader("shop")
+    task = recipe.task.model_copy(update={"json_schema": schema})
+    recipe = recipe.model_copy(update={"task": task})
+    said = baselines(recipe, rows(("x", {"lines": []})), rows(("y", {"lines": []})))
+    assert "linear reader" not in said
+
+
 def test_no_training_rows():
     with pytest.raises(DataError, match="run the data step"):
         baselines(sorter("a", "b"), [], rows(("x", "a")))
