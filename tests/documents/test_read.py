@@ -14,6 +14,7 @@ from edgeslm.documents.assemble import of_pages
 from edgeslm.documents.document import Box, Page, Word
 from edgeslm.documents.layout import Piece
 from edgeslm.errors import ArgumentError, DocumentError, InputError
+from tests.test_repository import loaded_after
 
 
 @pytest.mark.parametrize(
@@ -230,5 +231,8 @@ def test_offsets_of_words_always_index_their_text(pages, data):
     assert len(boxes) <= len(covered)
 
 
-def test_the_types_are_light():
+def test_a_text_is_read_without_the_libraries_of_pictures():
     assert edgeslm.Document is Document
+    reads = "import edgeslm; edgeslm.Document; edgeslm.read_document(b'<p>x')"
+    heavy = {"numpy", "PIL", "pypdfium2", "rapidocr", "cv2", "onnxruntime", "pydantic"}
+    assert loaded_after(reads) & heavy == set()
