@@ -22,7 +22,9 @@ from edgeslm.errors import DocumentError
 
 #: headers that are lines of the text
 _SHOWN: Final = ("From", "To", "Date", "Subject")
-#: bytes of the headers of one part, and characters of one that is shown
+#: headers with parameters, which tell what a part is
+_STRUCTURED: Final = ("Content-Type", "Content-Disposition", "Content-Transfer-Encoding")
+#: bytes of the headers of one part, and characters of one that is used
 _MAX_HEADER_BYTES: Final = 256 * 1024
 _MAX_HEADER: Final = 2_000
 #: parts within parts, and parts in all
@@ -92,7 +94,12 @@ def _parted(data: bytes) -> tuple[Message, bytes]:
         raise DocumentError(
             f"a mail's headers have more than {_MAX_HEADER_BYTES:,} bytes", reason="limit"
         )
-    return BytesHeaderParser().parsebytes(data[:at] + b"\n\n"), data[after:]
+    head = BytesHeaderParser().parsebytes(data[:at] + b"\n\n")
+    for name in _STRUCTURED:
+        value = str(head.get(name, ""))
+        if len(value) > _MAX_HEADER:  # the email package takes quadratic time for its parameters
+            head.replace_header(name, value[:_MAX_HEADER])
+    return head, data[after:]
 
 
 class _Mail:

@@ -134,7 +134,19 @@ def test_levels_and_parts_have_a_bound():
 
 @pytest.mark.parametrize(
     "piece",
-    [b"--b\n", b"--b--", b"=", b"=\n", b"--b \t", b"\r\n", b"X: y\n", b" \n", b"=?utf-8?q?a?= "],
+    [
+        b"--b\n",
+        b"--b--",
+        b"=",
+        b"=\n",
+        b"--b \t",
+        b"\r\n",
+        b"X: y\n",
+        b" \n",
+        b";",
+        b'\\";',
+        b"=?utf-8?q?a?= ",
+    ],
 )
 def test_a_mail_that_repeats_itself_takes_time_in_proportion(piece):
     def seconds(size):
@@ -142,6 +154,7 @@ def test_a_mail_that_repeats_itself_takes_time_in_proportion(piece):
         for head in (
             b"Subject: ", b"Content-Transfer-Encoding: quoted-printable\n\n", b"\n\n",
             b'Content-Type: multipart/mixed; boundary="b"\n\n',
+            b'Content-Type: text/plain; name="',
         ):  # fmt: skip
             try:
                 is_mail(head + piece * (size // len(piece)), named=True)
@@ -151,6 +164,13 @@ def test_a_mail_that_repeats_itself_takes_time_in_proportion(piece):
         return time.process_time() - start
 
     assert seconds(1_000_000) < 40 * seconds(100_000) + 0.5
+
+
+@pytest.mark.parametrize("piece", [b";", b'\\";', b'";'])
+def test_the_parameters_of_a_header_have_a_bound(piece):
+    start = time.process_time()
+    read_mail(b'Content-Type: text/plain; name="' + piece * (200_000 // len(piece)) + b"\n\nx")
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(
