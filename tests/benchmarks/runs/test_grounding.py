@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.data.business_invoices import BusinessInvoice, Document, make_business_invoice
+from benchmarks.data.receipts import FIELDS, data_file
 from benchmarks.runs import grounding
 from benchmarks.runs.grounding import (
     WAYS,
@@ -138,3 +139,18 @@ def test_an_unknown_way_is_one_clear_error():
     done = CliRunner().invoke(grounding.main, ["--documents", "invoices", "--ways", "free,best"])
     assert done.exit_code == 2
     assert "best: choose from free, auto, all" in done.output
+
+
+def test_receipts_that_are_not_there_are_one_clear_error(tmp_path):
+    done = CliRunner().invoke(
+        grounding.main, ["--documents", "receipts"], env={"EDGESLM_DATA": str(tmp_path)}
+    )
+    assert done.exit_code == 1
+    assert "receipts.jsonl.gz" in done.output
+
+
+@pytest.mark.skipif(data_file() is None, reason="needs receipts.jsonl.gz in EDGESLM_DATA")
+def test_receipts_are_those_that_no_specialist_learned_from():
+    documents = grounding.receipts(3)
+    assert [set(document.truth) for document in documents] == [{*FIELDS}] * 3
+    assert is_right(documents[0].truth["date"], documents[0].truth["date"])
