@@ -93,7 +93,8 @@ class Classifier(ABC):
         progress; closing the iterator ends it. A language model's other calls take turns with
         it. Its probabilities are those of a call but for rounding, which depends on where in
         memory a text lies (see ``Extractor.map``). Other models give a text the bits of a call,
-        whatever its company: each text is a run of its own, beside others on other cores.
+        whatever its company: each text is a run of its own, beside others on other cores. From the
+        65th text on each run has one thread, for which the graph is loaded again (some 25 MB).
 
         Args:
             width: the most texts at work together; 1 gives each the bits of a call.

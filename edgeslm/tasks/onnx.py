@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,18 @@ R = TypeVar("R")
 
 #: so many times its width ``map`` reads ahead, so that no core waits for who takes the answers
 _AHEAD: Final = 2
+#: from the text of this number on ``map`` gives each run one thread; loading the graph for that
+#: takes as long as it saves in some 60 texts
+_MANY: Final = 64
+#: so many of those runs for each thread: beside busy programs fewer would get less of the processor
+_BESIDE: Final = 2
 
 
 class Answerer(ABC, Generic[R]):
     """Runs texts through an ONNX session, one by one or side by side."""
+
+    #: from the text of this number on ``map`` runs each beside others; None where texts are long
+    _many_from: ClassVar[int | None] = None
 
     def __init__(self, session: OnnxSession) -> None:
         self._session = session
@@ -42,6 +50,10 @@ class Answerer(ABC, Generic[R]):
     @abstractmethod
     def _run(self, text: str, options: CallOptions) -> R:
         """The answer to one text."""
+
+    def _run_beside(self, text: str, options: CallOptions) -> R:
+        """The same, in a run of one thread beside others."""
+        return self._run(text, options)
 
     def _many(
         self, texts: Iterable[str], width: int, options: CallOptions
@@ -54,29 +66,37 @@ class Answerer(ABC, Generic[R]):
     ) -> Generator[R | EdgeslmError, None, None]:
         """Texts side by side, a run for each: an int8 file scales its numbers by all that is in a
         run, and a longer neighbour pads a text, so that company would change its answer."""
-        pool = ThreadPoolExecutor(min(width, self._session.threads))
+        pools = [ThreadPoolExecutor(min(width, self._session.threads))]
+        run, threads = self._run, self._session.threads
         waiting: deque[Future[R | EdgeslmError]] = deque()
         try:
-            for text in texts:
+            for number, text in enumerate(texts):
                 if options.cancel is not None and options.cancel.cancelled:
                     yield from self._finished(waiting)
                     raise CancelledError("the request was cancelled")
                 self._session.check_process()
-                waiting.append(pool.submit(self._run_in_place, text, options))
+                if number == self._many_from and width >= threads and self._session.splits:
+                    run = self._run_beside
+                    pools.append(ThreadPoolExecutor(min(width, _BESIDE * threads)))
+                waiting.append(pools[-1].submit(self._in_place, run, text, options))
                 if len(waiting) >= width * _AHEAD:
                     yield waiting.popleft().result()
             yield from self._finished(waiting)
         finally:
-            pool.shutdown(cancel_futures=True)
+            for pool in pools:
+                pool.shutdown(cancel_futures=True)
 
     def _finished(self, waiting: deque[Future[R | EdgeslmError]]) -> Iterator[R | EdgeslmError]:
         while waiting:
             self._session.check_process()  # in a fork nobody would ever finish them
             yield waiting.popleft().result()
 
-    def _run_in_place(self, text: str, options: CallOptions) -> R | EdgeslmError:
+    @staticmethod
+    def _in_place(
+        run: Callable[[str, CallOptions], R], text: str, options: CallOptions
+    ) -> R | EdgeslmError:
         try:
-            return self._run(text, options)
+            return run(text, options)
         except EngineError:
             raise  # it concerns all texts that follow, too
         except EdgeslmError as error:
@@ -86,6 +106,8 @@ class Answerer(ABC, Generic[R]):
 class TextAnswerer(Answerer[R]):
     """A run gives the logits of a text; subclasses turn them into answers."""
 
+    _many_from = _MANY
+
     def __init__(self, session: OnnxSession, read: Reader) -> None:
         super().__init__(session)
         self._read = read
@@ -94,13 +116,16 @@ class TextAnswerer(Answerer[R]):
     def _answer(self, text: str, logits: NDArray[np.float32], timing: Timing) -> R:
         """The answer to one text, from its logits [labels]."""
 
-    def _run(self, text: str, options: CallOptions) -> R:
+    def _run_beside(self, text: str, options: CallOptions) -> R:
+        return self._run(text, options, side_by_side=True)
+
+    def _run(self, text: str, options: CallOptions, *, side_by_side: bool = False) -> R:
         job = EncoderJob(text, options.deadline_ms)
         with self._session.begin(options.cancel) as call:
             row = self._read(job.text, options.truncate)
             job.check()
             start = time.perf_counter()
-            [logits] = call.run(stack([row]))
+            [logits] = call.run(stack([row]), side_by_side=side_by_side)
             ms = (time.perf_counter() - start) * 1000
         length = len(next(iter(row.values())))  # features of a linear model
         answer = self._answer(job.text, logits, job.timing(length, ms))

@@ -18,7 +18,7 @@ import edgeslm
 from edgeslm.engines.onnx.inputs import reader_of
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.onnx.tokens import stack
-from edgeslm.errors import EdgeslmError
+from edgeslm.errors import EdgeslmError, EngineError
 from edgeslm.formats.card import Card
 from edgeslm.formats.onnx.info import read_onnx
 from edgeslm.models.cascade.cascade import Cascade
@@ -126,6 +126,25 @@ def test_map_gives_the_bits_of_a_call(model: Model, texts: list[str], width: int
     assert mapped == [alone(classify, text) for text in texts]
 
 
+def test_many_texts_go_over_to_runs_of_one_thread_and_keep_their_bits(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    said = [" ".join(rng.choice(WORDS, rng.integers(1, 30))) for _ in range(200)]
+    with edgeslm.load(path, threads=2) as two:
+        classify = two.classifier()
+        wanted = [alone(classify, text) for text in said]
+        assert [plain(answer) for answer in classify.map(said, width=1)] == wanted
+        assert [plain(answer) for answer in classify.map(said[:64])] == wanted[:64]
+        assert two._session._single is None, "few texts, or one after the other, need no more"
+        assert [plain(answer) for answer in classify.map(said)] == wanted
+        assert two._session._single is not None
+        assert [plain(answer) for answer in classify.map(said)] == wanted
+        cancelled = classify.map(said)
+        next(cancelled)
+        two.close()
+        with pytest.raises(EngineError, match="closed"):
+            list(cancelled)
+
+
 @given(texts=texts, width=st.integers(1, 9))
 def test_tags_have_the_bits_of_a_call(tagged: Model, texts: list[str], width: int) -> None:
     tagger = tagged.tagger()
@@ -179,11 +198,12 @@ def test_shipped_encoders_have_the_bits_of_a_call(shipped: Path) -> None:
         "refund",
         "TESCO STORES 3297 LONDON",
         "what would you do if you were me, is it going to rain, and can I pay by check?",
-    ] * 3
+    ] * 20
     with edgeslm.load(shipped, threads=2) as two:
         classify = two.classifier()
         wanted = [alone(classify, text) for text in said]
         for width in (2, 8):
             assert [plain(answer) for answer in classify.map(said, width=width)] == wanted
+        assert two._session._single is not None
     with edgeslm.load(shipped, threads=1) as one:
         assert [alone(one.classifier(), text) for text in said] == wanted

@@ -117,6 +117,40 @@ def test_many_threads_have_the_answers_of_one(session: OnnxSession) -> None:
         assert list(pool.map(of, words)) == [of(word) for word in words]
 
 
+def test_runs_side_by_side_have_one_thread_each_and_the_same_bits(tmp_path: Path) -> None:
+    opened = OnnxSession(write_tiny_onnx(tmp_path / "tiny.onnx"), threads=2, gpu=False)
+    with opened.begin() as call:
+        wanted = call.run(ONE)
+        assert opened._single is None
+        assert np.array_equal(call.run(ONE, side_by_side=True), wanted)
+    single = opened._single
+    assert single.get_session_options().intra_op_num_threads == 1
+    with opened.begin() as call:
+        call.run(ONE, side_by_side=True)
+    assert opened._single is single, "it is loaded once"
+    opened.close()
+    assert opened._single is None
+
+
+@pytest.mark.parametrize("change", ["other content", "gone"])
+def test_a_file_that_changed_is_not_loaded_again(tmp_path: Path, change: str) -> None:
+    path = write_tiny_onnx(tmp_path / "tiny.onnx")
+    opened = OnnxSession(path, threads=2, gpu=False)
+    wanted = opened.run(ONE)
+    path.unlink()
+    if change == "other content":
+        write_tiny_onnx(path, weight=-1)
+    with opened.begin() as call:
+        assert np.array_equal(call.run(ONE, side_by_side=True), wanted)
+        assert np.array_equal(call.run(ONE, side_by_side=True), wanted)
+
+
+def test_a_session_of_one_thread_needs_no_other(session: OnnxSession) -> None:
+    with session.begin() as call:
+        call.run(ONE, side_by_side=True)
+    assert session._single is None
+
+
 def test_cancel_stops_a_run_under_way_and_no_later_one(slow: OnnxSession) -> None:
     outcome: list[object] = []
 
