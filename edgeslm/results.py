@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -39,6 +39,16 @@ class Timing:
         }
 
 
+class PageBox(NamedTuple):
+    """A rectangle on a page of a document, from the page's left upper corner, in its unit."""
+
+    page: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One leaf of an extraction.
@@ -68,6 +78,9 @@ class Field:
     ``grounded`` is whether the text offers this date, time or number, in an answer that takes
     those from the text where it has some (``grounded="auto"``): False is one that was written
     freely, since the text has none that could stand here. None for other leaves and answers.
+
+    ``boxes`` are where the value stands on the pages of a document (`edgeslm.read_document`), one
+    for each line; empty for a text and for a document without pages.
     """
 
     confidence: float
@@ -76,6 +89,7 @@ class Field:
     probabilities: Mapping[str, float] | None = None
     reading: float = 1.0
     grounded: bool | None = None
+    boxes: tuple[PageBox, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The field as JSON values, likeliest listed value first."""
@@ -88,6 +102,11 @@ class Field:
             values["reading"] = round(self.reading, 6)
         if self.grounded is not None:
             values["grounded"] = self.grounded
+        if self.boxes:
+            values["boxes"] = [
+                {"page": box.page, "box": [round(side, 2) for side in box[1:]]}
+                for box in self.boxes
+            ]
         if self.probabilities is not None:
             values["probabilities"] = _ranked(self.probabilities)
         return values

@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from typing import Final, Generic, TypeVar, Unpack
 
+from edgeslm import arguments as checks
+from edgeslm.documents.document import Document
 from edgeslm.engines.requests import CancelToken
 from edgeslm.errors import EdgeslmError
 from edgeslm.results import Extraction
 from edgeslm.schema.schema import Schema
-from edgeslm.tasks.extraction.options import ExtractArguments
+from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
+from edgeslm.tasks.extraction.places import Taken, with_boxes
 
 T = TypeVar("T")
 
@@ -26,16 +29,16 @@ class Extractor(ABC, Generic[T]):
 
     schema: Schema[T]
 
-    @abstractmethod
     def __call__(
         self,
-        text: str,
+        text: str | Document,
         *,
         deadline_ms: float | None = None,
         cancel: CancelToken | None = None,
         **arguments: Unpack[ExtractArguments],
     ) -> Extraction[T]:
-        """Extract from one text.
+        """Extract from one text, or from a document that `edgeslm.read_document` read: fields
+        then say in which boxes on its pages their values stand.
 
         Args:
             deadline_ms: budget of the call, in milliseconds, time in the queue included.
@@ -74,11 +77,14 @@ class Extractor(ABC, Generic[T]):
             OutputInvalidError: the value breaks a rule that no grammar can hold.
             CancelledError: ``cancel`` or ``model`` was cancelled.
         """
+        if not isinstance(text, Document):
+            return self._extract(text, deadline_ms, cancel, ExtractOptions(**arguments))
+        answer = self._extract(text.text, deadline_ms, cancel, ExtractOptions(**arguments))
+        return with_boxes(answer, text)
 
-    @abstractmethod
     def map(
         self,
-        texts: Iterable[str],
+        texts: Iterable[str | Document],
         *,
         width: int = DEFAULT_WIDTH,
         deadline_ms: float | None = None,
@@ -113,3 +119,26 @@ class Extractor(ABC, Generic[T]):
             SchemaError: grounded, and the schema has no such field.
             EngineError: the model is closed.
         """
+        checks.many(texts)
+        taken = Taken(texts)
+        options = ExtractOptions(**arguments)
+        return taken.placed(self._extract_many(taken, width, deadline_ms, cancel, options))
+
+    @abstractmethod
+    def _extract(
+        self,
+        text: str,
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
+        options: ExtractOptions,
+    ) -> Extraction[T]: ...
+
+    @abstractmethod
+    def _extract_many(
+        self,
+        texts: Iterable[str],
+        width: int,
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
+        options: ExtractOptions,
+    ) -> Generator[Extraction[T] | EdgeslmError, None, None]: ...

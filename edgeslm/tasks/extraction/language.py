@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, TypeVar, Unpack
+from typing import Generic, TypeVar
 
 from edgeslm.decoding.batching import answer_all
 from edgeslm.decoding.closing import close_validly
@@ -28,11 +28,11 @@ from edgeslm.formats.text import Kept, bounded, check_text
 from edgeslm.results import Extraction, Field, Timing
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.extraction.evidence import calibrated, fields, marked
-from edgeslm.tasks.extraction.extractor import DEFAULT_WIDTH, Extractor
+from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.tasks.extraction.grounding import Names, ground, ground_copied, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
 from edgeslm.tasks.extraction.nothing_read import nothing_stands, without_inventions
-from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
+from edgeslm.tasks.extraction.options import ExtractOptions
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 
 T = TypeVar("T")
@@ -57,27 +57,25 @@ class LanguageExtractor(Extractor[T]):
         listed = ListedValues(plan.schema.closed)
         self._task = _Task(session, plan.schema, compiled, grammar, plan.style, listed, plan.reads)
 
-    def __call__(
+    def _extract(
         self,
         text: str,
-        *,
-        deadline_ms: float | None = None,
-        cancel: CancelToken | None = None,
-        **arguments: Unpack[ExtractArguments],
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
+        options: ExtractOptions,
     ) -> Extraction[T]:
-        job_of = self._jobs(ExtractOptions(**arguments))
+        job_of = self._jobs(options)
         return self._session.answer(lambda: job_of(text), deadline_ms, cancel)
 
-    def map(
+    def _extract_many(
         self,
         texts: Iterable[str],
-        *,
-        width: int = DEFAULT_WIDTH,
-        deadline_ms: float | None = None,
-        cancel: CancelToken | None = None,
-        **arguments: Unpack[ExtractArguments],
+        width: int,
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
+        options: ExtractOptions,
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
-        job_of = self._jobs(ExtractOptions(**arguments))
+        job_of = self._jobs(options)
         return answer_all(
             self._session, texts, job_of, width=width, deadline_ms=deadline_ms, cancel=cancel
         )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Final, Generic, TypeVar, Unpack
+from typing import Final, Generic, TypeVar
 
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.requests import CancelToken
@@ -17,8 +17,8 @@ from edgeslm.results import Extraction, Field
 from edgeslm.schema.schema import Schema
 from edgeslm.tasks.classifier import CallOptions
 from edgeslm.tasks.extraction.evidence import calibrated
-from edgeslm.tasks.extraction.extractor import DEFAULT_WIDTH, Extractor
-from edgeslm.tasks.extraction.options import ExtractArguments, ExtractOptions
+from edgeslm.tasks.extraction.extractor import Extractor
+from edgeslm.tasks.extraction.options import ExtractOptions
 from edgeslm.tasks.onnx import Answerer, EncoderJob
 from edgeslm.tasks.reading.inputs import Prepared, ReaderInputs
 from edgeslm.tasks.reading.record import Reading, read_record, to_json
@@ -54,26 +54,24 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
         self.schema = plan.schema
         self._inputs, self._plan = inputs, plan
 
-    def __call__(
+    def _extract(
         self,
         text: str,
-        *,
-        deadline_ms: float | None = None,
-        cancel: CancelToken | None = None,
-        **arguments: Unpack[ExtractArguments],
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
+        options: ExtractOptions,
     ) -> Extraction[T]:
-        return self._run(text, _options(ExtractOptions(**arguments), deadline_ms, cancel))
+        return self._run(text, _options(options, deadline_ms, cancel))
 
-    def map(
+    def _extract_many(
         self,
         texts: Iterable[str],
-        *,
-        width: int = DEFAULT_WIDTH,
-        deadline_ms: float | None = None,
-        cancel: CancelToken | None = None,
-        **arguments: Unpack[ExtractArguments],
+        width: int,
+        deadline_ms: float | None,
+        cancel: CancelToken | None,
+        options: ExtractOptions,
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
-        return self._many(texts, width, _options(ExtractOptions(**arguments), deadline_ms, cancel))
+        return self._many(texts, width, _options(options, deadline_ms, cancel))
 
     def _run(self, text: str, options: CallOptions) -> Extraction[T]:
         job = EncoderJob(text, options.deadline_ms)
