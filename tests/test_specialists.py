@@ -79,7 +79,7 @@ def test_the_card_says_what_was_proven_and_on_what(entry):
 def test_what_is_known_by_heart_is_known_in_any_form_of_its_characters():
     """In full width, or with a soft hyphen and a zero-width space, a text is the same text."""
     read = [read_onnx(file_of(entry)) for entry in SHIPPED if entry.source.endswith(".onnx")]
-    tables = [(read_known(i.known, i.label_count, where=i.card.name), i) for i in read if i.known]
+    tables = [(read_known(i.known, i.width, where=i.card.name), i) for i in read if i.known]
     assert tables
     for known, info in tables:
         assert known.format == KNOWN_FORMAT

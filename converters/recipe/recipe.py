@@ -28,7 +28,7 @@ from edgeslm.formats.card import (
 )
 from edgeslm.formats.files import read_small
 from edgeslm.formats.gguf.adapter import Pattern, QuantType, TensorType
-from edgeslm.formats.text import Fold, fold
+from edgeslm.formats.text import Fold
 
 #: a recipe or schema file larger than this is refused before it is parsed
 MAX_RECIPE_BYTES = 4 * 1024 * 1024
@@ -214,15 +214,12 @@ class Recipe(Closed):
         if isinstance(self.task, ClassifyTask):
             if self.data.label is None or self.data.answer:
                 raise ValueError("a classify task takes data.label, and no data.answer")
-            _refuse_case_twins([label.name for label in self.task.labels])
         elif not self.data.answer or self.data.label is not None:
             article = "an" if kind == "extract" else "a"
             raise ValueError(f"{article} {kind} task takes data.answer, and no data.label")
         if isinstance(self.task, ClassifyTask | TagTask) and self.gates.fold != "case":
             raise ValueError("gates.fold is for values that are extracted, not for labels")
         if isinstance(self.task, TagTask):
-            for head in self.task.heads:
-                _refuse_case_twins([label.name for label in head.labels])
             names = {head.name for head in self.task.heads}
             for odd in sorted(names ^ set(self.data.answer)):
                 raise ValueError(f"data.answer has one source for each head; see {odd!r}")
@@ -363,11 +360,3 @@ def _require_label(number: int, answer: Any, labels: Sequence[LabelSpec]) -> Non
     if answer not in [label.name for label in labels]:
         names = ", ".join(label.name for label in labels[:8])
         raise ValueError(f"example {number}: expected has {answer!r}, which is no label ({names})")
-
-
-def _refuse_case_twins(names: list[str]) -> None:
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(fold(name), name)
-        if other != name:
-            raise ValueError(f"labels differ in case only: {other!r} and {name!r}; keep one")

@@ -187,7 +187,7 @@ def test_there_are_shipped_recipes():
             "encoder.logit_adjustment is for an encoder's classify task",
         ),
         (("[[examples]]", "[encoder]\ndropout = 1\n[[examples]]"), "at encoder.dropout: "),
-        (('["a", "b"]', '["a", "A"]'), "labels differ in case only: 'a' and 'A'"),
+        (('["a", "b"]', '["a", "A"]'), "labels that read the same: 'a' and 'A'"),
         (('["a", "b"]', '"labels.json"'), r"labels\.json: cannot be read: No such file"),
         (('label = "label"', ""), "takes data.label, and no data.answer"),
         (('kind = "classify"', 'kind = "guess"'), "at task: "),
