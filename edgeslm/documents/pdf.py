@@ -17,12 +17,13 @@ from edgeslm.errors import DocumentError
 _DOTS: Final = 300 / 72
 #: a page with fewer letters and digits than this, and with more than text on it, is a picture
 _FEW: Final = 20
+#: and so is one with fewer than this, of which pictures cover this share: a scan with a stamp
+_FEW_ON_SCAN: Final = 200
+_SCAN: Final = 0.5
 #: and so is one of whose characters this share has no meaning
 _UNREADABLE: Final = 1 / 3
 #: FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY
 _ENCRYPTED: Final = {4, 5}
-#: FPDF_PAGEOBJ_TEXT
-_TEXT: Final = 1
 
 
 def pdf_pages(data: bytes, reading: Reading) -> Iterator[RawPage]:
@@ -150,14 +151,28 @@ def _is_picture(page: Any, letters: list[Letter]) -> bool:
     meaningless = sum(0xE000 <= code <= 0xF8FF or code == 0xFFFD for code in codes)
     if codes and meaningless > _UNREADABLE * len(codes):
         return True
-    if sum(chr(code).isalnum() for code in codes if code < 0x110000) >= _FEW:
+    told = sum(chr(code).isalnum() for code in codes if code < 0x110000)
+    if told >= _FEW_ON_SCAN:
         return False
+    kinds = [*_kinds(page)]
+    if told < _FEW and any(kind != pdfium().raw.FPDF_PAGEOBJ_TEXT for kind, _ in kinds):
+        return True
+    wide, high = page.get_size()
+    shown = sum(area for kind, area in kinds if kind == pdfium().raw.FPDF_PAGEOBJ_IMAGE)
+    return bool(shown > _SCAN * wide * high)
+
+
+def _kinds(page: Any) -> Iterator[tuple[int, float]]:
+    """The kind of each object of a page, and the area around it."""
     raw = pdfium().raw
-    kinds = (
-        raw.FPDFPageObj_GetType(raw.FPDFPage_GetObject(page, index))
-        for index in range(raw.FPDFPage_CountObjects(page))
-    )
-    return any(kind != _TEXT for kind in kinds)
+    edges = [ctypes.c_float() for _ in range(4)]
+    for index in range(raw.FPDFPage_CountObjects(page)):
+        each = raw.FPDFPage_GetObject(page, index)
+        area = 0.0
+        if raw.FPDFPageObj_GetBounds(each, *map(ctypes.byref, edges)):
+            left, bottom, right, top = (edge.value for edge in edges)
+            area = (right - left) * (top - bottom)
+        yield raw.FPDFPageObj_GetType(each), area
 
 
 def _picture(page: Any, reading: Reading) -> Picture:

@@ -233,9 +233,13 @@ def _with_words(pages: Iterator[RawPage], options: Options) -> Iterator[tuple[Pa
         pieces = page.pieces
         if page.picture is not None:
             seen, by = _ocr(page.picture, page.width / page.picture.width, options)
-            if seen or not pieces:
+            if _letters(seen) >= _letters(pieces):
                 pieces, source = seen, by
         yield Page(number, page.width, page.height, page.unit, source), pieces
+
+
+def _letters(pieces: list[Piece]) -> int:
+    return sum(letter.isalnum() for piece in pieces for letter in piece.text)
 
 
 def _ocr(picture: Picture, scale: float, options: Options) -> tuple[list[Piece], Reader]:

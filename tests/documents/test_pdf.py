@@ -137,7 +137,8 @@ def test_links_change_nothing_and_notes_and_fields_are_read():
     )
     page = PdfPage([("Name:", 50, 684)], annotations=(link, field), stream=None)
     data = pdf(PdfPage(stream=stream), page)
-    assert read_document(data, isolated=False).text.splitlines()[-1] == "Name:  Filled in"
+    lines = read_document(data, isolated=False, ocr="never").text.splitlines()
+    assert lines[-1] == "Name:  Filled in"
 
 
 # --- what is refused ----------------------------------------------------------------
@@ -165,6 +166,38 @@ def test_a_file_without_a_text_is_one_typed_error(data, reason):
     with pytest.raises(DocumentError) as raised:
         read_document(data)
     assert raised.value.reason in {reason, "empty"}
+
+
+def test_a_file_that_only_asks_not_to_be_printed_needs_no_password():
+    data = pdf(PdfPage([("For all", 50, 700)]), password="")
+    assert read_document(data, isolated=False).text == "For all"
+
+
+BLACK = (4, 4, bytes(48))
+
+
+@pytest.mark.parametrize(
+    ("page", "is_scan"),
+    [
+        (PdfPage([("Scanned by an app for free", 9, 9)], picture=BLACK), True),
+        (PdfPage([("Scanned by an app for free", 9, 9)]), False),
+        (PdfPage([("Over a picture", 9, 20 * n) for n in range(20)], picture=BLACK), False),
+        (PdfPage([("Few", 9, 9)], picture=BLACK), True),
+        (PdfPage([("Few", 9, 9)]), False),
+        (PdfPage(content=b"0 0 9 9 re f"), True),
+        (PdfPage(), False),
+    ],
+)
+def test_a_page_is_read_by_ocr_where_its_text_layer_does_not_have_its_text(page, is_scan):
+    (read,) = pdf_pages(pdf(page), Reading("pdf", Limits(), ocr_pixels=10_000))
+    assert (read.picture is not None) is is_scan
+
+
+def test_the_text_layer_is_kept_where_ocr_reads_less():
+    pytest.importorskip("rapidocr", reason="the extra documents brings rapidocr")
+    document = read(PdfPage([("Scanned by an app for free", 9, 9, 1)], picture=BLACK))
+    assert document.pages[0].source == "text layer"
+    assert document.text == "Scanned by an app for free"
 
 
 def test_pages_have_a_limit():

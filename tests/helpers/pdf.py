@@ -60,7 +60,7 @@ def _content(page: PdfPage) -> bytes:
     if page.picture is not None:
         parts.append(b"q %g 0 0 %g 0 0 cm /P Do Q" % (page.width, page.height))
     for text, x, y, *more in page.texts:
-        size, turned = (*more, 10, 0)[:2] if len(more) < 2 else more
+        size, turned = (*more, *(10, 0)[len(more) :])
         cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[turned]
         raw = text.encode("cp1252").replace(b"\\", b"\\\\")
         raw = raw.replace(b"(", b"\\(").replace(b")", b"\\)")
