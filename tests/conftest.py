@@ -65,6 +65,22 @@ def engine(tiny_model: Path) -> Iterator[LlamaEngine]:
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def tiny_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear reader of made-up receipts: shop, date, total, and how they were paid."""
+    from tests.helpers.tiny_reader import write_tiny_reader
+
+    return write_tiny_reader(tmp_path_factory.mktemp("reader") / "tiny-reader.onnx")
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an encoder beside the features, in windows of 24 tokens."""
+    from tests.helpers.tiny_reader import write_tiny_encoder_reader
+
+    return write_tiny_encoder_reader(tmp_path_factory.mktemp("reader") / "tiny-encoder.onnx")
+
+
 @pytest.fixture(scope="session", params=["Q4_0", "Q4_K_M"])
 def real_model(request: pytest.FixtureRequest) -> Path:
     """The pulled model, quantized again; skips where it was not pulled."""

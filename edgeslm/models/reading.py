@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.onnx.tokens import EncoderTokens
-from edgeslm.errors import CardError, EngineError, ModelFileError, SchemaError
+from edgeslm.errors import (
+    ArgumentError,
+    CardError,
+    EngineError,
+    InputTooLongError,
+    ModelFileError,
+    SchemaError,
+)
 from edgeslm.formats.card import Card, ExtractTask
-from edgeslm.formats.onnx.info import ONNXInfo
+from edgeslm.formats.onnx.info import LEAST_TOKENS, ONNXInfo
 from edgeslm.formats.onnx.reader_spec import ReaderSpec
 from edgeslm.models.model import Kind, Model
 from edgeslm.schema.schema import Schema, compile_schema
+from edgeslm.tasks.reading.asked import asked_of
 from edgeslm.tasks.reading.extractor import WHOLE, ReadingExtractor, ReadingPlan
 from edgeslm.tasks.reading.inputs import ReaderInputs
 
@@ -71,18 +79,16 @@ class ReadingModel(Model):
         if schema is None:
             return ReadingPlan(spec, compile_schema(task.json_schema), calibration)
         compiled: Schema[Any] = compile_schema(schema)
-        names = _names(compiled)
-        known = {field.names[0] for field in spec.fields}
-        unknown = sorted(names - known)
-        if unknown:
+        asked, known = asked_of(compiled.source, spec), {field.path for field in spec.fields}
+        if asked.unknown:
             raise SchemaError(
                 f"{self._title(self.card.name)} reads {', '.join(sorted(known))}, and the schema "
-                f"asks for {', '.join(unknown)}; leave them out, or use a language model such as "
-                "smollm2-135m"
+                f"asks for {', '.join(asked.unknown)}; leave that out, or use a language model "
+                "such as smollm2-135m"
             )
-        if names != known:  # that of whole records was measured on whole ones
+        if asked.known != known:  # that of whole records was measured on whole ones
             calibration = {path: own for path, own in calibration.items() if path != WHOLE}
-        return ReadingPlan(spec, compiled, calibration, names)
+        return ReadingPlan(spec, compiled, calibration, asked.known)
 
     def _classifier(
         self,
@@ -103,7 +109,13 @@ class ReadingModel(Model):
 
     def _try(self) -> None:
         path, spec = self.info.path, _spec(self.info)
-        prepared = self._inputs.trial()
+        try:
+            prepared = self._inputs.trial()
+        except InputTooLongError as error:
+            raise ModelFileError(
+                f"{path}: its tokenizer makes more tokens of a few characters than it reads "
+                f"({error}); use the tokenizer that it was trained with"
+            ) from error
         try:
             said = self._session.run(prepared.inputs)
         except EngineError as error:
@@ -125,10 +137,15 @@ def inputs_of(info: ONNXInfo, max_tokens: int) -> ReaderInputs:
     """What turns texts into a reader's inputs.
 
     Raises:
-        ModelFileError: its tokenizer is damaged.
+        ModelFileError: its tokenizer is damaged. ArgumentError: there is no room for a token.
     """
     tokens = None
     if info.tokenizer_json is not None:
+        if max_tokens < LEAST_TOKENS:
+            raise ArgumentError(
+                f"max_context must be at least {LEAST_TOKENS} for {info.path}: two tokens stand "
+                "around those of a text"
+            )
         tokens = EncoderTokens(info.tokenizer_json, max_tokens, where=str(info.path))
     return ReaderInputs(_spec(info), tokens)
 
@@ -136,10 +153,3 @@ def inputs_of(info: ONNXInfo, max_tokens: int) -> ReaderInputs:
 def _spec(info: ONNXInfo) -> ReaderSpec:
     assert info.reader is not None, "only a file with a reader is opened as one"
     return info.reader
-
-
-def _names(schema: Schema[Any]) -> frozenset[str]:
-    properties = schema.source.get("properties")
-    if not isinstance(properties, Mapping) or not properties:
-        raise SchemaError("a record that is read is an object with named properties; name them")
-    return frozenset(properties)

@@ -43,7 +43,7 @@ DEFAULT_MAX_TOKENS: Final = 128
 #: no encoder is built for longer inputs; bounds what one text can take of memory
 _MOST_TOKENS: Final = 8192
 #: two special tokens and one of the text
-_LEAST_TOKENS: Final = 3
+LEAST_TOKENS: Final = 3
 #: an .onnx cannot be larger: a protobuf message ends there
 _MAX_FILE_BYTES: Final = 2 * 1024**3
 #: the operator sets that onnxruntime itself brings; "" is ONNX's own
@@ -245,9 +245,9 @@ def _reader(path: Path, metadata: Mapping[str, str]) -> ReaderSpec | None:
 
 def _max_tokens(metadata: Mapping[str, str]) -> int:
     stated = metadata.get(MAX_TOKENS_KEY, str(DEFAULT_MAX_TOKENS))
-    if not _COUNT.fullmatch(stated) or not _LEAST_TOKENS <= int(stated) <= _MOST_TOKENS:
+    if not _COUNT.fullmatch(stated) or not LEAST_TOKENS <= int(stated) <= _MOST_TOKENS:
         raise _UnfitError(
-            f"{MAX_TOKENS_KEY} is {stated[:_SHOWN]!r}, not {_LEAST_TOKENS} to {_MOST_TOKENS}"
+            f"{MAX_TOKENS_KEY} is {stated[:_SHOWN]!r}, not {LEAST_TOKENS} to {_MOST_TOKENS}"
         )
     return int(stated)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -18,6 +17,8 @@ MAX_FIELDS: Final = 200
 MAX_UNITS: Final = 4096
 MAX_UNIT_FEATURES: Final = 256
 MAX_WINDOWS: Final = 16
+#: a score of two tags, at most
+_MOST: Final = 1_000_000
 
 #: how a field is read: text of whole pieces, a typed value, or one of listed values
 Read = Literal["text", "date", "time", "number", "code", "listed"]
@@ -26,6 +27,9 @@ _FIELD_KEYS: Final = {"path", "read", "places", "values", "nullable"}
 
 _PATH = re.compile(r"\$(?:\.[^.\[\]]+|\['(?:[^'\\]|\\.)*'\])+")
 _MEMBER = re.compile(r"\.([^.\[\]]+)|\['((?:[^'\\]|\\.)*)'\]")
+#: what is escaped in a quoted member name, and what the letters among it stand for
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
+_LETTERS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 # Plain checks, for importing pydantic takes longer than loading an encoder.
 
@@ -48,7 +52,7 @@ class FieldSpec:
     def names(self) -> list[str]:
         """The member names of the path, such as those of ``$.seller.name`` or ``$['a b']``."""
         members = _MEMBER.findall(self.path)
-        return [plain or re.sub(r"\\(.)", r"\1", quoted) for plain, quoted in members]
+        return [plain or _ESCAPE.sub(_meant, quoted) for plain, quoted in members]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +140,7 @@ def _spec(values: Any) -> ReaderSpec:
     if not isinstance(listed, list) or not 0 < len(listed) <= MAX_FIELDS:
         raise ValueError(f"fields must be a list of 1 to {MAX_FIELDS}")
     fields = tuple(map(_field, listed))
-    if len({field.path for field in fields}) != len(fields):
-        raise ValueError("a field is given twice")
+    _check_paths(fields)
     tags = 1 + 2 * sum(field.read == "text" for field in fields)
     transitions = values["transitions"]
     if not isinstance(transitions, list) or len(transitions) != tags:
@@ -165,14 +168,47 @@ def _field(values: Any) -> FieldSpec:
     choices = values["values"]
     if not isinstance(choices, list) or {*map(type, choices)} - {str} or len(choices) > 4096:
         raise ValueError("values must be a list of texts")
+    if not all(map(_is_plain, choices)):
+        raise ValueError("values must be JSON texts of texts, numbers, true, false or null")
+    if len({*choices}) != len(choices):
+        raise ValueError("values must differ from each other")
     if (read == "listed") != bool(choices):
         raise ValueError("a listed field, and no other, must have values")
     return FieldSpec(path, read, places, tuple(choices), values["nullable"])
 
 
+def _check_paths(fields: tuple[FieldSpec, ...]) -> None:
+    """Each field is a leaf of its own."""
+    paths = [tuple(field.names) for field in fields]
+    if len({*paths}) != len(paths):
+        raise ValueError("a field is given twice")
+    above = {path[:end] for path in paths for end in range(1, len(path))}
+    for field, path in zip(fields, paths, strict=True):
+        if path in above:
+            raise ValueError(f"{field.path[:100]} is a field, and others lie within it")
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is JSON of a value without parts."""
+    try:
+        value = json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return False
+    return not isinstance(value, dict | list)
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _meant(escape: re.Match[str]) -> str:
+    code = escape[1]
+    return chr(int(code[1:], 16)) if len(code) > 1 else _LETTERS.get(code, code)
+
+
 def _scores(values: Any, count: int) -> tuple[float, ...]:
     if not isinstance(values, list) or len(values) != count:
         raise ValueError(f"a row of scores must have {count}")
-    if {*map(type, values)} - {int, float} or not all(map(math.isfinite, values)):
-        raise ValueError("a score must be a finite number")
+    if {*map(type, values)} - {int, float} or not all(-_MOST <= value <= _MOST for value in values):
+        raise ValueError(f"a score must be a number from {-_MOST:,} to {_MOST:,}")
     return tuple(map(float, values))

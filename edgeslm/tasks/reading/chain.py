@@ -2,7 +2,8 @@
 
 The model is a conditional random field (Lafferty, McCallum and Pereira, 2001): a path scores the
 sum of its units' scores and of a score for each pair of neighbouring tags. Sums over paths run
-forward and backward through the chain, scaled at each unit (Rabiner, 1989, section V.A).
+forward and backward through the chain, scaled at each unit (Rabiner, 1989, section V.A); where
+the scales vanish, since scores lie hundreds apart, in logarithms.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ class Chain:
 
     def __init__(self, scores: Floats, transitions: Floats, begin: Floats) -> None:
         self._scores, self._transitions, self._begin = scores, transitions, begin
+        self._logs: _LogSums | None = None
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            self._sum()
+        self._path = self._best()
+        if not self._holds():
+            self._logs = _LogSums(scores, transitions, begin)
+
+    def _sum(self) -> None:
+        scores, transitions, begin = self._scores, self._transitions, self._begin
         self._follows = np.exp(transitions - transitions.max())
         self._says = np.exp(scores - scores.max(axis=1, keepdims=True))
         self._says[0] *= np.exp(begin - begin.max())
@@ -40,8 +50,17 @@ class Chain:
             behind = self._says[at + 1] * self._backward[at + 1] / self._scale[at + 1]
             self._backward[at] = self._follows @ behind
 
+    def _holds(self) -> bool:
+        """Whether no sum vanished that the likeliest path is a part of."""
+        places = np.arange(len(self._path)), self._path
+        kept = (self._forward[places] > 0) & (self._backward[places] > 0)
+        return bool(kept.all() and (self._scale > 0).all() and np.isfinite(self._backward).all())
+
     def best(self) -> Ints:
         """The likeliest path, a tag for each unit."""
+        return self._path
+
+    def _best(self) -> Ints:
         scores, transitions = self._scores, self._transitions
         reached = scores[0] + self._begin
         came = np.empty(scores.shape, np.intp)
@@ -58,6 +77,8 @@ class Chain:
     def segment(self, start: int, end: int, first: int, inside: int) -> float:
         """The probability that units ``start`` to ``end`` (half-open) are one segment: ``first``,
         then ``inside`` to the last of them, and not behind it."""
+        if self._logs is not None:
+            return self._logs.segment(start, end, first, inside)
         share, previous = self._forward[start, first], first
         for at in range(start + 1, end):
             share *= self._follows[previous, inside] * self._says[at, inside] / self._scale[at]
@@ -69,9 +90,48 @@ class Chain:
 
     def without(self, tag: int) -> float:
         """The probability that no unit has this tag."""
+        if self._logs is not None:
+            return self._logs.without(tag)
         says = self._says.copy()
         says[:, tag] = 0.0
         reached = says[0] / self._scale[0]
         for at in range(1, len(says)):
             reached = (reached @ self._follows) * says[at] / self._scale[at]
         return float(reached.sum())
+
+
+class _LogSums:
+    """Logarithms of the same sums: slower, for any scores."""
+
+    def __init__(self, scores: Floats, transitions: Floats, begin: Floats) -> None:
+        self._scores, self._transitions, self._begin = scores, transitions, begin
+        self._forward = self._sums(scores)
+        self._backward = np.zeros_like(scores)
+        for at in range(len(scores) - 2, -1, -1):
+            behind = transitions + scores[at + 1] + self._backward[at + 1]
+            self._backward[at] = np.logaddexp.reduce(behind, axis=1)
+        self._all = np.logaddexp.reduce(self._forward[-1])
+
+    def _sums(self, scores: Floats) -> Floats:
+        """Of the paths that lead to each tag of each unit."""
+        sums = np.empty_like(scores)
+        sums[0] = scores[0] + self._begin
+        for at in range(1, len(scores)):
+            each = sums[at - 1][:, None] + self._transitions
+            sums[at] = scores[at] + np.logaddexp.reduce(each, axis=0)
+        return sums
+
+    def segment(self, start: int, end: int, first: int, inside: int) -> float:
+        share, previous = self._forward[start, first], first
+        for at in range(start + 1, end):
+            share += self._transitions[previous, inside] + self._scores[at, inside]
+            previous = inside
+        if end < len(self._scores):
+            behind = self._transitions[previous] + self._scores[end] + self._backward[end]
+            share += np.logaddexp.reduce(np.delete(behind, inside))
+        return float(np.exp(min(0.0, share - self._all)))
+
+    def without(self, tag: int) -> float:
+        scores = self._scores.copy()
+        scores[:, tag] = -np.inf
+        return float(np.exp(min(0.0, np.logaddexp.reduce(self._sums(scores)[-1]) - self._all)))

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.requests import CancelToken
-from edgeslm.errors import ArgumentError, EdgeslmError, OutputInvalidError
+from edgeslm.errors import ArgumentError, EdgeslmError, InputError, OutputInvalidError
 from edgeslm.formats.card import FieldCalibration
 from edgeslm.formats.onnx.reader_spec import ReaderSpec
 from edgeslm.results import Extraction, Field
@@ -33,13 +33,13 @@ WHOLE: Final = "$"
 class ReadingPlan(Generic[T]):
     """What a reading extractor is made of.
 
-    ``names`` are the top-level fields that the schema has, None for all that are read.
+    ``asked`` are the paths of the fields that the schema has, None for all that are read.
     """
 
     spec: ReaderSpec
     schema: Schema[T]
     calibration: Mapping[str, FieldCalibration]
-    names: frozenset[str] | None = None
+    asked: frozenset[str] | None = None
 
 
 class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
@@ -76,13 +76,20 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
     def _run(self, text: str, options: CallOptions) -> Extraction[T]:
         job = EncoderJob(text, options.deadline_ms)
         with self._session.begin(options.cancel) as call:
-            prepared = self._inputs(job.text, options.truncate)
-            job.check()
+
+            def check() -> None:
+                job.check()
+                call.check()
+
+            prepared = self._inputs(job.text, options.truncate, check)
+            check()
             start = time.perf_counter()
             said = call.run(prepared.inputs)
             ms = (time.perf_counter() - start) * 1000
         readings = read_record(prepared.layout, prepared.unit_scores(said), self._plan.spec)
-        own = [reading for reading in readings if self._is_asked(reading)]
+        asked = self._plan.asked
+        own = [reading for reading in readings if asked is None or reading.field.path in asked]
+        _require_values(own)
         own, value, answer = self._valid(own)
         fields = calibrated(_fields(own, prepared), self._plan.calibration)
         job.check()
@@ -108,20 +115,19 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
         return kept, self.schema.read(answer), answer
 
     def _if_valid(self, readings: Sequence[Reading], place: int) -> Reading:
-        """A reading, or null where the schema refuses a record that has it and else only nulls."""
-        alone = [
-            reading if at == place else reading.without_value()
-            for at, reading in enumerate(readings)
-        ]
-        try:
-            self.schema.read(to_json(alone))
-        except OutputInvalidError:
-            return readings[place].without_value()
-        return readings[place]
+        """A reading, or null where the schema refuses a record that has it and else only nulls.
 
-    def _is_asked(self, reading: Reading) -> bool:
-        names = self._plan.names
-        return names is None or reading.field.names[0] in names
+        A number may be a JSON text or number, as the schema has it.
+        """
+        alone = [reading.without_value() for reading in readings]
+        for spelling in readings[place].spellings():
+            alone[place] = spelling
+            try:
+                self.schema.read(to_json(alone))
+            except OutputInvalidError:
+                continue
+            return spelling
+        return readings[place].without_value()
 
     def _confidence(self, fields: Mapping[str, Field]) -> float:
         """That all fields are right: as measured, else as if they were independent."""
@@ -136,6 +142,16 @@ def _options(
     if options.temperature:
         raise ArgumentError("temperature must be 0: this model reads values, it samples none")
     return CallOptions(deadline_ms, options.truncate, cancel=cancel)
+
+
+def _require_values(readings: Iterable[Reading]) -> None:
+    for reading in readings:
+        field = reading.field
+        if reading.json == "null" and not field.nullable and field.read != "listed":
+            raise InputError(
+                f"the text holds nothing for {field.path}, and a record takes values only "
+                "from the text; give it a text that has one"
+            )
 
 
 def _fields(readings: Iterable[Reading], prepared: Prepared) -> dict[str, Field]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeslm.engines.onnx.tokens import EncoderTokens
 from edgeslm.errors import InputTooLongError
-from edgeslm.formats.onnx.reader_spec import MAX_UNIT_FEATURES, MAX_UNITS, MAX_WINDOWS, ReaderSpec
+from edgeslm.formats.onnx.reader_spec import MAX_UNITS, MAX_WINDOWS, ReaderSpec
 from edgeslm.formats.text import Kept, Truncate, kept_of
 from edgeslm.tasks.reading.features import unit_features
 from edgeslm.tasks.reading.layout import Layout, lay_out
@@ -21,6 +22,8 @@ MAX_CHARACTERS: Final = 50_000
 _CHARACTERS: Final = 8
 #: how much of a text that is too long is kept at the next try
 _SHORTER: Final = 0.8
+#: characters from which on less is not tried: a tokenizer makes too much of any text
+_LEAST: Final = 8
 
 
 class Prepared(NamedTuple):
@@ -63,45 +66,43 @@ class ReaderInputs:
             self._most = _most_tokens(tokens.max_tokens)
             self._limit = min(MAX_CHARACTERS, self._most * _CHARACTERS)
 
-    def __call__(self, text: str, truncate: Truncate = None) -> Prepared:
+    def __call__(
+        self, text: str, truncate: Truncate = None, check: Callable[[], None] = lambda: None
+    ) -> Prepared:
         """Prepare a text.
+
+        Args:
+            check: called between parts of the work, to raise where there is no time for more.
 
         Raises:
             InputTooLongError: more characters, tokens or units than are read, and ``truncate`` is
                 None. ModelFileError: the tokenizer fails.
         """
-        limit = len(text) if truncate is None else self._limit
+        if truncate is None:
+            return self._prepared(kept_of(text, len(text)), check)
+        limit = min(len(text), self._limit)
         while True:
-            prepared, excess = self._prepared(text, limit)
-            if prepared is not None:
-                return prepared
-            if truncate is None:
-                raise InputTooLongError(
-                    f'the text has {excess}; shorten it, or allow truncate="middle"',
-                    tokens=len(text),
-                    limit=self._limit,
-                )
-            limit = int(min(limit, len(text)) * _SHORTER)
+            try:
+                return self._prepared(kept_of(text, limit), check)
+            except InputTooLongError:
+                limit = int(limit * _SHORTER)
+                if limit < _LEAST:
+                    raise
 
-    def _prepared(self, text: str, limit: int) -> tuple[Prepared | None, str]:
-        """What is read of so many characters; None and why where that is too much."""
-        kept = kept_of(text, limit)
-        if len(kept.text) > self._limit:
-            most = f"{self._limit:,}"
-            return None, f"{len(kept.text):,} characters, but this model reads {most}"
+    def _prepared(self, kept: Kept, check: Callable[[], None]) -> Prepared:
+        check()
+        _require(len(kept.text), self._limit, "characters", "reads")
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         if self._tokens is not None:
             ids, offsets = self._tokens.spread(kept.text)
-            if len(ids) > self._most:
-                return None, f"{len(ids):,} tokens, but this model reads {self._most:,}"
+            _require(len(ids), self._most, "tokens", "reads")
+            check()
         layout = lay_out(kept.text, self._kinds, words=self._spec.words)
-        if layout.units > MAX_UNITS:
-            units = f"{layout.units:,} lines, words and values to weigh"
-            return None, f"{units}, but this model weighs {MAX_UNITS:,}"
+        _require(layout.units, MAX_UNITS, "lines, words and values", "weighs")
+        check()
         features = unit_features(layout)
-        rows = features.ids[:, :MAX_UNIT_FEATURES]
-        inputs: dict[str, Any] = {"ids": rows, "values": _values(rows, features.counts)}
+        inputs: dict[str, Any] = {"ids": features.ids, "values": _values(*features)}
         windows = None
         if self._tokens is not None:
             begin, end = self._tokens.around
@@ -109,11 +110,25 @@ class ReaderInputs:
             windows = in_windows(ids, offsets, layout, size=size, begin=begin, end=end)
             inputs["input_ids"] = windows.input_ids
             inputs["attention_mask"] = windows.attention_mask
-        return Prepared(kept, layout, inputs, windows, len(ids)), ""
+        return Prepared(kept, layout, inputs, windows, len(ids))
 
     def trial(self) -> Prepared:
-        """A text that has all kinds of units."""
-        return self("Total: 1.00\n2020-01-01 12:00\nA-123")
+        """A text that has all kinds of units, as far as windows hold it.
+
+        Raises:
+            InputTooLongError: the tokenizer makes many tokens of few characters.
+        """
+        return self("Total: 1.00\n2020-01-01 12:00\nA-123", "middle")
+
+
+def _require(count: int, most: int, what: str, does: str) -> None:
+    if count > most:
+        raise InputTooLongError(
+            f"the text has {count:,} {what}, but this model {does} {most:,}; shorten it, or allow "
+            'truncate="middle"',
+            tokens=count,
+            limit=most,
+        )
 
 
 def _values(ids: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -125,4 +140,4 @@ def _values(ids: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.flo
 def _most_tokens(window: int) -> int:
     """The tokens that MAX_WINDOWS overlapping windows hold."""
     room = window - 2
-    return room + (MAX_WINDOWS - 2) * max(1, room // 2)
+    return room + (MAX_WINDOWS - 1) * max(1, room // 2)

@@ -32,8 +32,12 @@ _BREAK = re.compile(
 _WORDS = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]+")
 _SEEN = re.compile(r"\w")
-#: a number of a document: letters and digits with marks inside, at least two digits
-_CODE = re.compile(r"(?<![\w])(?=[A-Za-z/_.-]*\d)[A-Za-z0-9](?:[A-Za-z0-9/_.#-]*[A-Za-z0-9])?")
+#: a number of a document: letters and digits with marks inside, of which the first that is no
+#: letter or mark is a digit
+_CODE_START = re.compile(r"(?<!\w)[A-Za-z0-9]")
+_CODE_HEAD = re.compile(r"[A-Za-z/_.-]*")
+_CODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9/_.#-]*[A-Za-z0-9])?")
+_DIGIT = re.compile(r"\d")
 _MIN_CODE: Final = 3
 #: readings of one spelling that are weighed
 _READINGS: Final = 3
@@ -125,10 +129,9 @@ def _read(text: str, kind: Typed, starts: list[int]) -> Iterator[Candidate]:
         return max(0, bisect_right(starts, start) - 1)
 
     if kind == "code":
-        for match in _CODE.finditer(text):
-            if len(match[0]) >= _MIN_CODE:
-                start, end = match.span()
-                yield Candidate(start, end, line_of(start), match[0], 1.0, 0)
+        for start, end in _codes(text):
+            if end - start >= _MIN_CODE:
+                yield Candidate(start, end, line_of(start), text[start:end], 1.0, 0)
         return
     readers: dict[str, Any] = {"date": dates, "time": times, "number": numbers}
     for spelled in sorted(readers[kind](text), key=lambda spelled: spelled.start):
@@ -137,3 +140,16 @@ def _read(text: str, kind: Typed, starts: list[int]) -> Iterator[Candidate]:
             meant = value if isinstance(value, Decimal) else value.isoformat()
             line = line_of(spelled.start)
             yield Candidate(spelled.start, spelled.end, line, meant, likely, rank)
+
+
+def _codes(text: str) -> Iterator[tuple[int, int]]:
+    """The places of numbers of documents, each character looked at a few times at most."""
+    at = 0
+    while begun := _CODE_START.search(text, at):
+        head, code = _CODE_HEAD.match(text, begun.start()), _CODE.match(text, begun.start())
+        assert head is not None and code is not None, "both match the character that begins it"
+        if _DIGIT.match(text, head.end()):
+            yield code.span()
+            at = code.end()
+        else:  # no place in the head has a digit behind it
+            at = head.end()

@@ -29,6 +29,13 @@ class Reading(NamedTuple):
     span: tuple[int, int] | None
     probabilities: dict[str, float] | None = None
 
+    def spellings(self) -> Iterator[Reading]:
+        """Itself; a number also as a JSON text where it is none, and the other way round."""
+        yield self
+        if self.field.read == "number" and self.json != "null":
+            quoted = self.json.startswith('"')
+            yield self._replace(json=self.json[1:-1] if quoted else f'"{self.json}"')
+
     def without_value(self) -> Reading:
         """Null in its place, which nobody is sure of; itself where there must be a value."""
         if not self.field.nullable or self.field.read == "listed":

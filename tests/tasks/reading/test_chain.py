@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm.tasks.reading.chain import Chain
+from edgeslm.tasks.reading.chain import Chain, _LogSums
 
 
 def paths(scores, transitions, begin):
@@ -55,6 +55,41 @@ def test_no_unit_has_a_tag_as_often_as_in_all_paths(chain):
     total = sum(weight for _, weight in paths(*chain))
     without = sum(weight for path, weight in paths(*chain) if 1 not in path)
     assert Chain(*chain).without(1) == pytest.approx(without / total, abs=1e-9)
+
+
+@pytest.mark.parametrize("apart", [1.0, 300.0, 3000.0, 1e6])
+@given(chains(), st.integers(1, 60))
+def test_scores_far_apart_have_the_shares_of_any_others(apart, chain, copies):
+    """Sums that vanish are no numbers: they were certainties."""
+    scores, transitions, begin = chain
+    scores = np.tile(scores, (copies, 1)) * apart
+    own, units = Chain(scores, transitions, begin), len(scores)
+    shares = [own.without(1), *(own.segment(at, at + 1, 1, 2) for at in range(units))]
+    assert all(0 <= share <= 1 + 1e-9 for share in shares)
+
+
+@given(chains())
+def test_sums_in_logarithms_are_the_same(chain):
+    own, logs = Chain(*chain), _LogSums(*chain)
+    assert logs.without(1) == pytest.approx(own.without(1), abs=1e-9)
+    for start in range(len(chain[0])):
+        for end in range(start + 1, len(chain[0]) + 1):
+            assert logs.segment(start, end, 1, 2) == pytest.approx(
+                own.segment(start, end, 1, 2), abs=1e-9
+            )
+
+
+def test_a_forbidden_tag_that_is_forced_all_the_same_is_no_certainty():
+    """Each path is forbidden by 1,000: their sums vanish, their shares do not."""
+    scores = np.zeros((3, 3))
+    scores[:, 1] = -1000
+    scores[:, 2] = 20_000
+    transitions, begin = np.zeros((3, 3)), np.zeros(3)
+    transitions[0, 2] = begin[2] = -1e4
+    chain = Chain(scores, transitions, begin)
+    assert chain.best().tolist() == [2, 2, 2]
+    assert chain.segment(0, 3, 1, 2) == pytest.approx(0.0)
+    assert chain.without(1) == pytest.approx(1.0)
 
 
 def test_a_long_chain_neither_overflows_nor_vanishes():
