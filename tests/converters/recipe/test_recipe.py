@@ -60,8 +60,8 @@ EVERY_KEY = sorted({*keys(Recipe, "recipe")})
 
 def test_the_keys_are_those_of_every_table():
     assert {table for table, _ in EVERY_KEY} == {
-        "recipe", "data", "files", "answer", "split", "augment", "encoder", "lora", "train",
-        "quantize", "gates",
+        "recipe", "data", "files", "answer", "split", "augment", "encoder", "reader", "lora",
+        "train", "quantize", "gates",
     }  # fmt: skip
     assert ("answer", "as") in EVERY_KEY
 
@@ -72,7 +72,15 @@ def test_the_page_has_every_key_in_its_table(table, key):
     if table in ("files", "answer", "split", "augment"):
         row = re.search(rf"^\| `{table}` \|.*$", PAGE, re.MULTILINE)
         assert row and f"`{key}`" in row.group()
-    elif table == "recipe" and key in ("data", "encoder", "lora", "train", "quantize", "gates"):
+    elif table == "recipe" and key in (
+        "data",
+        "encoder",
+        "reader",
+        "lora",
+        "train",
+        "quantize",
+        "gates",
+    ):
         assert f"| `{key}.` | Default |" in PAGE
     else:
         start = "| Key | Default |" if table == "recipe" else f"| `{table}.` | Default |"
@@ -82,7 +90,7 @@ def test_the_page_has_every_key_in_its_table(table, key):
 
 def test_the_page_has_the_defaults_that_hold():
     fields: dict[str, Any] = {}
-    for table in ("encoder", "lora", "train", "quantize", "gates", "data"):
+    for table in ("encoder", "reader", "lora", "train", "quantize", "gates", "data"):
         for name, field in Recipe.model_fields[table].annotation.model_fields.items():
             fields[f"{table}.{name}"] = field.get_default(call_default_factory=True)
     for table, rows in re.findall(r"^\| `(\w+)\.` \| Default \|.*\n((?:\|.*\n)+)", PAGE, re.M):
