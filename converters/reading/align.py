@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -53,6 +54,16 @@ def value_at(answer: Any, field: FieldSpec) -> Any:
     for name in field.names:
         answer = answer.get(name) if isinstance(answer, Mapping) else None
     return answer
+
+
+def wanted_json(field: FieldSpec, value: Any) -> str:
+    """An answer's value as a reader spells it: 5.0 is 5 where the field is a number."""
+    if field.read == "number" and value is not None:
+        try:
+            return spelled(Decimal(str(value)), field) or json.dumps(value)
+        except InvalidOperation:  # no number, which no candidate is
+            pass
+    return json.dumps(value, ensure_ascii=False)
 
 
 def letters(text: str) -> str:
@@ -123,7 +134,7 @@ def _right(layout: Layout, field: FieldSpec, value: Any) -> tuple[int, ...] | No
     if value is None:
         return ()
     assert field.read in TYPED
-    wanted = json.dumps(value, ensure_ascii=False)
+    wanted = wanted_json(field, value)
     folded = letters(wanted) if field.read == "code" else None
     right = tuple(
         at

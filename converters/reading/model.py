@@ -72,7 +72,6 @@ def _chain_loss(model: ReaderModel, documents: Sequence[Document], scores: list[
         return torch.zeros(())
     pieces = [len(document.layout.pieces) for document in documents]
     longest = max(1, *pieces)
-    own = torch.zeros(len(documents), longest, spec.tags)
     allowed = torch.full((len(documents), longest, spec.tags), _NEVER)
     rows = []
     for at, (document, count) in enumerate(zip(documents, pieces, strict=True)):

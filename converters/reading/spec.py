@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from converters.errors import RecipeError
@@ -16,6 +16,9 @@ from edgeslm.tasks.extraction.leaves import segment
 _ADVICE: Final = "use a language model for it (kind = 'causal')"
 #: decimals of an amount that is written as text
 _CENTS: Final = 2
+#: objects within each other, and references before a type
+_DEEPEST: Final = 40
+_MOST_REFERENCES: Final = 40
 
 
 def reader_spec(recipe: Recipe) -> ReaderSpec:
@@ -44,17 +47,25 @@ def _fields(
     properties = schema.get("properties")
     for name, part in properties.items() if isinstance(properties, Mapping) else ():
         place = path + segment(name)
+        if place.count(".") + place.count("['") > _DEEPEST:
+            raise RecipeError(f"{place[:60]}: its references lead to each other; {_ADVICE}")
         resolved, nullable = _resolved(part, root, place)
         if resolved.get("type") == "object" or "properties" in resolved:
             if nullable:
                 raise RecipeError(f"{place}: a reader makes no object that may be null; {_ADVICE}")
+            if not resolved.get("properties"):
+                raise RecipeError(f"{place}: a reader needs an object's properties; {_ADVICE}")
             yield from _fields(resolved, root, place, {})
         else:
             yield _field(resolved, place, nullable, sources.get(name))
 
 
-def _resolved(part: Any, root: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], bool]:
+def _resolved(
+    part: Any, root: Mapping[str, Any], place: str, references: int = 0
+) -> tuple[Mapping[str, Any], bool]:
     """A schema behind its references, without null, and whether that was allowed."""
+    if references > _MOST_REFERENCES:
+        raise RecipeError(f"{place}: its references lead to each other; {_ADVICE}")
     if not isinstance(part, Mapping):
         raise RecipeError(f"{place}: a reader needs a type; {_ADVICE}")
     reference = part.get("$ref")
@@ -63,7 +74,7 @@ def _resolved(part: Any, root: Mapping[str, Any], place: str) -> tuple[Mapping[s
         definitions = root.get("$defs", root.get("definitions", {}))
         if name not in definitions:
             raise RecipeError(f"{place}: {reference!r} leads to no definition")
-        return _resolved(definitions[name], root, place)
+        return _resolved(definitions[name], root, place, references + 1)
     branches = part.get("anyOf", part.get("oneOf"))
     if isinstance(branches, list):
         kept = [branch for branch in branches if branch != {"type": "null"}]
@@ -71,7 +82,8 @@ def _resolved(part: Any, root: Mapping[str, Any], place: str) -> tuple[Mapping[s
             raise RecipeError(
                 f"{place}: a reader takes one type or null, no other choice; {_ADVICE}"
             )
-        return _resolved(kept[0], root, place)[0], len(kept) < len(branches)
+        inner, nullable = _resolved(kept[0], root, place, references + 1)
+        return inner, nullable or len(kept) < len(branches)
     types = part.get("type")
     if isinstance(types, list):
         kept = [kind for kind in types if kind != "null"]
@@ -86,8 +98,13 @@ def _resolved(part: Any, root: Mapping[str, Any], place: str) -> tuple[Mapping[s
 def _field(
     schema: Mapping[str, Any], place: str, nullable: bool, source: AnswerField | None
 ) -> FieldSpec:
+    if any(isinstance(value, dict | list) for value in _values(schema)):
+        raise RecipeError(
+            f"{place}: a reader lists texts, numbers, true, false and null; {_ADVICE}"
+        )
     if "enum" in schema or "const" in schema or schema.get("type") == "boolean":
-        return FieldSpec(place, "listed", values=_listed(schema, nullable), nullable=nullable)
+        values = _listed(schema, nullable)
+        return FieldSpec(place, "listed", values=values, nullable="null" in values)
     kind = schema.get("type")
     if kind in ("number", "integer"):
         return FieldSpec(place, "number", nullable=nullable)
@@ -102,6 +119,10 @@ def _field(
 
 
 def _listed(schema: Mapping[str, Any], nullable: bool) -> tuple[str, ...]:
-    values = schema.get("enum", [schema["const"]] if "const" in schema else [False, True])
+    values = _values(schema) or [False, True]
     texts = [json.dumps(value, ensure_ascii=False) for value in values]
     return tuple(dict.fromkeys([*texts, *(["null"] if nullable else [])]))
+
+
+def _values(schema: Mapping[str, Any]) -> Sequence[Any]:
+    return schema.get("enum", [schema["const"]] if "const" in schema else [])

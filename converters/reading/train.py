@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from converters.data.augment import augmented
 from converters.data.rows import Row
 from converters.errors import BaseModelError, require
-from converters.reading.align import letters, value_at
+from converters.reading.align import letters, value_at, wanted_json
 from converters.reading.documents import Document, Documents
 from converters.reading.spec import reader_spec
 from converters.recipe.recipe import Recipe
 from converters.training.checkpoint import Checkpoint
 from converters.training.history import Evaluation, History
 from converters.training.loop import Report, TrainingRun, best_device, best_dtype
+from edgeslm.errors import CardError
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.reader_spec import ReaderSpec
 from edgeslm.tasks.reading.record import Reading, read_record
@@ -145,7 +146,7 @@ def is_right(reading: Reading, answer: Any) -> bool:
     if reading.field.read in ("text", "code"):
         said = json.loads(reading.json)
         return letters(said or "") == letters(str(wanted or ""))
-    return reading.json == json.dumps(wanted, ensure_ascii=False)
+    return reading.json == wanted_json(reading.field, wanted)
 
 
 def _groups(model: ReaderModel, recipe: Recipe) -> list[dict[str, Any]]:
@@ -207,7 +208,9 @@ def load_reader(folder: Path) -> tuple[ReaderModel, Tokenizer | None]:
         spec = ReaderSpec.from_json(text, where=str(folder / SPEC))
         model = ReaderModel(spec, fresh_backbone(folder, 0.0) if encodes else None)
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, CardError
+    ) as error:  # fmt: skip
         raise BaseModelError(f"{folder}: no trained reader: {error}; train it again") from error
     return model.eval(), load_tokenizer(folder) if encodes else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,9 +40,10 @@ class ReadingModel(Model):
 
         Raises:
             ModelFileError: its tokenizer does not fit the graph. CardError: its reader has more or
-            fewer columns than the graph.
+            fewer columns than the graph, or other fields than its card.
         """
         self.info = info
+        _check_fields(info)
         self._session, self._inputs = session, inputs
         self._try()
 
@@ -148,6 +150,18 @@ def inputs_of(info: ONNXInfo, max_tokens: int) -> ReaderInputs:
             )
         tokens = EncoderTokens(info.tokenizer_json, max_tokens, where=str(info.path))
     return ReaderInputs(_spec(info), tokens)
+
+
+def _check_fields(info: ONNXInfo) -> None:
+    spec = _spec(info)
+    # of the text, for the card itself takes longer to read than the graph
+    asked = asked_of(json.loads(info.card_json)["task"]["json_schema"], spec)
+    unread = ({field.path for field in spec.fields} - asked.known) | {*asked.unknown}
+    if unread:
+        raise CardError(
+            f"{info.path}: its card and its reader must have the same fields, but only one of them "
+            f"has {', '.join(sorted(unread))}; make the file again with `python -m converters`"
+        )
 
 
 def _spec(info: ONNXInfo) -> ReaderSpec:
