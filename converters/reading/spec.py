@@ -125,4 +125,5 @@ def _listed(schema: Mapping[str, Any], nullable: bool) -> tuple[str, ...]:
 
 
 def _values(schema: Mapping[str, Any]) -> Sequence[Any]:
-    return schema.get("enum", [schema["const"]] if "const" in schema else [])
+    values: Sequence[Any] = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    return values

@@ -25,6 +25,7 @@ from converters.steps.shared import (
     loses_too_much,
 )
 from converters.work import Run, Step
+from edgeslm.formats.card import ExtractTask
 from edgeslm.formats.files import Progress, file_sha256
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def export(work: ReaderWork, progress: Progress) -> Exported:
     """The trained reader as .onnx with float weights, held to what torch reads."""
     from converters.onnx.reader import export_reader
     from converters.reading.train import load_reader, torch_readings
+    from edgeslm.schema.schema import compile_schema
+    from edgeslm.tasks.reading.extractor import valid
 
     model, tokenizer = load_reader(work.trained)
     max_tokens = work.recipe.encoder.max_tokens
@@ -140,8 +143,9 @@ def export(work: ReaderWork, progress: Progress) -> Exported:
         max_tokens=max_tokens,
     )
     progress("comparing readings with torch", 0, None)
+    schema = compile_schema(_task(work).json_schema)
     reference = [
-        [(reading.json, reading.confidence) for reading in readings]
+        [(reading.json, reading.confidence) for reading in valid(readings, schema)[0]]
         for readings in torch_readings(model, tokenizer, work.compared_texts, max_tokens)
     ]
     kl, same = compared(reference, _readings(work, work.float_onnx))
@@ -231,8 +235,6 @@ def compared(reference: Readings, other: Readings) -> tuple[list[float], list[bo
 
 def _readings(work: ReaderWork, path: Path) -> Readings:
     """What a file reads in the compared texts, uncalibrated."""
-    import json
-
     from converters.steps.predict import open_with_card
     from edgeslm.tasks.extraction.leaves import leaves
 
@@ -240,11 +242,17 @@ def _readings(work: ReaderWork, path: Path) -> Readings:
         answers: list[Extraction[Any]] = [model.extractor()(text) for text in work.compared_texts]
     return [
         [
-            (json.dumps(leaf.value, default=str), answer.fields[leaf.path].confidence)
+            (answer.json[leaf.start : leaf.end], answer.fields[leaf.path].confidence)
             for leaf in leaves(answer.json)
         ]
         for answer in answers
     ]
+
+
+def _task(work: ReaderWork) -> ExtractTask:
+    task = work.recipe.task
+    assert isinstance(task, ExtractTask), "reader_spec refuses any other"
+    return task
 
 
 def _round(work: ReaderWork, target: Path, scheme: Scheme) -> None:

@@ -17,6 +17,7 @@ from edgeslm.formats.card import Calibration, Card, ClassifyTask, Provenance, Sc
 from edgeslm.formats.gguf.info import GGUFInfo, kv_bytes, read_gguf
 from edgeslm.formats.info import read_info
 from edgeslm.formats.onnx.info import ONNXInfo
+from edgeslm.formats.onnx.reader_spec import FieldSpec
 
 #: the context that the memory shown is for, unless the model's own is smaller
 _CONTEXT = 2048
@@ -135,7 +136,8 @@ def _onnx_facts(info: ONNXInfo) -> dict[str, Any]:
         "file": str(info.path),
         "size": info.size,
         "kind": info.kind,
-        "labels": info.width,
+        "labels": info.width if info.reader is None else None,
+        "fields": None if info.reader is None else [*map(_field_facts, info.reader.fields)],
         "max_tokens": info.max_tokens if info.kind == "encoder" else None,
         "reads_with": info.reads_with,
         "known_texts": _known_texts(info),
@@ -156,12 +158,41 @@ def _onnx_rows(info: ONNXInfo) -> dict[str, str]:
         "kind": f"{info.kind}, runs on onnxruntime",
         "reads with": info.reads_with,
         **limit,
+        **_field_rows(info),
         "file size": _megabytes(info.size),
         "weights": _megabytes(info.weight_bytes),
         "operators": f"ONNX {info.opset}",
         "sha256": info.sha256,
         **_card_rows(info.card),
     }
+
+
+def _field_facts(field: FieldSpec) -> dict[str, Any]:
+    listed = field.read == "listed"
+    return {"path": field.path, "read": field.read, "values": field.values if listed else None}
+
+
+def _field_rows(info: ONNXInfo) -> dict[str, str]:
+    """How a reader reads each field, a line for each."""
+    if info.reader is None:
+        return {}
+    fields = info.reader.fields
+    lines = [_field_line(field, words=info.reader.words) for field in fields[:_NAMED]]
+    more = [f"and {len(fields) - _NAMED} more"] if len(fields) > _NAMED else []
+    return {"fields": "\n".join([*lines, *more])}
+
+
+def _field_line(field: FieldSpec, *, words: bool) -> str:
+    match field.read:
+        case "text":
+            how = "words of the text" if words else "lines of the text or parts of them"
+        case "listed":
+            how = f"one of {_some(list(field.values))}"
+        case "code":
+            how = "a number with letters or marks, such as A-123"
+        case kind:
+            how = f"a {kind} that stands in the text"
+    return f"{field.path}: {how}"
 
 
 def _known_texts(info: ONNXInfo) -> int:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.requests import CancelToken
@@ -90,7 +90,7 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
         asked = self._plan.asked
         own = [reading for reading in readings if asked is None or reading.field.path in asked]
         _require_values(own)
-        own, value, answer = self._valid(own)
+        own, value, answer = valid(own, self.schema)
         fields = calibrated(_fields(own, prepared), self._plan.calibration)
         job.check()
         return Extraction(
@@ -103,37 +103,39 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
             confidence=self._confidence(fields),
         )
 
-    def _valid(self, readings: Sequence[Reading]) -> tuple[list[Reading], T, str]:
-        """The readings, their value and its JSON; what the schema does not let stand is null."""
-        kept = list(readings)
-        try:
-            answer = to_json(kept)
-            return kept, self.schema.read(answer), answer
-        except OutputInvalidError:
-            kept = [self._if_valid(kept, at) for at in range(len(kept))]
-        answer = to_json(kept)
-        return kept, self.schema.read(answer), answer
-
-    def _if_valid(self, readings: Sequence[Reading], place: int) -> Reading:
-        """A reading, or null where the schema refuses a record that has it and else only nulls.
-
-        A number may be a JSON text or number, as the schema has it.
-        """
-        alone = [reading.without_value() for reading in readings]
-        for spelling in readings[place].spellings():
-            alone[place] = spelling
-            try:
-                self.schema.read(to_json(alone))
-            except OutputInvalidError:
-                continue
-            return spelling
-        return readings[place].without_value()
-
     def _confidence(self, fields: Mapping[str, Field]) -> float:
         """That all fields are right: as measured, else as if they were independent."""
         raw = prod(field.confidence for field in fields.values())
         worth = self._plan.calibration.get(WHOLE)
         return raw if worth is None else worth.of(raw)
+
+
+def valid(readings: Sequence[Reading], schema: Schema[T]) -> tuple[list[Reading], T, str]:
+    """The readings, their value and its JSON; what the schema does not let stand is null."""
+    kept = list(readings)
+    try:
+        answer = to_json(kept)
+        return kept, schema.read(answer), answer
+    except OutputInvalidError:
+        kept = [_if_valid(kept, at, schema) for at in range(len(kept))]
+    answer = to_json(kept)
+    return kept, schema.read(answer), answer
+
+
+def _if_valid(readings: Sequence[Reading], place: int, schema: Schema[Any]) -> Reading:
+    """A reading, or null where the schema refuses a record that has it and else only nulls.
+
+    A number may be a JSON text or number, as the schema has it.
+    """
+    alone = [reading.without_value() for reading in readings]
+    for spelling in readings[place].spellings():
+        alone[place] = spelling
+        try:
+            schema.read(to_json(alone))
+        except OutputInvalidError:
+            continue
+        return spelling
+    return readings[place].without_value()
 
 
 def _options(

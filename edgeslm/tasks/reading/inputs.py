@@ -28,7 +28,7 @@ _LEAST: Final = 8
 
 class Prepared(NamedTuple):
     """A text ready for the graph. ``kept`` is what is read of it, ``inputs`` the graph's arrays,
-    ``tokens`` how many an encoder reads."""
+    ``tokens`` how many an encoder reads, or features a linear reader."""
 
     kept: Kept
     layout: Layout
@@ -110,7 +110,8 @@ class ReaderInputs:
             windows = in_windows(ids, offsets, layout, size=size, begin=begin, end=end)
             inputs["input_ids"] = windows.input_ids
             inputs["attention_mask"] = windows.attention_mask
-        return Prepared(kept, layout, inputs, windows, len(ids))
+        read = int(features.counts.sum()) if self._tokens is None else len(ids)
+        return Prepared(kept, layout, inputs, windows, read)
 
     def trial(self) -> Prepared:
         """A text that has all kinds of units, as far as windows hold it.
