@@ -38,17 +38,17 @@ class Chain:
         self._says[0] *= np.exp(begin - begin.max())
         count, tags = scores.shape
         self._forward, self._scale = np.empty((count, tags)), np.empty(count)
-        reached = self._says[0]
-        for at in range(count):
+        follows, says, total = self._follows, self._says, np.add.reduce
+        reached = says[0]
+        for at, own in enumerate(says):
             if at:
-                reached = (reached @ self._follows) * self._says[at]
-            self._scale[at] = scale = reached.sum()
-            reached = reached / scale
-            self._forward[at] = reached
+                reached = (reached @ follows) * own
+            self._scale[at] = scale = total(reached)
+            reached = np.divide(reached, scale, self._forward[at])
         self._backward = np.ones((count, tags))
         for at in range(count - 2, -1, -1):
-            behind = self._says[at + 1] * self._backward[at + 1] / self._scale[at + 1]
-            self._backward[at] = self._follows @ behind
+            behind = says[at + 1] * self._backward[at + 1] / self._scale[at + 1]
+            np.matmul(follows, behind, self._backward[at])
 
     def _holds(self) -> bool:
         """Whether no sum vanished that the likeliest path is a part of."""
@@ -66,8 +66,8 @@ class Chain:
         came = np.empty(scores.shape, np.intp)
         for at in range(1, len(scores)):
             each = reached[:, None] + transitions
-            came[at] = each.argmax(axis=0)
-            reached = scores[at] + each.max(axis=0)
+            each.argmax(axis=0, out=came[at])
+            reached = scores[at] + np.maximum.reduce(each, axis=0)
         path = np.empty(len(scores), np.intp)
         path[-1] = reached.argmax()
         for at in range(len(scores) - 1, 0, -1):
