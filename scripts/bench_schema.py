@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgeslm.bench.report.files import write
 from edgeslm.bench.report.schema import BenchReport
+from edgeslm.formats.files import write_text
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "bench.md"
@@ -71,5 +71,5 @@ def _type(value: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    write(SCHEMA, schema_text())
-    write(PAGE, page_with(tables()))
+    write_text(SCHEMA, schema_text())
+    write_text(PAGE, page_with(tables()))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import tomllib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from edgeslm.errors import InputError
 from edgeslm.formats.files import read_small
 
 #: a models.toml that is larger is none
@@ -105,3 +108,16 @@ def model_name(
     """The argument that names a model, or with ``nargs=-1`` several."""
     plural = "names" if more.get("nargs") == -1 else "name"
     return click.argument(plural, type=kind or ModelName(), metavar=metavar, **more)
+
+
+def check_output(path: Path) -> None:
+    """Refuse at once a file that could not be written at the end.
+
+    Raises:
+        InputError: its folder is not there, or takes no files.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path}: {path.parent} takes no files; choose another folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeslm.cli.arguments import Choice, model_name
+from edgeslm.cli.arguments import Choice, check_output, model_name
 from edgeslm.cli.bench_compare import compare
 from edgeslm.cli.output import for_people, print_line, say, tell
 from edgeslm.cli.progress import bars
-from edgeslm.errors import InputError
-from edgeslm.formats.files import Progress
+from edgeslm.formats.files import Progress, write_text
 
 if TYPE_CHECKING:
     from edgeslm.bench.report.compare import Verdict
@@ -164,14 +162,14 @@ def bench(
                 reports.append(report)
                 if json_file is not None:
                     target = _file_of(json_file, report, several=len(targets) > 1)
-                    saved.write(target, report.model_dump_json(indent=1) + "\n")
+                    write_text(target, report.model_dump_json(indent=1) + "\n")
         except KeyboardInterrupt:  # before a later model had anything to report
             if not reports:
                 raise
     if html is not None:
         from edgeslm.bench.report.html import page
 
-        saved.write(html, page(reports))
+        write_text(html, page(reports))
     _show(reports, card)
     if len(reports) < len(targets) or any(report.partial for report in reports):
         tell("interrupted: what was measured until then is kept")
@@ -192,13 +190,8 @@ def _check_usage(
     if baseline is not None and len(names) + len(synthetic) > 1:
         raise click.UsageError("--baseline is one run: name one model to compare with it")
     for path in outputs:
-        if path is None:
-            continue
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise InputError(f"{path}: there is no folder {path.parent}; make it first")
-        if not os.access(folder, os.W_OK):
-            raise InputError(f"{path}: {path.parent} takes no files; choose another folder")
+        if path is not None:
+            check_output(path)
 
 
 def _targets(names: Sequence[str], synthetic: Sequence[str], progress: Progress) -> list[Target]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeslm.cli.output import for_people, print_line
+from edgeslm.formats.files import write_text
 
 
 @click.command()
@@ -25,7 +26,7 @@ def compare(files: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     edgeslm bench compare laptop.json till.json --html machines.html
     """
     from edgeslm.bench.report.compare import compare as side_by_side
-    from edgeslm.bench.report.files import read, write
+    from edgeslm.bench.report.files import read
 
     if len(files) < 2:
         raise click.UsageError("name at least two files: edgeslm bench compare A.json B.json")
@@ -34,7 +35,7 @@ def compare(files: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     if html is not None:
         from edgeslm.bench.report.html import page
 
-        write(html, page(reports))
+        write_text(html, page(reports))
     if for_people(as_json):
         from edgeslm.bench.report.table import render_comparison
         from edgeslm.cli.console import Console

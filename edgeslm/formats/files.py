@@ -8,10 +8,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
-from edgeslm.errors import PullError
+from edgeslm.errors import EdgeslmError, PullError
 
 #: kinds of model file, by their ending
 Suffix = Literal[".gguf", ".onnx"]
@@ -108,6 +109,26 @@ def publish(aside: Path, final: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, aside first: at any moment there is the old file or the new.
+
+    Raises:
+        EdgeslmError: the folder is not there or cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        publish(part, path)
+    except OSError as error:
+        raise EdgeslmError(
+            f"{path}: cannot be written ({error.strerror or error}); nothing was changed. Close "
+            "what uses the file, or name one in a folder that is there"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _replace(aside: Path, final: Path) -> None:

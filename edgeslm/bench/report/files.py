@@ -1,17 +1,15 @@
-"""Bench runs and pages as files: written whole, read back bounded and checked"""
+"""Bench runs as files, read back bounded and checked"""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from edgeslm.bench.report.schema import BENCH_FORMAT, BenchReport
-from edgeslm.errors import EdgeslmError, InputError, first_fault
-from edgeslm.formats.files import publish, read_small
+from edgeslm.errors import InputError, first_fault
+from edgeslm.formats.files import read_small
 
 #: a hundred thousand requests take less
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -31,26 +29,6 @@ def read(path: Path) -> BenchReport:
         return BenchReport.model_validate_json(data)
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error)}") from error
-
-
-def write(path: Path, text: str) -> None:
-    """Write a run's JSON or a page, aside first: at any moment there is the old file or the new.
-
-    Raises:
-        EdgeslmError: the folder is not there or cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        publish(part, path)
-    except OSError as error:
-        raise EdgeslmError(
-            f"{path}: cannot be written ({error.strerror or error}); nothing was changed. Close "
-            "what uses the file, or name one in a folder that is there"
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _explain(error: ValidationError) -> str:

@@ -16,11 +16,11 @@ from edgeslm.bench.report.compare import (
     require_gated,
 )
 from edgeslm.bench.report.figures import ENOUGH, Figure, figures, ratio, times
-from edgeslm.bench.report.files import write
 from edgeslm.bench.report.schema import Correctness
 from edgeslm.cli import bench_compare
 from edgeslm.errors import InputError
 from edgeslm.evaluation.intervals import Estimate
+from edgeslm.formats.files import write_text
 from tests.helpers.bench import machine, model, raw, report, task
 
 
@@ -219,7 +219,7 @@ def test_what_a_reader_has_to_know_comes_with_it():
 def files(tmp_path):
     paths = [tmp_path / name for name in ("a.json", "b.json")]
     for path in paths:
-        write(path, report().model_dump_json())
+        write_text(path, report().model_dump_json())
     return [str(path) for path in paths]
 
 

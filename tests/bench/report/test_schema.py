@@ -8,9 +8,10 @@ import jsonschema_rs
 import pytest
 
 from edgeslm.bench.report import files as saved
-from edgeslm.bench.report.files import read, write
+from edgeslm.bench.report.files import read
 from edgeslm.bench.report.schema import BenchReport
 from edgeslm.errors import EdgeslmError, InputError
+from edgeslm.formats.files import write_text
 from scripts import bench_schema
 from tests.helpers.bench import report
 
@@ -18,7 +19,7 @@ from tests.helpers.bench import report
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "run.json"
-    write(path, report().model_dump_json())
+    write_text(path, report().model_dump_json())
     return path
 
 
@@ -104,7 +105,7 @@ def test_absent_files_and_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path)
     with pytest.raises(EdgeslmError, match="nothing was changed"):
-        write(tmp_path / "absent" / "run.json", "{}")
+        write_text(tmp_path / "absent" / "run.json", "{}")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(file, monkeypatch):
@@ -112,8 +113,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(file, monkeypat
         raise OSError(28, "No space left on device")
 
     before = file.read_bytes()
-    monkeypatch.setattr(saved, "publish", full)
+    monkeypatch.setattr("edgeslm.formats.files.publish", full)
     with pytest.raises(EdgeslmError, match="No space left on device"):
-        write(file, "new")
+        write_text(file, "new")
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import bench_runs
-from edgeslm.bench.report import files
 from edgeslm.bench.report.summary import card_text
 from edgeslm.errors import InputError
+from edgeslm.formats.files import write_text
 from tests.helpers.bench import report
 
 
 def test_each_kept_run_shows_its_card_and_its_notes(tmp_path: Path) -> None:
     for name in ("b", "a"):
         run = report(notes=[f"note of {name}"])
-        files.write(tmp_path / f"{name}.json", run.model_dump_json())
+        write_text(tmp_path / f"{name}.json", run.model_dump_json())
     text = bench_runs.section(bench_runs.kept(tmp_path))
     assert text.count(card_text(report())) == 2
     assert text.index("note of a") < text.index("note of b")
