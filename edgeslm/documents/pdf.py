@@ -46,12 +46,12 @@ def pdf_pages(data: bytes, reading: Reading) -> Iterator[RawPage]:
         if document.get_formtype():
             document.init_forms()
         characters = 0
-        for number in range(count):
+        for number in reading.numbers(count):
             try:
-                page, read = _page(_opened(document, number), reading)
+                page, read = _page(_opened(document, number - 1), reading)
             except library.PdfiumError as error:
                 raise DocumentError(
-                    f"page {number + 1} is damaged: {error}", reason="damaged"
+                    f"page {number} is damaged: {error}", reason="damaged"
                 ) from error
             characters += read
             check_characters(characters)
@@ -71,6 +71,8 @@ def _page(page: Any, reading: Reading) -> tuple[RawPage, int]:
     """A page, and how many characters it has."""
     try:
         view = _View(page)
+        if reading.drawn:
+            return RawPage(view.width, view.height, "pt", picture=_picture(page, reading)), 0
         letters = [*_letters(page, view)]
         pieces = words_of(letters)
         picture = (

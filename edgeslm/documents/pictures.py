@@ -44,15 +44,27 @@ def picture_pages(data: bytes, reading: Reading) -> Iterator[RawPage]:
         except _FAULTS as error:
             raise _damaged(error) from error
         reading.limits.check_pages(count)
-        for number in range(count):
+        for number in reading.numbers(count):
             try:
-                opened.seek(number)
+                opened.seek(number - 1)
                 reading.limits.check_pixels(*opened.size)
                 yield _page(opened, reading)
             except DocumentError:
                 raise
             except _FAULTS as error:
                 raise _damaged(error) from error
+
+
+def jpeg(picture: Picture) -> bytes:
+    """The picture as a JPEG file.
+
+    Raises:
+        MissingExtraError: Pillow is not there.
+    """
+    size = (picture.width, picture.height)
+    file = io.BytesIO()
+    pillow().frombytes("RGB", size, picture.rgb).save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def _damaged(error: Exception) -> DocumentError:

@@ -17,6 +17,8 @@ from edgeslm.errors import DocumentError, MachineError
 OCR_PIXELS: Final = 10_000_000
 #: how many times longer than wide a picture of all these pixels may be
 OCR_LONGEST: Final = 10
+#: pixels of the longer side of a page that is drawn for people
+DRAWN_SIDE: Final = 1400
 #: bytes of a page's words as JSON
 _MAX_LINE: Final = 128 * 1024 * 1024
 
@@ -45,24 +47,33 @@ class RawPage:
 class Reading:
     """What a reader is asked: the kind, the limits, the password, and how large OCR wants a page.
 
-    ``ocr_pixels`` is 0 where no OCR follows.
+    ``ocr_pixels`` is 0 where no OCR follows. ``drawn`` are the numbers of pages that are only
+    drawn, for people; where there are none, all pages are read.
     """
 
     kind: Literal["pdf", "picture"]
     limits: Limits
     password: str | None = None
     ocr_pixels: int = OCR_PIXELS
+    drawn: tuple[int, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
 
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the pages that are asked for, of so many that there are."""
+        return [n for n in range(1, count + 1) if not self.drawn or n in self.drawn]
+
     @classmethod
     def from_json(cls, line: bytes) -> Reading:
         told = json.loads(line)
-        return cls(**{**told, "limits": Limits(**told["limits"])})
+        limits, drawn = Limits(**told["limits"]), tuple(told["drawn"])
+        return cls(**{**told, "limits": limits, "drawn": drawn})
 
     def scale(self, width: float, height: float, most: float) -> float:
-        """By how much a page of this size is multiplied for OCR; ``most`` at most."""
+        """By how much a page of this size is multiplied for who sees it; ``most`` at most."""
+        if self.drawn:
+            return min(most, DRAWN_SIDE / max(width, height))
         side = math.sqrt(OCR_LONGEST * self.ocr_pixels)
         return min(most, math.sqrt(self.ocr_pixels / (width * height)), side / max(width, height))
 
