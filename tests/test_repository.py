@@ -49,7 +49,7 @@ ORDER = {
         cli testing
         bench
         evaluation
-        models
+        models views
         tasks
         decoding store documents
         engines
