@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from edgeslm.cli.inputs import Input, Source
 from edgeslm.cli.output import for_people, print_line, tell_error
 from edgeslm.cli.progress import bars
 from edgeslm.errors import EdgeslmError, InputError, OutputError, ResourceError
 from edgeslm.formats.files import Progress, silent
-from edgeslm.models.ask import Ask, Result
+from edgeslm.models.ask import Result
 
 if TYPE_CHECKING:
     from edgeslm.models.model import Model
 
 A = TypeVar("A")
+Q = TypeVar("Q")
+#: answers one input, and is told of each input and its answer
+Answer: TypeAlias = Callable[[Input], Result]
+See: TypeAlias = Callable[[Input, Result | EdgeslmError], None]
 
 #: what can go wrong with one input while the next may well be answered
 _IN_PLACE = (InputError, OutputError, ResourceError)
@@ -35,8 +39,10 @@ class Shape:
     top: int | None = None
 
 
-def answer_all(model: Model, answer: Ask, source: Source, shape: Shape) -> int:
-    """Answer every input and show it; the exit code."""
+def answer_all(
+    model: Model, answer: Answer, source: Source, shape: Shape, see: See | None = None
+) -> int:
+    """Answer every input and show it; the exit code. ``see`` is told of each answer, too."""
     people = for_people(shape.as_json)
     asked = failed = done = 0
     total = source.total_bytes()
@@ -45,12 +51,14 @@ def answer_all(model: Model, answer: Ask, source: Source, shape: Shape) -> int:
         for item in source.read():
             asked += 1
             try:
-                result: Result | EdgeslmError = answered(answer, _text_of(item))
+                result: Result | EdgeslmError = answered(answer, item)
             except _IN_PLACE as error:
                 result = error
                 failed += 1
                 first = first or f"{item.place}: {error}"
             _show(item, result, shape, people)
+            if see is not None:
+                see(item, result)
             done += item.size
             failures = f", {failed:,} failed" if failed else ""
             progress(f"{asked - failed:,} answered{failures}", done, total)
@@ -61,15 +69,15 @@ def answer_all(model: Model, answer: Ask, source: Source, shape: Shape) -> int:
 
 
 @contextmanager
-def answering_thread(model: Model) -> Iterator[Callable[[Callable[[str], A], str], A]]:
+def answering_thread(model: Model) -> Iterator[Callable[[Callable[[Q], A], Q], A]]:
     """A thread to answer on, so that Ctrl-C does not wait for llama.cpp to come back.
 
-    What it gives calls a function there, with a text, and returns what that returns.
+    What it gives calls a function there, with what is asked, and returns what that returns.
     """
     with ThreadPoolExecutor(1) as worker:
 
-        def answered(answer: Callable[[str], A], text: str) -> A:
-            future = worker.submit(answer, text)
+        def answered(answer: Callable[[Q], A], asked: Q) -> A:
+            future = worker.submit(answer, asked)
             # A Ctrl-C that comes just before a wait is not heard before its end
             while wait([future], timeout=_HEARS_EVERY).not_done:
                 pass
@@ -87,12 +95,6 @@ def answering_thread(model: Model) -> Iterator[Callable[[Callable[[str], A], str
 def _bars(source: Source) -> AbstractContextManager[Progress]:
     """A bar over the bytes of the inputs, where a person sees stderr but not the answers."""
     return bars(one=True) if source.several and not sys.stdout.isatty() else nullcontext(silent)
-
-
-def _text_of(item: Input) -> str:
-    if isinstance(item.text, InputError):
-        raise item.text
-    return item.text
 
 
 def _show(item: Input, result: Result | EdgeslmError, shape: Shape, people: bool) -> None:

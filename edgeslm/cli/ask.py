@@ -14,7 +14,8 @@ import click
 
 from edgeslm.cli.answering import Shape, answer_all
 from edgeslm.cli.arguments import Choice, model_name
-from edgeslm.cli.inputs import Source, check_columns, columns_of, decode
+from edgeslm.cli.inputs import Input, Source, check_columns, columns_of, decode
+from edgeslm.cli.record_page import RecordPage, check_page
 from edgeslm.cli.schema import read_schema
 from edgeslm.errors import CardError, InputError, LabelError
 from edgeslm.formats.files import read_small
@@ -185,6 +186,13 @@ _FILES = click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE]...
     is_flag=True,
     help="Let a specialist that was trained for another task read values with a --schema.",
 )
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="OUT",
+    help="Also write a page that shows each input with the place, value and confidence of every "
+    "field.",
+)
 def extract(
     asked: _Asked,
     *,
@@ -193,6 +201,7 @@ def extract(
     on_budget: Literal["close", "raise"],
     grounded: bool | None,
     untrained: bool,
+    html: Path | None,
 ) -> int:
     """Read values out of texts.
 
@@ -200,6 +209,7 @@ def extract(
     edgeslm extract receipt-fields receipt.txt
     edgeslm extract smollm2-135m receipt.txt --schema receipt.schema.json
     edgeslm extract receipt-fields mails.csv --column body --keep sender > out.jsonl
+    edgeslm extract receipt-fields scan.jpg bill.pdf --html records.html
 
     Each FILE is one input; a .jsonl has one in each line, and a .csv or .tsv one in each row.
     Without a FILE, or with -, it is stdin. Each input has one JSON line on stdout with value,
@@ -208,22 +218,29 @@ def extract(
     """
     if untrained and schema_file is None:
         raise click.UsageError("--untrained needs a --schema: it is for one that the card lacks")
+    if html is not None:
+        check_page(html, asked.source)
     schema = None if schema_file is None else read_schema(schema_file)
     with asked.model() as model:
         if schema is None:
             _require_task(asked.name, model, "extract")
         extractor = model.extractor(schema, grounded=grounded, untrained=untrained)
 
-        def answer(text: str) -> Result:
+        def answer(item: Input) -> Result:
             return extractor(
-                text,
+                item.source,
                 max_tokens=max_tokens,
                 deadline_ms=asked.deadline_ms,
                 on_budget=on_budget,
                 truncate=asked.truncate,
             )
 
-        return answer_all(model, answer, asked.source, asked.shape)
+        if html is None:
+            return answer_all(model, answer, asked.source, asked.shape)
+        records = RecordPage(html, asked.name)
+        code = answer_all(model, answer, asked.source, asked.shape, records.add)
+        records.write()
+        return code
 
 
 @click.command()
@@ -259,8 +276,10 @@ def classify(asked: _Asked, *, labels: str | None, untrained: bool) -> int:
             _require_task(asked.name, model, "classify")
         classifier = model.classifier(names, untrained=untrained)
 
-        def answer(text: str) -> Result:
-            return classifier(text, deadline_ms=asked.deadline_ms, truncate=asked.truncate)
+        def answer(item: Input) -> Result:
+            return classifier(
+                str(item.source), deadline_ms=asked.deadline_ms, truncate=asked.truncate
+            )
 
         return answer_all(model, answer, asked.source, asked.shape)
 
@@ -284,8 +303,8 @@ def tag(asked: _Asked) -> int:
         _require_task(asked.name, model, "tag")
         tagger = model.tagger()
 
-        def answer(text: str) -> Result:
-            return tagger(text, deadline_ms=asked.deadline_ms, truncate=asked.truncate)
+        def answer(item: Input) -> Result:
+            return tagger(str(item.source), deadline_ms=asked.deadline_ms, truncate=asked.truncate)
 
         return answer_all(model, answer, asked.source, asked.shape)
 

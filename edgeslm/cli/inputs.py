@@ -16,11 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from edgeslm.errors import InputError, MissingExtraError, unreadable
 from edgeslm.formats.kinds import kind_of
 from edgeslm.formats.text import MARKS, decoded
+
+if TYPE_CHECKING:
+    from edgeslm.documents.document import Document
 
 #: the largest file, or line of a stream, that is read into memory
 MAX_BYTES = 16 * 1024 * 1024
@@ -42,13 +45,27 @@ class Input:
     """One input. ``place`` is for people; ``text`` is the error where there is none.
 
     ``size`` counts the bytes that were read for it. ``row`` has what its answer is to carry of
-    the row that it comes from: its id, and the columns that are kept.
+    the row that it comes from: its id, and the columns that are kept. ``document`` is what was
+    read of a PDF or a picture, and ``data`` the bytes of it.
     """
 
     place: str
     text: str | InputError
     size: int
     row: Mapping[str, Any] = field(default_factory=dict)
+    document: Document | None = None
+    data: bytes = field(default=b"", repr=False)
+
+    @property
+    def source(self) -> str | Document:
+        """What a model is asked about: the document, or else the text.
+
+        Raises:
+            InputError: there is none.
+        """
+        if isinstance(self.text, InputError):
+            raise self.text
+        return self.document or self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +296,12 @@ def _document(file: str, stream: BinaryIO, place: str, kind: str) -> Input:
         return Input(place, _foreign(kind), 0)
     data = stream.read(MOST + 1)
     try:
-        return Input(place, read_bytes(data, Options(), name=Path(file).name).text, len(data))
+        document = read_bytes(data, Options(), name=Path(file).name)
     except InputError as error:
         return Input(place, error, len(data))
     except MissingExtraError as error:
         return Input(place, InputError(f"is {kind}, not text; {error}"), len(data))
+    return Input(place, document.text, len(data), document=document, data=data)
 
 
 def _whole(data: bytes, file: str) -> str | InputError:

@@ -154,6 +154,16 @@ def test_documents_are_answered_by_what_they_say(reader, run):
     assert broken["error"]["reason"] == "damaged"
 
 
+def test_a_document_on_the_command_line_has_boxes(reader, run):
+    pytest.importorskip("pypdfium2", reason="the extra documents brings pypdfium2")
+    Path("bill").write_bytes(pdf(PdfPage([("at Nook", 50, 700), ("12", 300, 700)])))
+    code, lines, _ = run("extract", "m", "bill", "a.txt", "--schema", "schema.json")
+    ((box,), (total,)) = (lines[0]["fields"][name]["boxes"] for name in ("$.shop", "$.total"))
+    assert (code, box["page"], total["page"]) == (0, 1, 1)
+    assert 50 < box["box"][0] < box["box"][2] < 300 <= round(total["box"][0])
+    assert "boxes" not in lines[1]["fields"]["$.shop"]
+
+
 def test_files_that_are_no_text_are_errors_in_their_place(reader, run, monkeypatch):
     monkeypatch.setattr(inputs, "MAX_BYTES", 5000)
     Path("bom.txt").write_bytes(b"\xef\xbb\xbfat Nook 12")
