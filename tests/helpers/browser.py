@@ -132,6 +132,9 @@ def browser(profile: Path):
             os.close(from_it)
             yield Browser(theirs, ours)
         finally:
-            process.terminate()
-            os.close(ours)
+            os.close(ours)  # it ends where nobody asks any more
             os.close(theirs)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
