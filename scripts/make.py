@@ -28,6 +28,7 @@ MODEL = "smollm2-135m"
 #: those that lie in specialists/
 SPECIALISTS = (
     "receipt-fields",
+    "receipt-fields-linear",
     "support-intents",
     "intents-oos-mini",
     "support-intents-mini",
