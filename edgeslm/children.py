@@ -34,6 +34,11 @@ MODULES = frozenset(
         "edgeslm.schema.verdict",
     }
 )
+#: what is said where a frozen app does not dispatch
+NO_START = (
+    "this app cannot start a child process: its main program must call "
+    "edgeslm.children.freeze_support() in its first line"
+)
 #: packages of ours: a child finds them, and what they need, where this process does
 _OURS = ("edgeslm", "converters")
 #: holds an entry once the main program has called `freeze_support`
@@ -58,6 +63,11 @@ def freeze_support() -> None:
     sys.exit(0)
 
 
+def can_start() -> bool:
+    """Whether a child can be started: always, but in a frozen app without `freeze_support`."""
+    return not _is_frozen() or bool(_dispatches)
+
+
 def child_command(module: str, *arguments: str) -> list[str]:
     """The command line that runs a module in another process.
 
@@ -71,11 +81,8 @@ def child_command(module: str, *arguments: str) -> list[str]:
     if _is_frozen():
         if module not in MODULES:
             raise MachineError(f"an app in one file cannot run {module}; use an installed edgeslm")
-        if not _dispatches:
-            raise MachineError(
-                "this app cannot start a child process: its main program must call "
-                "edgeslm.children.freeze_support() in its first line"
-            )
+        if not can_start():
+            raise MachineError(NO_START)
         return [sys.executable, FLAG, module, *arguments]
     if module in MODULES:
         file = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")

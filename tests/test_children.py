@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_a_frozen_app_becomes_its_own_child(app):
     version, opened = app("edgeslm.children.freeze_support()")
     assert version.startswith("0.3.")
     assert opened == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script with #! stands for the app")
+def test_a_frozen_app_tries_the_library_before_it_loads_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for hook, tried in (("edgeslm.children.freeze_support()", True), ("", False)):
+        file = tmp_path / "checking"
+        checks = APP.replace("probe_build().version", "check_build()").replace(
+            "import probe_build", "import cache_home, check_build"
+        )
+        file.write_text(checks.format(hook=hook) + "print(*cache_home().rglob('*'))")
+        file.chmod(0o755)
+        done = subprocess.run([file], capture_output=True, text=True, timeout=120, check=True)
+        assert ("checked-builds" in done.stdout) == tried
+        assert ("is not tried in another process" in done.stderr) == (not tried)
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script with #! stands for the app")

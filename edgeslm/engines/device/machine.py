@@ -13,7 +13,7 @@ from typing import Any
 
 import platformdirs
 
-from edgeslm.children import run_child
+from edgeslm.children import NO_START, can_start, run_child
 from edgeslm.engines.device import container as cgroup
 from edgeslm.engines.device import processor
 from edgeslm.errors import MachineError, MissingExtraError, ResourceError
@@ -245,8 +245,9 @@ def check_build() -> None:
         MachineError: the library is missing, cannot be loaded, or was built for another processor.
     """
     library_files()
-    if getattr(sys, "frozen", False):
-        return  # a packaged app has no interpreter to start a child with
+    if not can_start():
+        _log.warning("the llama library is not tried in another process: %s", NO_START)
+        return
     # its existence says that this library ran on this processor
     stamp = cache_home() / "checked-builds" / build_id()
     if stamp.exists():

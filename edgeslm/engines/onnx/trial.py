@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from edgeslm.children import run_child
+from edgeslm.children import NO_START, can_start, run_child
 from edgeslm.engines.device.machine import cache_home
 from edgeslm.errors import CardError, MachineError, ModelFileError
 from edgeslm.formats.files import file_sha256
@@ -52,10 +52,13 @@ def require_tried(path: Path, library: str) -> None:
 def _try(path: Path, size: int) -> bool:
     """Whether there was a trial, which the file passed; raises where it failed."""
     seconds = _SECONDS + _SECONDS_PER_MB * size / 1e6
+    if not can_start():
+        _log.warning("%s is not tried in another process: %s", path, NO_START)
+        return False
     try:
         child = run_child(_CHILD, str(path.absolute()), timeout=seconds, env=_ONE_THREAD)
-    except MachineError as error:  # an app in one file; the bounds that always hold are left
-        _log.debug("%s is not tried: %s", path, error)
+    except MachineError as error:  # no process to be had; the bounds that always hold are left
+        _log.warning("%s is not tried: %s", path, error)
         return False
     except TimeoutError as error:
         raise ModelFileError(
