@@ -251,6 +251,13 @@ def test_a_cascade_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_an_unknown_argument_is_named_with_the_call_that_has_none_of_it() -> None:
+    read = testing.scripted_model("7").extractor({"const": 7})
+    for method, call in (("__call__", read), ("map", lambda *a, **k: list(read.map([*a], **k)))):
+        with pytest.raises(TypeError, match=rf"^Extractor\.{method}\(\) got .* 'exact'$"):
+            call("hi", exact=True)
+
+
 def test_a_prompt_that_is_none_is_an_argument_error() -> None:
     model = testing.scripted_model("a")
     for make in (

@@ -50,7 +50,8 @@ class Model(ABC):
     @property
     @abstractmethod
     def kind(self) -> Kind:
-        """``"language"`` writes answers; ``"encoder"`` and ``"linear"`` choose labels."""
+        """``"language"`` writes answers; ``"encoder"`` and ``"linear"`` choose labels, or read the
+        values of records out of the text, as their card says."""
 
     @property
     @abstractmethod
@@ -251,13 +252,15 @@ class Model(ABC):
             "as smollm2-135m"
         )
 
-    @abstractmethod
     def _classifier(
         self,
         labels: Sequence[str] | Mapping[str, str] | None,
         prompt: PromptSpec | None,
         untrained: bool,
-    ) -> Classifier: ...
+    ) -> Classifier:
+        raise CardError(
+            f"this is {self._name} that reads records, it cannot classify; use extractor()"
+        )
 
 
 def called(model: Model, name: str | None) -> Model:

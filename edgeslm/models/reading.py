@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from edgeslm.engines.onnx.session import OnnxSession
 from edgeslm.engines.onnx.tokens import EncoderTokens
@@ -91,14 +90,6 @@ class ReadingModel(Model):
         if asked.known != known:  # that of whole records was measured on whole ones
             calibration = {path: own for path, own in calibration.items() if path != WHOLE}
         return ReadingPlan(spec, compiled, calibration, asked.known)
-
-    def _classifier(
-        self,
-        labels: Sequence[str] | Mapping[str, str] | None,
-        prompt: PromptSpec | None,
-        untrained: bool,
-    ) -> NoReturn:
-        raise CardError(f"{self._title(self.card.name)} reads records; use extractor()")
 
     def _check_open(self) -> None:
         self._session.check_open()

@@ -77,9 +77,10 @@ class Extractor(ABC, Generic[T]):
             OutputInvalidError: the value breaks a rule that no grammar can hold.
             CancelledError: ``cancel`` or ``model`` was cancelled.
         """
+        options = ExtractOptions.of("__call__", arguments)
         if not isinstance(text, Document):
-            return self._extract(text, deadline_ms, cancel, ExtractOptions(**arguments))
-        answer = self._extract(text.text, deadline_ms, cancel, ExtractOptions(**arguments))
+            return self._extract(text, deadline_ms, cancel, options)
+        answer = self._extract(text.text, deadline_ms, cancel, options)
         return with_boxes(answer, text)
 
     def map(
@@ -121,7 +122,7 @@ class Extractor(ABC, Generic[T]):
         """
         checks.many(texts)
         taken = Taken(texts)
-        options = ExtractOptions(**arguments)
+        options = ExtractOptions.of("map", arguments)
         return taken.placed(self._extract_many(taken, width, deadline_ms, cancel, options))
 
     @abstractmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from edgeslm import arguments
 from edgeslm.formats.text import TRUNCATE, Truncate
@@ -46,6 +47,18 @@ class ExtractOptions:
     drafts: bool = True
     evidence: bool = True
     grounded: Grounded | None = None
+
+    @classmethod
+    def of(cls, method: str, given: Mapping[str, Any]) -> ExtractOptions:
+        """The options that a ``method`` of an Extractor was given by name.
+
+        Raises:
+            TypeError: it has none of that name. ArgumentError: a value that has no meaning.
+        """
+        for name in given:
+            if name not in cls.__dataclass_fields__:
+                raise TypeError(f"Extractor.{method}() got an unexpected keyword argument {name!r}")
+        return cls(**given)
 
     def __post_init__(self) -> None:
         arguments.count_or_none("max_tokens", self.max_tokens)
