@@ -59,9 +59,6 @@ _READING = (
         help="Other columns or keys that each answer carries, beside the id.",
     ),
     click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal."),
-    click.option(
-        "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest of the labels."
-    ),
 )
 _RUNNING = (
     click.option(
@@ -120,6 +117,12 @@ class _Asked:
                 yield base.adapter(Path(self.adapter), unproven=self.unproven)
 
 
+def _top(of_what: str) -> Callable[[C], C]:
+    """The option that shortens the probabilities of each answer."""
+    words = f"Only the K likeliest of the {of_what}."
+    return click.option("--top", type=click.IntRange(1), metavar="K", help=words)
+
+
 def _asking(command: C) -> C:
     """The arguments and options that the three commands have; they come as one `_Asked`."""
 
@@ -160,6 +163,7 @@ _FILES = click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE]...
 
 @click.command()
 @_asking
+@_top("values that the schema lists for a field")
 @click.option(
     "--schema",
     "schema_file",
@@ -245,6 +249,7 @@ def extract(
 
 @click.command()
 @_asking
+@_top("labels")
 @click.option(
     "--labels",
     metavar="A,B,C",
@@ -286,6 +291,7 @@ def classify(asked: _Asked, *, labels: str | None, untrained: bool) -> int:
 
 @click.command()
 @_asking
+@_top("labels")
 def tag(asked: _Asked) -> int:
     """Give texts labels of several sets at once.
 

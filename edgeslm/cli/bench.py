@@ -81,17 +81,23 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--gpu-layers", type=click.IntRange(0, 10_000), help="Default: all that fit.")
 @click.option(
-    "--busy", type=click.IntRange(0, 256), default=0, help="Also beside so many busy neighbours."
+    "--busy",
+    type=click.IntRange(0, 256),
+    default=0,
+    help="Measure again beside this many processes that keep one core busy each.",
 )
 @click.option(
-    "--concurrency", type=click.IntRange(0, 256), default=0, help="Also with up to so many callers."
+    "--concurrency",
+    type=click.IntRange(0, 256),
+    default=0,
+    help="Measure again with 1, 2, 4 … up to this many callers at once.",
 )
 @click.option(
     "--sustained",
     type=click.FloatRange(0, 24 * 60),
     default=0.0,
     metavar="MIN",
-    help="Also for so many minutes without a pause: does it slow down as it heats up?",
+    help="Run this many minutes without a pause, to see whether it slows down as it heats up.",
 )
 @click.option("--llama-bench", type=_FILE, help="A result of `llama-bench -o json` to agree with.")
 @click.option(

@@ -82,6 +82,10 @@ def main(arguments: list[str] | None = None) -> Any:
 
 def show_usage(error: click.ClickException) -> None:
     """A wrong use as click shows it, but for what could steer a terminal."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        # click sorts several by name, so that the nearest may stand last
+        nearest = error.possibilities[:1]
+        error = click.NoSuchOption(error.option_name, possibilities=nearest, ctx=error.ctx)
     shown = io.StringIO()
     error.show(file=shown)
     tell(shown.getvalue().rstrip("\n"))

@@ -24,6 +24,7 @@ model = Branch(
     \b
     edgeslm model rollback receipt-fields
     edgeslm model rm smollm2-135m
+    edgeslm model package router.onnx --name acme-router
     """,
 )
 

@@ -92,7 +92,7 @@ EXAMPLES: dict[Purpose, str] = {
     "answer": "edgeslm extract receipt-fields receipt.txt",
     "make": "edgeslm build recipe.toml --data FOLDER",
     "prove": "edgeslm eval receipt-fields gold.jsonl",
-    "keep right": "edgeslm pull receipt-fields",
+    "keep right": "edgeslm show receipt-fields",
     "serve": "edgeslm serve receipt-fields",
 }
 

@@ -104,7 +104,7 @@ def read_gold(
     ``expected`` for these keys. A line that is no row is refused, and the rest is read.
 
     Args:
-        heads: those of a tagger's card; each row is to have an answer for every one.
+        heads: those of a tagger's card; each row must have an answer for every one.
         expected: what an answer to extract can be; others are refused.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeslm.cli.build import STEPS
-from edgeslm.cli.main import cli
+from edgeslm.cli.main import cli, main
 from edgeslm.cli.tree import EXAMPLES, TREE, Branch
 
 #: what the option --json says everywhere
@@ -92,6 +92,28 @@ def test_near_misses_are_told_what_was_meant(words, meant):
     said = run(*words)
     assert said.exit_code == 2
     assert meant in said.output
+
+
+def test_of_several_near_options_the_nearest_is_told(capsys):
+    for wrong, meant in (("--lables", "--labels"), ("--trunkate", "--truncate")):
+        with pytest.raises(SystemExit) as caught:
+            main(["classify", "m", wrong, "x"])
+        said = capsys.readouterr().err
+        assert caught.value.code == 2
+        assert re.findall("--[a-z-]+", said.partition("No such option")[2]) == [wrong, meant]
+
+
+@pytest.mark.parametrize("command", ["extract", "classify", "tag"])
+def test_top_says_what_it_shortens(command):
+    said = " ".join(run(command, "--help").output.split())
+    shortened = "values that the schema lists for a field" if command == "extract" else "labels"
+    assert f"Only the K likeliest of the {shortened}." in said
+
+
+def test_examples_name_what_the_command_does():
+    assert "edgeslm model package " in run("model", "--help").output
+    said = " ".join(run("bench", "--help").output.split())
+    assert not re.search("so many|up to so", said)
 
 
 @pytest.mark.parametrize("name", [name for name in TREE if TREE[name].place is None])
