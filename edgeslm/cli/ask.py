@@ -253,12 +253,15 @@ def extract(
 @click.option(
     "--labels",
     metavar="A,B,C",
-    help="Labels to choose from, or @FILE with one a line. Default: those of the model's card.",
+    help="Labels to choose from, or @FILE with one a line. Default: those of the model's card. "
+    "Of a specialist's own labels, some may be given: their probabilities then add up to 1, and "
+    "its out-of-scope label is answered only if it is listed.",
 )
 @click.option(
     "--untrained",
     is_flag=True,
-    help="Let a specialist answer with --labels that it was not trained for.",
+    help="Let a specialist that is a language model answer with --labels that it was not trained "
+    "for; its confidence is then worth little. An encoder refuses such labels.",
 )
 def classify(asked: _Asked, *, labels: str | None, untrained: bool) -> int:
     """Put texts into one of several labels.

@@ -166,16 +166,22 @@ class GgufModel(Model):
             raise LabelError(
                 f"{name} was trained to {card.task.kind}, not for labels; {_UNTRAINED}"
             )
+        if prompt is not None:
+            raise ArgumentError(
+                f"prompt must be left out: {name} was trained with one of its own. To answer with "
+                "another all the same, say so: classifier(labels, prompt=prompt, untrained=True)"
+            )
         task = card.task
         names = [label.name for label in task.labels]
         chosen = own_labels(name, names, labels, _UNTRAINED)
         specs = tuple(task.labels[place] for place in chosen)
-        fitted = card.calibration if prompt is None else None  # it is of the card's own prompt
         return LanguageClassifier(
             self._session,
             specs,
-            prompt or card.prompt,
-            rule=Rule.within(fitted or Bounds(), [spec.name for spec in specs], task.out_of_scope),
+            card.prompt,
+            rule=Rule.within(
+                card.calibration or Bounds(), [spec.name for spec in specs], task.out_of_scope
+            ),
         )
 
     def cancel(self) -> None:

@@ -126,15 +126,19 @@ class Model(ABC):
 
         Some labels of a specialist's own are chosen among as it was trained: with its prompt,
         what it says for them, and its temperature; their probabilities add up to 1. That of a
-        text which belongs to none of them says nothing.
+        text which belongs to none of them says nothing. The label of its card that is out of
+        scope is answered only where it is among them.
 
         Args:
+            prompt: how the labels are asked for, in place of the general prompt. A specialist
+                keeps the prompt that it was trained with, unless ``untrained``.
             untrained: answer with labels that the card does not have, or in place of another
                 task. The model then reads them from a general prompt, and its confidence is
                 worth little.
 
         Raises:
-            ArgumentError: ``untrained`` without labels.
+            ArgumentError: ``untrained`` without labels; or a prompt in place of the one that a
+                specialist was trained with, without ``untrained``.
             LabelError: fewer than two labels, doubled or empty ones, or labels that are not the
                 specialist's own.
             CardError: no labels were given and the model has no card with some; or the card is

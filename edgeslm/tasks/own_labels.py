@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -40,8 +41,8 @@ def own_labels(
     foreign = [label for label in names if label not in places]
     if foreign:
         raise LabelError(
-            f"{name} was not trained for {', '.join(map(repr, foreign[:_SHOWN]))}; its labels are "
-            f"{_listed(own)}; {way_out}"
+            f"{name} was not trained for {_foreign(foreign, own)}; its labels are {_listed(own)}; "
+            f"{way_out}"
         )
     if len(names) < 2 or len(set(names)) != len(names):
         raise LabelError(
@@ -94,6 +95,22 @@ def _text(value: object) -> str:
     return value
 
 
-def _listed(labels: Sequence[str]) -> str:
+def _foreign(labels: Sequence[str], own: Sequence[str]) -> str:
+    """The labels that are not a specialist's own; first those that are near one, and which."""
+    by_spelling = {label.casefold(): label for label in own}
+    near, far = [], []
+    for label in labels[:_SHOWN]:
+        spelling = label[:_LONGEST].casefold()
+        meant = difflib.get_close_matches(spelling, by_spelling, 1, cutoff=0.75)
+        if meant:
+            near.append(f"{arguments.shown(label)} (did you mean {by_spelling[meant[0]]!r}?)")
+        else:
+            far.append(arguments.shown(label))
     more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    return ", ".join(map(repr, labels[:_SHOWN])) + more
+    return ", ".join([*near, *far]) + more
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = len(labels) - _SHOWN
+    rest = f" and {more} more, which `edgeslm show NAME --json` lists" if more > 0 else ""
+    return ", ".join(map(repr, labels[:_SHOWN])) + rest

@@ -122,8 +122,25 @@ def test_the_list_of_its_own_is_short() -> None:
     task = {"kind": "classify", "labels": [f"label {i}" for i in range(77)]}
     promise = Card.from_dict({"name": "t", "licence": "mit", "task": task}, where="test")
     model = GgufModel(ScriptedEngine("a"), promise)
-    with model, pytest.raises(LabelError, match="and 57 more"):
+    with model, pytest.raises(LabelError, match="and 57 more, which `edgeslm show NAME --json` lists;"):
         model.classifier(["a", "b"])
+
+
+@pytest.mark.parametrize("wrong", ["Shipping", "shiping", "shippings", "SHIPPING "])
+def test_a_near_miss_is_named_before_the_list_of_its_own(shared: Model, wrong: str) -> None:
+    model, _ = language()
+    for specialist in (model, shared):
+        with pytest.raises(LabelError) as caught:
+            specialist.classifier(["qqq", wrong, "refund"])
+        said = str(caught.value)
+        assert f"not trained for {wrong!r} (did you mean 'shipping'?), 'qqq'; its labels" in said
+
+
+def test_foreign_labels_are_named_shortly(shared: Model) -> None:
+    with pytest.raises(LabelError) as caught:
+        shared.classifier([f"{number}{'x' * 10_000}" for number in range(50)])
+    assert "and 30 more; its labels" in str(caught.value)
+    assert len(str(caught.value)) < 2000
 
 
 def test_untrained_labels_are_answered_when_it_is_said_that_they_are_wanted(shared: Model) -> None:
@@ -174,9 +191,11 @@ def test_a_model_is_shown_by_its_name_kind_and_task(shared: Model) -> None:
         assert repr(bare) == "<Model without a card, language>"
 
 
-def test_another_prompt_goes_without_the_calibration_of_the_card_s_own() -> None:
+@pytest.mark.parametrize("labels", [None, ["shipping", "refund"]])
+def test_another_prompt_than_the_trained_one_must_be_asked_for(labels: Any) -> None:
     other = PromptSpec(system="OTHER")
-    flat, _ = language(calibration={"temperature": 50.0})
-    plain, _ = language()
-    shares = flat.classifier(prompt=other)("x").probabilities
-    assert shares == plain.classifier(prompt=other)("x").probabilities
+    model, prompts = language()
+    with pytest.raises(ArgumentError, match=r"router was trained with one.*untrained=True"):
+        model.classifier(labels, prompt=other)
+    model.classifier(["shipping", "refund"], prompt=other, untrained=True)("x")
+    assert "OTHER" in prompts[-1]
