@@ -122,7 +122,7 @@ def test_the_list_of_its_own_is_short() -> None:
     task = {"kind": "classify", "labels": [f"label {i}" for i in range(77)]}
     promise = Card.from_dict({"name": "t", "licence": "mit", "task": task}, where="test")
     model = GgufModel(ScriptedEngine("a"), promise)
-    with model, pytest.raises(LabelError, match="and 57 more, which `edgeslm show NAME --json` lists;"):
+    with model, pytest.raises(LabelError, match=r"and 57 more, .* NAME --json` lists;"):
         model.classifier(["a", "b"])
 
 
