@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from converters.errors import require
 from edgeslm.formats.text import fold
-from edgeslm.formats.words import is_unspaced
+from edgeslm.formats.words import UNSPACED, is_unspaced
 
 #: characters of a run; of scripts that write no spaces, where two are as much as a word
 _SHINGLE, _SHINGLE_UNSPACED = 5, 2
+#: white space between letters of scripts that need none; in Korean, too, people differ in it
+_OPTIONAL = re.compile(rf"(?<=[{UNSPACED}\uac00-\ud7a3])\s+(?=[{UNSPACED}\uac00-\ud7a3])")
 _PERMUTATIONS = 128
 #: of pairs right at the threshold this share is found at least; above it soon all are
 _RECALL = 0.99
@@ -23,7 +26,8 @@ def near_duplicates(
 
     A text is dropped for the first earlier one whose set of 5-grams (2-grams in scripts without
     spaces) has a Jaccard index of at least ``threshold`` with its own, among those for which
-    ``drop(earlier, later)`` says so. Texts are folded first. What is dropped is not compared with
+    ``drop(earlier, later)`` says so. Texts are folded first, and where
+    a script needs no spaces they do not count. What is dropped is not compared with
     later texts, so that a heap of near-copies costs little.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997; Leskovec,
@@ -68,7 +72,7 @@ def _bands(threshold: float) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)  # candidates come in clusters, so few are cut into runs twice
 def _shingles(text: str) -> frozenset[str]:
-    folded = fold(text)
+    folded = _OPTIONAL.sub("", fold(text))
     if folded.isascii():
         last = max(1, len(folded) - _SHINGLE + 1)
         return frozenset(folded[i : i + _SHINGLE] for i in range(last))

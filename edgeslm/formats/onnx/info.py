@@ -280,7 +280,9 @@ def _check_cost(parts: Parts, max_tokens: int, *, reads: bool) -> None:
     of_text = (MAX_UNITS, MAX_UNIT_FEATURES) if reads else (1, max(1, features))
     sizes |= dict.fromkeys(_FEATURE_INPUTS, of_text)
     try:
-        cost_of(parts, {value.name: sizes[value.name] for value in parts.inputs})
+        # an input that is a constant as well has the constant's size
+        given = [value.name for value in parts.inputs if value.name not in parts.initializers]
+        cost_of(parts, {name: sizes[name] for name in given})
     except CostError as error:
         raise _UnfitError(str(error)) from error
 

@@ -60,6 +60,9 @@ def test_texts_that_share_nothing_have_no_suspects():
         ("Ｗｈｅｒｅ ｉｓ ｍｙ ｃａｒｄ", "where is my card"),
         ("where is my card", "where is my ca\u00adrd\u200b"),
         ("请问我的退款什么时候能到账", "请问我的退款什么时候能到账呢"),
+        ("请问我的退款什么时候能到账", "请问 我的 退款 什么时候 能 到账"),
+        (KOREAN, KOREAN.replace(" ", "")),
+        ("ฉันจะได้เงินคืนเมื่อไหร่", "ฉัน จะ ได้ เงินคืน เมื่อไหร่"),
     ],
 )  # fmt: skip
 def test_forms_of_a_text_are_near_duplicates_and_in_one_part(text, twin):

@@ -96,6 +96,16 @@ def test_properties_that_are_refused(
         read_onnx(written(tmp_path, graph, change))
 
 
+def test_an_input_that_is_a_constant_as_well_is_the_constant(
+    tmp_path: Path, graph: onnx.ModelProto
+) -> None:
+    constant = graph.graph.initializer[0]
+    graph.graph.input.append(
+        helper.make_tensor_value_info(constant.name, constant.data_type, list(constant.dims))
+    )
+    assert read_onnx(written(tmp_path, graph)).width == 3
+
+
 def external(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
