@@ -247,6 +247,30 @@ def test_whatever_is_written_is_read_in_its_place(text):
         ("18h", "18:00:00"),
         ("10時20分", "10:20:00"),
         ("１０：２０", "10:20:00"),
+        ("3:30 p. m.", "15:30:00"),
+        ("3:30 p.m", "15:30:00"),
+        ("3:30 P M", "15:30:00"),
+        ("3 p. m.", "15:00:00"),
+        ("12:30 a. m.", "00:30:00"),
+        ("午後10時30分", "22:30:00"),
+        ("午前0時5分", "00:05:00"),
+        ("午後22:30", "22:30:00"),
+        ("오후 10:30", "22:30:00"),
+        ("오전 12:30", "00:30:00"),
+        ("下午3:05", "15:05:00"),
+        ("上午 12:30", "00:30:00"),
+        ("下午3点", "15:00:00"),
+        ("晚上12:30", "00:30:00"),
+        ("PM 10:30", "22:30:00"),
+        ("am 10:30", "10:30:00"),
+        ("10:30 مساءً", "22:30:00"),
+        ("10:30 م", "22:30:00"),
+        ("12:30 ص", "00:30:00"),
+        ("10:30 μ.μ.", "22:30:00"),
+        ("12:30 π.μ.", "00:30:00"),
+        ("10:30 ÖS", "22:30:00"),
+        ("ÖÖ 12:30", "00:30:00"),
+        ("10:30 parcels", "10:30:00"),
     ],
 )
 def test_times_of_day(text, iso):
@@ -256,7 +280,7 @@ def test_times_of_day(text, iso):
 
 
 @pytest.mark.parametrize(
-    "text", ["25:10", "10:20:30:40", "13 pm", "1.20", "10h2", "24 h", "10 h 20.5"]
+    "text", ["25:10", "10:20:30:40", "13 pm", "1.20", "10h2", "24 h", "10 h 20.5", "3時"]
 )
 def test_what_is_no_time_of_day(text):
     assert not list(times(text))
@@ -275,3 +299,13 @@ def test_what_is_no_time_of_day(text):
 def test_one_mark_stands_between_all_numbers_of_a_date(text, iso):
     spelled = [next(iter(written.readings)) for written in dates(text) if written.readings]
     assert [day.isoformat() for day in spelled] == [iso]
+
+
+def test_the_half_of_the_day_belongs_to_the_time_it_stands_at():
+    text = "오후 10:30 / 12:15 AM 12:30 PM"
+    spelled = [(text[slice(*item.span)], str(*item.readings)) for item in times(text)]
+    assert spelled == [
+        ("오후 10:30", "22:30:00"),
+        ("12:15 AM", "00:15:00"),
+        ("12:30 PM", "12:30:00"),
+    ]
