@@ -60,6 +60,9 @@ _BEFORE = re.compile(
 )
 _AFTER = re.compile(
     rf"(?P<whole>/-|[.,](?:--?|=))?(?P<minus>-(?![\w-]))?(?P<money>{_SPACE}?{_MONEY})?"
+    # a minus behind the currency, which is neither a hyphen nor the dash of a range
+    rf"(?P<beyond>(?(money)(?:-(?![\w-]|{_SPACE}?(?:[\d$(]|{_MONEY}))"
+    rf"|{_SPACE}-(?=[ {TIED}]*(?:[\r\n;|)]|\Z)))))?"
     rf"(?:{_SPACE}?(?P<side>[CD]R)(?!\w))?(?P<close> ?\))?"
 )
 #: characters that a sign and a currency before a number take
@@ -116,7 +119,7 @@ _WHOLE_BEFORE = re.compile(
 )
 _WHOLE_AFTER = re.compile(
     rf"(?:/-|[.,](?:--?|=)?)?{_SPACE}*(?P<minus>-)?{_SPACE}*{_WORD.format('name', 'sign')}"
-    rf"\)?{_SPACE}*{_WORD.format('outer', 'mark')}",
+    rf"(?P<beyond>-)?\)?{_SPACE}*{_WORD.format('outer', 'mark')}",
     re.IGNORECASE,
 )
 #: words that leave a text one number
@@ -197,7 +200,7 @@ def read_number(text: str) -> Decimal | None:
         return None
     brackets = "(" in before[0] and ")" in after[0]
     value = max(readings, key=readings.__getitem__)
-    negative = before["minus"] or "-" in before[0] or after["minus"] or brackets
+    negative = before["minus"] or "-" in before[0] or after["minus"] or after["beyond"] or brackets
     return value.copy_negate() if negative else value
 
 
@@ -353,6 +356,8 @@ def _sign_around(before: re.Match[str], after: re.Match[str], is_money: bool) ->
     """How likely brackets, a minus behind a number or a side of a ledger negate it."""
     if after["minus"] and not after["whole"]:
         return MINUS_BEHIND_NEGATES if is_money else 1 - MINUS_BEHIND_NEGATES
+    if after["beyond"]:
+        return MINUS_BEHIND_NEGATES
     if before["open"] and after["close"]:
         return BRACKETS_NEGATE if is_money else 1 - BRACKETS_NEGATE
     return SIDE_NEGATES if after["side"] and is_money else 0.0

@@ -337,6 +337,39 @@ def test_numbers_of_a_long_text_are_found_in_time_proportional_to_it(part):
     assert min(seconds(80_000) for _ in range(2)) < 8 * max(0.02, min(map(seconds, [20_000] * 3)))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12,50 €-", "12.50"),
+        ("12.50 EUR -", "12.50"),
+        ("45,00 EUR-", "45.00"),
+        ("45 EUR-", "45"),
+        ("refund 12.50 EUR -\ntotal", "12.50"),
+        ("(12.50 EUR -)", "12.50"),
+    ],
+)
+def test_a_minus_behind_the_currency_likely_negates(text, value):
+    (read,) = [written.readings for written in numbers(text)]
+    assert read == {Decimal("-" + value): 0.9, Decimal(value): pytest.approx(0.1)}
+    if "total" not in text:
+        assert read_number(text) == Decimal("-" + value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10 EUR - 20 EUR",
+        "10 EUR- 20 EUR",
+        "10 EUR - EUR 20",
+        "10 EUR - note",
+        "5 €-Schein",
+        "5 €--",
+    ],
+)
+def test_a_dash_behind_the_currency_is_no_sign(text):
+    assert all(value > 0 for written in numbers(text) for value in written.readings)
+
+
 def test_a_time_of_day_makes_no_number_less_sure():
     assert all(item.readings for item in numbers("10.00.53PM paid 12.00"))
 
