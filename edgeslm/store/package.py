@@ -57,6 +57,16 @@ _MODE: Final = 0o100644 << 16
 
 
 @dataclass(frozen=True, slots=True)
+class _Read:
+    """A file as its header is, and its name in the package; of an adapter, its base's sha256."""
+
+    path: Path
+    name: str
+    card: Card | None
+    base_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Model:
     """A file that goes into the package: its entry, card, and what it requires."""
 
@@ -96,8 +106,10 @@ def package(
     _require_files(files, version)
     _require_folder(out)
     registry = Registry.load() if registry is None else registry
-    models = _models(files, name, licence, registry, progress)
-    version = _version(version, models)
+    read = _read(files, name, licence, registry)
+    version = _version(version, [one.card for one in read])
+    _require_free(name, {one.name: (one.path.stat().st_size, None) for one in read})
+    models = _models(name, read, licence, registry, progress)
     normal = re.sub(r"[-_.]+", "_", name)
     folder, info = f"edgeslm_model_{normal}", f"{normal}-{version}.dist-info"
     texts = {
@@ -167,59 +179,78 @@ def _require_folder(out: Path) -> None:
     """Refuse a folder that cannot be written; one that is not there is made later."""
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise EdgeslmError(f"{there}: not a folder; name another with --out")
+        raise EdgeslmError(f"{out}: {there} is not a folder; name another with --out")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise EdgeslmError(f"{there}: cannot be written; name another folder with --out")
+        raise EdgeslmError(f"{out}: {there} cannot be written; name another folder with --out")
 
 
-def _require_free(name: str, hashes: Mapping[str, str]) -> None:
+def _require_free(name: str, contents: Mapping[str, tuple[int, str | None]]) -> None:
     """Refuse a package or a model whose name an installed package of other models has.
 
     A newer version of a package has its name and may hold other files under the names in it.
+
+    Args:
+        contents: size and sha256 of each model; where None stands for it, the size alone tells.
     """
     here = tuple(announced())
     own = {one.name for one in here if canonical(one.package) == canonical(name)}
-    if own and own.isdisjoint(hashes):
+    if own and own.isdisjoint(contents):
         raise ArgumentError(
             f"{name!r} is the name of an installed package, which brings "
             f"{', '.join(sorted(own))}; installed, yours would replace it: give another name"
         )
     for one in here:
         other = canonical(one.package) != canonical(name)
-        if other and one.name in hashes and _hash(one) != hashes[one.name]:
+        if other and one.name in contents and not _has(one, *contents[one.name]):
             raise ArgumentError(
                 f"{one.name!r} is a model of the installed package {one.package}, with another "
                 f"content; give another name, or first: pip uninstall {one.package}"
             )
 
 
-def _hash(one: Announced) -> str | None:
+def _has(one: Announced, size: int, sha256: str | None) -> bool:
+    """Whether an installed package has this content, as far as it is known."""
     try:
-        return read_packaged(one).entry.sha256
+        entry = read_packaged(one).entry
     except RegistryError:
-        return None
+        return False
+    return entry.size in (size, None) and sha256 in (entry.sha256, None)
 
 
 # --- what goes in -------------------------------------------------------------
 
 
-def _models(
-    files: Sequence[Path], name: str, licence: str | None, registry: Registry, progress: Progress
-) -> list[_Model]:
-    read = [_read(path, progress) for path in files]
-    _require_same_licence(files, [card for _, card, _ in read], licence)
-    names = [name if len(files) == 1 else "" if card is None else card.name for _, card, _ in read]
+def _read(files: Sequence[Path], name: str, licence: str | None, registry: Registry) -> list[_Read]:
+    """The headers of the files, which are hashed later: what cannot be is refused at once."""
+    headers = [_header(path) for path in files]
+    cards = [card for card, _ in headers]
+    _require_same_licence(files, cards, licence)
+    names = [name if len(files) == 1 else "" if card is None else card.name for card in cards]
     taken = [other for other in (name, *names) if other in registry.entries]
     if taken or len(set(names)) < len(names) or "" in names:
         wrong = f"{taken[0]!r} is a name of models.toml" if taken else "two files have one name"
         wrong = "a file among several must have a card" if "" in names else wrong
         raise ArgumentError(f"{wrong}; packages are asked only for other names: give another one")
-    _require_free(name, {other: sha256 for other, (sha256, _, _) in zip(names, read, strict=True)})
-    by_hash = {sha256: other for (sha256, _, _), other in zip(read, names, strict=True)}
+    for path, card in zip(files, cards, strict=True):
+        _licence(path, card, licence)
+    return [
+        _Read(path, other, *header)
+        for path, other, header in zip(files, names, headers, strict=True)
+    ]
+
+
+def _models(
+    name: str, read: Sequence[_Read], licence: str | None, registry: Registry, progress: Progress
+) -> list[_Model]:
+    hashes = [file_sha256(one.path, progress) for one in read]
+    hashed = list(zip(read, hashes, strict=True))
+    _require_free(name, {one.name: (one.path.stat().st_size, sha256) for one, sha256 in hashed})
+    by_hash = {sha256: one.name for one, sha256 in hashed}
     models = []
-    for path, other, (sha256, card, base_sha256) in zip(files, names, read, strict=True):
-        base, requirement = _base(path, base_sha256, by_hash, registry)
-        entry = _entry(path, other, sha256=sha256, card=card, base=base, licence=licence)
+    for one, sha256 in hashed:
+        path, card = one.path, one.card
+        base, requirement = _base(path, one.base_sha256, by_hash, registry)
+        entry = _entry(path, one.name, sha256=sha256, card=card, base=base, licence=licence)
         needs = [_ENGINES[format_of(path)], *([requirement] if requirement else [])]
         models.append(_Model(path, entry, card, tuple(needs)))
     return models
@@ -239,20 +270,20 @@ def _require_same_licence(
             )
 
 
-def _read(path: Path, progress: Progress) -> tuple[str, Card | None, str | None]:
-    """The file's sha256, its card, and of an adapter the sha256 of its base."""
+def _header(path: Path) -> tuple[Card | None, str | None]:
+    """The file's card, and of an adapter the sha256 of its base."""
     from edgeslm.formats.gguf.adapter import is_adapter, read_adapter
     from edgeslm.formats.gguf.info import read_gguf
     from edgeslm.formats.onnx.info import read_onnx
 
     if format_of(path) == "onnx":
-        return file_sha256(path, progress), read_onnx(path).card, None
+        return read_onnx(path).card, None
     if not is_adapter(path):
-        return file_sha256(path, progress), read_gguf(path).card, None
+        return read_gguf(path).card, None
     adapter = read_adapter(path)
     if adapter.card is None or adapter.assembly is None:
         raise CardError(f"{path}: the adapter must have a card and say how it is assembled")
-    return file_sha256(path, progress), adapter.card, adapter.assembly.base_sha256
+    return adapter.card, adapter.assembly.base_sha256
 
 
 def _base(
@@ -286,10 +317,6 @@ def _entry(
     base: str | None,
     licence: str | None,
 ) -> Entry:
-    if card is not None:
-        licence = card.licence
-    if licence is None:
-        raise ArgumentError(f"{path}: has no card, so its licence must be said: --licence MIT")
     description = " ".join((card.description if card else "").split())
     try:
         return Entry(
@@ -298,15 +325,22 @@ def _entry(
             source=f"file:{name}.{format_of(path)}",
             sha256=sha256,
             size=path.stat().st_size,
-            licence=licence,
+            licence=_licence(path, card, licence),
             description=description[:2000],
         )
     except ValidationError as error:
         raise ArgumentError(f"{path}: {first_fault(error, whole='the entry')}") from error
 
 
-def _version(version: str | None, models: Sequence[_Model]) -> str:
-    card = models[0].card if len(models) == 1 else None
+def _licence(path: Path, card: Card | None, licence: str | None) -> str:
+    licence = licence if card is None else card.licence
+    if licence is None:
+        raise ArgumentError(f"{path}: has no card, so its licence must be said: --licence MIT")
+    return licence
+
+
+def _version(version: str | None, cards: Sequence[Card | None]) -> str:
+    card = cards[0] if len(cards) == 1 else None
     version = version or (card.version if card is not None else None)
     if version is None:
         raise ArgumentError(

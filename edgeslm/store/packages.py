@@ -20,6 +20,8 @@ from edgeslm.store.entry import Entry, FileSource, parse_source, read_registry
 from edgeslm.store.remembered import Place
 
 RECORD: Final = "models.toml"
+#: a requirement of another package of models
+_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(==[^\s;,*]+)?")
 _FOLDER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -113,6 +115,30 @@ def read(one: Announced) -> Packaged:
             f"{one.package}: {packaged.path.name!r} is none of its files; {_again(one.package)}"
         )
     return packaged
+
+
+def missing_requirements(packaged: Packaged) -> tuple[str, ...]:
+    """What the package of a model requires and what is not installed so.
+
+    Of the forms that packages of models have: a name, or NAME==VERSION.
+    """
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        required = requires(packaged.package) or ()
+    except PackageNotFoundError:  # a folder of a checkout
+        return ()
+    return tuple(one for one in required if _REQUIREMENT.fullmatch(one) and not _is_here(one))
+
+
+def _is_here(requirement: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    name, _, wanted = requirement.partition("==")
+    try:
+        return version(name) == wanted or not wanted
+    except PackageNotFoundError:
+        return False
 
 
 def _again(package: str) -> str:

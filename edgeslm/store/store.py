@@ -28,6 +28,7 @@ from edgeslm.errors import (
 )
 from edgeslm.formats.files import SUFFIXES, Progress, file_sha256, megabytes, silent
 from edgeslm.formats.kinds import kind_of_file
+from edgeslm.store.announced import package_of
 from edgeslm.store.incoming import Assembler, bring, wrong_file
 from edgeslm.store.places import HOME_VARIABLE, default_home
 from edgeslm.store.remembered import (
@@ -275,7 +276,10 @@ class Store:
             PullError: a file cannot be removed.
         """
         if not _NAME.match(name) or not (self._folder(name) / STATE).is_file():
-            raise ModelNotFoundError(f"nothing called {name!r} was pulled; see `edgeslm models`")
+            package = package_of(name)
+            way_out = f"its package brings it: pip uninstall {package}"
+            way_out = way_out if package else "see `edgeslm models`"
+            raise ModelNotFoundError(f"nothing called {name!r} was pulled; {way_out}")
         freed = 0
         with self._changing(name, silent) as folder:
             (folder / STATE).unlink(missing_ok=True)  # from here on it is not pulled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -346,6 +347,41 @@ def test_an_adapter_whose_base_is_elsewhere_says_what_to_run(site, sealed):
             edgeslm.load("acme-sorter")
 
 
+def test_an_adapter_says_which_package_of_its_base_is_missing(site, sealed):
+    base, adapter, _ = sealed
+    packed(site, base, "acme-base", version="3", licence="MIT")
+    packed(site, adapter)
+    folder, note = site / "edgeslm_model_acme_base", site / "acme_base-3.dist-info"
+    note.rename(site / "gone")
+    for bring in (edgeslm.load, lambda name: install(name, prove=lambda _: None)):
+        with pytest.raises(RegistryError, match=r"pip install acme-base==3$"):
+            bring("acme-sorter")
+    # its name is one of models.toml, and its file would come from a package index
+    entry = Entry(
+        name="acme-base",
+        source="pypi:acme-base==3/edgeslm_model_acme_base/acme-base.gguf",
+        sha256=hashlib.sha256(base.read_bytes()).hexdigest(),
+        licence="MIT",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "load", classmethod(lambda _: Registry({"acme-base": entry})))
+        words = r"needs the package acme-base==3: run `pip install acme-base==3`, or `edgeslm pull"
+        for _ in range(2):
+            with pytest.raises(ModelNotPulledError, match=words):
+                edgeslm.load("acme-sorter")
+            for record in site.glob("acme_sorter-*/METADATA"):  # as in a checkout
+                record.write_text("Metadata-Version: 2.1\nName: acme-sorter\nVersion: 1.2\n")
+    assert folder.is_dir()
+
+
+def test_a_packaged_model_is_removed_with_its_package(site, sorter):
+    packed(site, sorter)
+    with pytest.raises(ModelNotFoundError, match=r"was pulled; .*pip uninstall acme-sorter$"):
+        Store().remove("acme-sorter")
+    with pytest.raises(ModelNotFoundError, match="was pulled; see `edgeslm models`"):
+        Store().remove("acme-other")
+
+
 def test_a_newer_adapter_is_assembled_anew_and_a_rollback_stays(site, sealed, tmp_path):
     base, adapter, _ = sealed
     packed(site, base, "acme-base", version="3", licence="MIT")
@@ -398,7 +434,10 @@ def test_the_list_of_files_has_their_hashes(sorter, tmp_path):
         ("acme", {"version": "1\nx"}, "version"),
     ],
 )
-def test_names_and_versions_that_cannot_be_are_refused(sorter, tmp_path, name, options, words):
+def test_names_and_versions_that_cannot_be_are_refused(
+    sorter, tmp_path, monkeypatch, name, options, words
+):
+    monkeypatch.setattr("edgeslm.store.package.file_sha256", lambda *_: pytest.fail("hashed"))
     with pytest.raises(ArgumentError, match=words):
         package([sorter], name, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
@@ -412,15 +451,23 @@ def test_a_name_of_what_edgeslm_is_made_of_is_refused(sorter, tmp_path, name):
         package([sorter], name, out=tmp_path / "out")
 
 
-def test_a_name_of_an_installed_package_of_other_models_is_refused(site, sorter, tmp_path):
+def test_a_name_of_an_installed_package_of_other_models_is_refused(
+    site, sorter, tmp_path, monkeypatch
+):
     packed(site, sorter)
     other = write_tiny_gguf(
         tmp_path / "other.gguf", seed=5, card=Card.from_dict(CARD, where="card")
     )
     package([other], "acme-sorter", version="2", out=tmp_path)
+    longer = tmp_path / "longer.gguf"
+    longer.write_bytes(other.read_bytes() + b"0")
     bring_twice(site, site)
     with pytest.raises(ArgumentError, match=r"installed package other-sorter.*pip uninstall"):
         package([other], "acme-sorter", version="3", out=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("edgeslm.store.package.file_sha256", lambda *_: pytest.fail("hashed"))
+        with pytest.raises(ArgumentError, match=r"installed package other-sorter.*pip uninstall"):
+            package([longer], "acme-sorter", version="3", out=tmp_path)
     with pytest.raises(ArgumentError, match="is the name of an installed package"):
         package([other], "other-sorter", out=tmp_path)
 
@@ -432,7 +479,7 @@ def test_messages_speak_of_what_is_wrong(sorter, tmp_path, monkeypatch):
     with pytest.raises(ArgumentError, match=r"^'Acme Router' is no name .* a-z"):
         package([sorter], "Acme Router", out=tmp_path)
     for out in (sorter, sorter / "below"):
-        with pytest.raises(EdgeslmError, match="not a folder"):
+        with pytest.raises(EdgeslmError, match=f"^{re.escape(str(out))}: .*is not a folder"):
             package([sorter], "acme", out=out)
 
 
