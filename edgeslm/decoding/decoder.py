@@ -147,7 +147,8 @@ class Decoder:
     def resume(
         self, choice: Choice, tokens: Sequence[int], *, held: int, before: int
     ) -> Steps[None]:
-        """Go back to a choice, take these tokens as this one choice there, and decode on.
+        """Go back to a choice, take these tokens as this one choice there, and decode on, unless
+        the end of an answer is one of them.
 
         Args:
             choice: where it is, and what it is to be; its bytes may end before the tokens do.
@@ -159,6 +160,9 @@ class Decoder:
         self.out.choices.append(choice)
         self._engine.truncate(self._sequence, self._begin + held)
         self._position = self._begin + held
+        if not self._end.isdisjoint(tokens):
+            self.out.stopped = True
+            return
         rows = yield from self._evaluate([before, *self.out.tokens][held + 1 :], [])
         yield from self.steps(rows[-1])
 

@@ -253,11 +253,10 @@ class ExtractionJob(Generic[T]):
             answer, made_up = without_inventions(answer, listed, names, self._read)
             value = self._read(answer) if made_up else value
             measured.update({path: Field(0.0, None) for path in made_up if evidence})
+        measured = with_weights(measured, self._weighed if evidence else {})
         if self._call.grounded == "auto":
             measured = marked(measured, answer)
-        weighed = self._weighed if evidence else {}
-        measured = _placed(measured, self._kept)
-        measured = calibrated(with_weights(measured, weighed), self._call.calibration)
+        measured = calibrated(_placed(measured, self._kept), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,
             decode_ms=decoded.ms,

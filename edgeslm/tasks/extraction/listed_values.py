@@ -232,9 +232,10 @@ def _weigh(
     """Weigh the values of the listed leaves behind ``settled`` tokens; the last leaf first.
 
     A value's probability is that of its own spelling, as training tokenizes it, after the text
-    and the answer before it, renormalised over the values that the grammar allows there. It
-    takes a batch for every MOST_FORKS values of a leaf. The matcher is taken back, the sequence
-    cut back to the first leaf's beginning.
+    and the answer before it, renormalised over the values that the grammar allows there; a
+    number counts with each way in which it may end, since it can begin another number. It takes
+    a batch for every MOST_FORKS values of a leaf, or ways to end. The matcher is taken back, the
+    sequence cut back to the first leaf's beginning.
 
     Returns:
         the leaves, and how many tokens of the answer the sequence still holds; -1 where the
@@ -261,30 +262,47 @@ def _weigh(
         end = choice.index
         root = decoded.tokens[end - 1] if end else work.before
         labels = spelled.labels(leaf, choice, list(names), matcher)
-        longest = max(map(len, labels.values()), default=0)
-        needed = min(len(labels), len(work.forks)) * longest
+        if list(labels) == [own]:
+            weighings.append(_Weighing(leaf.path, Weighed(1.0, {names[own]: 1.0})))
+            continue
+        ways = [way for several in labels.values() for way in several]
+        longest = max(map(len, ways), default=0)
+        needed = min(len(ways), len(work.forks)) * longest
         if own not in labels or longest >= engine.max_outputs or end + needed > work.room:
             continue
         held = end - 1
         engine.truncate(work.sequence, work.begin + held)
         scores, decodes = yield from score_labels(
             engine,
-            [(root, *tokens) for tokens in labels.values()],
+            [(root, *tokens) for tokens in ways],
             sequence=work.sequence,
             length=work.begin + held,
             row=np.zeros(engine.vocab.size, np.float32),  # of the root, which all values share
             forks=work.forks,
         )
         decoded.decodes += decodes
-        shares = dict(zip(labels, softmax(scores).tolist(), strict=True))
+        shares, likely = _whole(labels, softmax(scores).tolist())
         named = {names[text]: p for text, p in shares.items()}
         best = max(shares, key=shares.__getitem__)
         likeliest = None
         if shares[best] > shares[own]:
             taken = replace(choice, end=spelled.end(leaf, best), probability=shares[best])
-            likeliest = (Weighed(shares[best], named), taken, labels[best])
+            likeliest = (Weighed(shares[best], named), taken, likely[best])
         weighings.append(_Weighing(leaf.path, Weighed(shares[own], named), likeliest))
     return weighings, held
+
+
+def _whole(
+    labels: Mapping[str, Sequence[LabelTokens]], probabilities: Sequence[float]
+) -> tuple[dict[str, float], dict[str, LabelTokens]]:
+    """Every value's probability, over all ways to write it, and the likeliest way of each."""
+    shares = dict.fromkeys(labels, 0.0)
+    likely: dict[str, tuple[float, LabelTokens]] = {}
+    ways = ((text, way) for text, several in labels.items() for way in several)
+    for (text, way), probability in zip(ways, probabilities, strict=True):
+        shares[text] += probability
+        likely[text] = max(likely.get(text, (probability, way)), (probability, way))
+    return shares, {text: way for text, (_, way) in likely.items()}
 
 
 def with_weights(fields: dict[str, Field], weighed: Mapping[str, Weighed]) -> dict[str, Field]:
@@ -321,11 +339,16 @@ class _Spelled:
             self._ends.append(start + len(engine.vocab.pieces[token]))
 
     def choice(self, leaf: Leaf) -> Choice | None:
-        """The first token with an alternative that holds some of a leaf."""
+        """The first token with an alternative that holds some of a leaf, or that ends a number:
+        the number could have gone on there."""
         start, end = self._places[leaf.start], self._places[leaf.end]
         reached = (choice for choice in self._choices if choice.end > start)
         first = next(reached, None)
-        return first if first is not None and first.start < end else None
+        return first if first is not None and first.start < end + self._is_open(leaf) else None
+
+    def _is_open(self, leaf: Leaf) -> bool:
+        """Whether what follows a value ends it, as it does a number."""
+        return self._answer[leaf.end - 1].isdigit()
 
     def end(self, leaf: Leaf, text: str) -> int:
         """The byte behind a leaf, if this text stood there."""
@@ -333,28 +356,41 @@ class _Spelled:
 
     def labels(
         self, leaf: Leaf, choice: Choice, texts: Sequence[str], matcher: Matcher
-    ) -> dict[str, LabelTokens]:
+    ) -> dict[str, list[LabelTokens]]:
         """The tokens of each value from a choice on, as far as the grammar allows the value.
 
         The last token of each tells it from all others: it holds the quotation mark, or what
-        follows a number.
+        ends a number; a number has the tokens of each end that the grammar allows.
         """
         start, end = self._places[leaf.start], self._places[leaf.end]
         head, written = self._data[choice.start : start], self._data[start : choice.start]
-        reach = end + (self._answer[leaf.end - 1].isdigit())
+        reach = end + self._is_open(leaf)
         tail = self._data[end : next((e for e in self._ends if e >= reach), end)]
-        open_end = (self._engine.vocab.end[0],) if reach > len(self._data) else ()
-        spelled: dict[str, LabelTokens] = {}
+        whole = end == len(self._data)  # the value is all of the answer
+        spelled: dict[str, list[LabelTokens]] = {}
         for text in texts:
             value = text.encode()
-            if value.startswith(written):
-                for behind in dict.fromkeys((tail, b"")):
-                    try:
-                        rest = (head + value[len(written) :] + behind).decode()
-                    except UnicodeDecodeError:  # the choice parts a character
-                        return {}
-                    tokens = self._engine.tokenize(rest)
-                    if matcher.valid_prefix(tokens) == len(tokens):
-                        spelled[text] = (*tokens, *open_end)
-                        break
+            if not value.startswith(written):
+                continue
+            is_number = text[-1].isdigit()
+            closed = [b""] if reach > end else [tail, b""]
+            ends = _ends_of_number(tail, whole) if is_number else closed
+            try:
+                rests = [(head + value[len(written) :] + behind).decode() for behind in ends]
+            except UnicodeDecodeError:  # the choice parts a character
+                return {}
+            ways = [tuple(self._engine.tokenize(rest)) for rest in rests]
+            ways = [way for way in ways if matcher.valid_prefix(way) == len(way)]
+            if is_number and whole:
+                ways = [(*way, self._engine.vocab.end[0]) for way in ways]
+            if ways:
+                spelled[text] = ways if is_number else ways[:1]
         return spelled
+
+
+def _ends_of_number(tail: bytes, whole: bool) -> list[bytes]:
+    """What may follow a number in an answer: what follows this value, or another mark of JSON."""
+    if whole:
+        return [b""]
+    marks = [mark for mark in (b",", b"}", b"]") if not tail.lstrip().startswith(mark)]
+    return [tail, *marks] if tail else marks

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import edgeslm
 from edgeslm.decoding.prompt import compile_prompt
 from edgeslm.decoding.session import Session
 from edgeslm.engines.engine import Batch
@@ -276,3 +277,75 @@ def test_which_leaves_are_listed(path, values):
 def test_schemas_without_lists_need_no_sequences():
     assert ListedValues({"type": "object", "properties": {"a": {"type": "string"}}}).forks == 0
     assert ListedValues(compile_schema(SCHEMA).closed).forks == 4
+
+
+PREFIXES = [
+    ({"properties": {"n": {"enum": [2, 20]}}, "required": ["n"]}, '{"n":', "}"),
+    ({"properties": {"n": {"enum": [20, 2]}, "m": {"type": "null"}}}, '{"n":', ",}"),
+    ({"properties": {"n": {"enum": [1, 1.5]}, "m": {"const": 0}}, "required": ["n", "m"]}, "", ","),
+    ({"properties": {"n": {"enum": [1, 10, 100, 11]}}, "required": ["n"]}, '{"n":', "}"),
+    ({"properties": {"n": {"anyOf": [{"const": 20}, {"const": 200}]}}, "required": ["n"]}, "", "}"),
+    ({"properties": {"n": {"enum": [-1, -10, "-1"]}}, "required": ["n"]}, '{"n":', "}"),
+    ({"type": "array", "items": {"enum": [2, 20]}, "minItems": 1, "maxItems": 2}, "[", ",]"),
+    ({"enum": [2, 20]}, "", ""),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("schema", "before", "ends"), PREFIXES)
+def test_a_number_that_begins_another_counts_with_what_ends_it(schema, before, ends, seed):
+    engine = ScriptedEngine(seed=seed, max_outputs=512, sharpness=2.0)
+    answer = extractor(engine, schema)("x")
+    path, field = next(iter(answer.fields.items()))
+    if path == "$.m":  # an optional field that was left out
+        return
+    values = ListedValues(compile_schema(schema).closed).at(path)
+    parts = compile_prompt(SPEC, engine)
+    prompt = [*parts.prefix, *engine.tokenize("x"), *parts.suffix]
+    head = (before or ("" if path == "$" else '{"n":')).encode()
+    last = [bytes([ord(end)]) for end in ends]
+    shares = {}
+    for value in values:
+        text = json.dumps(value)
+        ways = [text.encode() + end for end in last] if text[-1] != '"' else [text.encode()]
+        if path == "$":
+            ways = [[*text.encode(), engine.vocab.end[0]]]
+        shares[text] = sum(np.exp(log_probability(engine, prompt, head, way)) for way in ways)
+    expected = {text: share / sum(shares.values()) for text, share in shares.items()}
+    assert list(field.probabilities.values()) == pytest.approx(list(expected.values()), rel=1e-4)
+    assert sum(field.probabilities.values()) == pytest.approx(1)
+    first = json.loads(answer.json)
+    while isinstance(first, dict | list):
+        first = next(iter(first.values() if isinstance(first, dict) else first))
+    assert json.dumps(first) == max(expected, key=expected.__getitem__)
+
+
+@pytest.mark.parametrize(("n", "script"), [(2, '{"n":2,"a":1}'), (20, '{"n":20}')])
+def test_a_number_is_weighed_by_the_end_that_its_own_kind_of_object_has(n, script):
+    kinds = [
+        {"properties": {"n": {"const": 2}, "a": {"const": 1}}, "required": ["n", "a"]},
+        {"properties": {"n": {"const": 20}}, "required": ["n"]},
+    ]
+    schema = {"anyOf": [{"type": "object", "additionalProperties": False} | k for k in kinds]}
+    read, _ = extractor_for(script, schema)
+    answer = read("x")
+    assert json.loads(answer.json)["n"] == n
+    assert set(answer.fields["$.n"].probabilities) == {"2", "20"}
+    assert answer.fields["$.n"].probabilities[str(n)] > 0.9
+
+
+def test_listed_numbers_are_not_marked_as_copied():
+    read, _ = extractor_for('{"n":20}', {"properties": {"n": {"enum": [2, 20]}}, "required": ["n"]})
+    assert read("2 pieces", grounded="auto").fields["$.n"].grounded is None
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("values", [[2, 20], [1, 10, 100, 11], [20, 200], [1, 1.5]])
+def test_a_real_model_weighs_numbers_that_begin_others(values):
+    schema = {"properties": {"n": {"enum": values}}, "required": ["n"]}
+    with edgeslm.load("smollm2-135m") as model:
+        answer = model.extractor(schema)("The quantity is 20. Quantity: 20 pieces.")
+    shares = answer.fields["$.n"].probabilities
+    assert list(shares) == [json.dumps(value) for value in values]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert json.dumps(answer.value["n"]) == max(shares, key=shares.__getitem__)
