@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from edgeslm.errors import InputError
-from edgeslm.formats.files import read_small
+from edgeslm.formats.files import SUFFIXES, read_small
 
 #: a models.toml that is larger is none
 _MAX_REGISTRY_BYTES = 1024 * 1024
@@ -27,12 +27,18 @@ class ModelName(click.ParamType[str]):
 
     name = "name"
 
+    def __init__(self, *, does: str | None = None) -> None:
+        """With ``does``, a task, a shell offers only models that can do it, or may be able to."""
+        self._does = does
+
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         if "/" in incomplete or "\\" in incomplete:
             return [CompletionItem(incomplete, type="file")]
         names = [name for name in _known_names() if name.startswith(incomplete)]
+        if self._does is not None:
+            names = _able(names, self._does)
         return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
@@ -40,6 +46,7 @@ class PulledName(ModelName):
     """A name of a pulled model; with ``before``, of one that has a version before."""
 
     def __init__(self, *, before: bool = False) -> None:
+        super().__init__()
         self._before = before
 
     def shell_complete(
@@ -89,6 +96,43 @@ def _known_names() -> Sequence[str]:
     if folder is not None:
         names.update(path.name for path in folder.iterdir() if path.is_dir())
     return sorted(names)
+
+
+def _able(names: list[str], task: str) -> list[str]:
+    """Those of the names whose model can do a task, as the cards of files on this device say.
+
+    One without a card, or without a file here, may extract or classify, but it cannot tag.
+    """
+    from edgeslm.formats.glance import task_kind
+
+    files = _files_here()
+    kinds = {name: task_kind(files[name]) if name in files else None for name in names}
+    if task == "tag":
+        return [name for name in names if kinds[name] == "tag"]
+    other = "generate" if task == "extract" else task  # `extract` answers it as well
+    return [name for name in names if kinds[name] in (None, task, other)]
+
+
+def _files_here() -> dict[str, Path]:
+    """The files of pulled models and of those in packages; of an adapter alone, the adapter."""
+    from edgeslm.store import places
+    from edgeslm.store.announced import announced
+    from edgeslm.store.versions import read_state
+
+    files: dict[str, Path] = {}
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        for one in announced():
+            for suffix in SUFFIXES:
+                path = one.folder / f"{one.name}{suffix}"
+                if path.is_file():
+                    files[one.name] = path
+    for name in _pulled_names():
+        folder = places.default_home() / "models" / name
+        with contextlib.suppress(OSError, ValueError):
+            state = read_state(folder)
+            if state is not None:
+                files.setdefault(name, folder / state.current.file_name)
+    return files
 
 
 class Choice(click.Choice[str]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 import click
 
 from edgeslm.cli.answering import Shape, answer_all
-from edgeslm.cli.arguments import Choice, model_name
+from edgeslm.cli.arguments import Choice, ModelName, model_name
 from edgeslm.cli.inputs import Input, Source, check_columns, columns_of, decode
 from edgeslm.cli.record_page import RecordPage, check_page
 from edgeslm.cli.schema import read_schema
@@ -124,7 +124,10 @@ def _top(of_what: str) -> Callable[[C], C]:
 
 
 def _asking(command: C) -> C:
-    """The arguments and options that the three commands have; they come as one `_Asked`."""
+    """The arguments and options that the three commands have; they come as one `_Asked`.
+
+    The name of the command is the task that its models do.
+    """
 
     @functools.wraps(command)  # with the options that the command has already
     def gathered(
@@ -153,7 +156,9 @@ def _asking(command: C) -> C:
         return command(asked, **own)
 
     decorated: Callable[..., Any] = gathered
-    for decorate in reversed((model_name(), _FILES, *_READING, *_RUNNING)):
+    for decorate in reversed(
+        (model_name(kind=ModelName(does=command.__name__)), _FILES, *_READING, *_RUNNING)
+    ):
         decorated = decorate(decorated)
     return cast(C, decorated)
 

@@ -8,7 +8,12 @@ import sys
 import pytest
 
 from edgeslm.cli.tree import TREE
+from edgeslm.formats.card import Card
+from edgeslm.formats.card_facts import CARD_KEY
+from edgeslm.formats.glance import task_kind
 from tests.helpers.tiny_gguf import write_tiny_gguf
+from tests.helpers.tiny_onnx import LABELS, write_tiny_onnx
+from tests.helpers.tiny_onnx import card as onnx_card
 
 #: completes as bash asks for it, then names what was imported for that, on stderr
 PROGRAM = """
@@ -71,6 +76,58 @@ def test_commands_and_options(complete):
 def test_names_of_models_those_of_registries_and_the_pulled_ones(complete, tmp_path):
     for command in ("extract", "classify", "show", "eval", "bench", "pull", "doctor"):
         assert complete(command, "my-") == ["plain,my-reader"], command
+
+
+def test_models_are_offered_where_their_cards_have_the_task(complete, tmp_path):
+    home = tmp_path / "home" / "models"
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    heads = [{"name": "area", "labels": list(LABELS)}, {"name": "tone", "labels": ["a", "b"]}]
+    language = {
+        "my-extractor": {"kind": "extract", "json_schema": schema},
+        "my-writer": {"kind": "generate", "json_schema": schema},
+        "my-sorter": {"kind": "classify", "labels": list(LABELS)},
+        "my-bare": None,
+    }
+    encoders = {"my-encoder": {}, "my-tagger": {"task": {"kind": "tag", "heads": heads}}}
+    for number, name in enumerate([*language, *encoders]):
+        (home / name).mkdir(parents=True)
+        suffix = ".onnx" if name in encoders else ".gguf"
+        path = home / name / f"{number:064}{suffix}"
+        if name in encoders:
+            write_tiny_onnx(path, onnx_card(**encoders[name]))
+        else:
+            whole = {"name": name, "licence": "mit", "task": language[name]}
+            own = Card.from_dict(whole, where="test") if language[name] else None
+            write_tiny_gguf(path, card=own)
+        version = {"sha256": f"{number:064}", "size": 1, "suffix": suffix, "source": "file:a.gguf"}
+        (home / name / "state.json").write_text(json.dumps({"format": 1, "current": version}))
+
+    def offered(command):
+        return {line.removeprefix("plain,my-") for line in complete(command, "my-")}
+
+    assert offered("tag") == {"tagger"}
+    assert offered("classify") == {"bare", "encoder", "reader", "sorter"}
+    assert offered("extract") == {"bare", "extractor", "reader", "writer"}
+    assert len(offered("show")) == 7
+    assert {"plain,support-intents-mini"} == set(complete("classify", "support-intents-m"))
+    assert complete("tag", "support-intents-m") == ["file,support-intents-m"]
+
+
+@pytest.mark.parametrize("suffix", [".gguf", ".onnx"])
+def test_a_file_without_a_card_that_can_be_read_has_no_kind(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    card = Card.from_dict(
+        {"name": "a", "licence": "mit", "task": {"kind": "classify", "labels": list(LABELS)}},
+        where="test",
+    )
+    whole = write_tiny_gguf(path, card=card) if suffix == ".gguf" else write_tiny_onnx(path)
+    data = whole.read_bytes()
+    assert task_kind(path) == "classify"
+    key = data.rindex(CARD_KEY.encode())
+    for damaged in (b"", data[: key + 12], data[: key + 30], data[:key] + b"\xff" * 99):
+        path.write_bytes(damaged)
+        assert task_kind(path) is None
+    assert task_kind(tmp_path / "none.gguf") is None
 
 
 def test_what_can_be_removed_or_rolled_back_is_what_was_pulled(complete, tmp_path):
