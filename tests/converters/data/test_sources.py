@@ -22,10 +22,10 @@ def read(folder, name, format_="auto"):
 def test_jsonl_csv_and_gzip_give_the_same_rows(tmp_path):
     rows = [{"text": "a, b\nc", "label": "x"}, {"text": "é", "label": "y"}]
     plain = write_jsonl(tmp_path / "a.jsonl", rows)
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
     table = '\ufefftext,label\r\n"a, b\nc",x\r\n\r\né,y\r\n'
     (tmp_path / "c.csv").write_bytes(table.encode())
-    (tmp_path / "d.CSV.GZ").write_bytes(gzip.compress(table.encode()))
+    (tmp_path / "d.CSV.GZ").write_bytes(gzip.compress(table.encode(), mtime=0))
     for name in ("a.jsonl", "b.jsonl.gz", "c.csv", "d.CSV.GZ"):
         assert [source.values for source in read(tmp_path, name)] == rows, name
 
@@ -62,7 +62,7 @@ def test_messages_become_text_and_answer(tmp_path):
         ("a.csv", b"a,a\n1,2\n", "column 'a' is there twice"),
         ("a.csv", b"", "line 1: no columns"),
         ("a.jsonl.gz", b"no gzip", "damaged gzip"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999)[:-9], "damaged gzip"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-9], "damaged gzip"),
         ("a.parquet", b"", "unknown kind of file"),
         ("a.jsonl", b'{"messages": [{"role": "user", "content": "q"}]}', "one of the assistant"),
         ("a.jsonl", b'{"messages": [{"role": "user", "content": ["q"]}]}', "role and content"),
