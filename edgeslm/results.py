@@ -77,7 +77,9 @@ class Field:
 
     ``grounded`` is whether the text offers this date, time or number, in an answer that takes
     those from the text where it has some (``grounded="auto"``): False is one that was written
-    freely, since the text has none that could stand here. None for other leaves and answers.
+    freely, since the text has none that could stand here. A time is grounded with its time of day
+    and its offset: where the text says no offset, Z stands for it, which is not grounded and has a
+    ``reading`` of 0.5. None for other leaves and answers.
 
     ``boxes`` are where the value stands on the pages of a document (`edgeslm.read_document`), one
     for each line; empty for a text and for a document without pages.

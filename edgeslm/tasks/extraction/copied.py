@@ -19,8 +19,8 @@ _MARKED: Final = "~copied"
 _PLAIN: Final = {"type", "format", "allOf"}
 _NUMBERS: Final = ("number", "integer")
 _DATE: Final = "/[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])/"
-_TIME: Final = "/([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]/"
-_OFFSET: Final = "/Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9]/"
+#: of a text without times; an offset would be made up, too
+_TIME: Final = "/([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z/"
 #: strings that tell a pattern of decimals from others: it allows one of these, and no word
 _DECIMALS: Final = ("12.50", "1.5", "0.125")
 _WORDS: Final = ("a", "A", "EUR 12.50", "v1.5", "")
@@ -111,20 +111,21 @@ class _Marker:
         return _either([_json(_json(value)) for value in self._offered.decimals if valid(value)])
 
     def _moment(self, node: dict[str, Any]) -> str | None:
-        """The dates or times of the text; a part that it has none of is free."""
+        """The dates or times of the text; a part that it has none of is free, but for the offset
+        of a time: Z stands for one that the text does not say."""
         kind = node["format"]
-        sample = {"date": "{}", "time": "{}Z", "date-time": "{}T00:00:00Z"}.get(kind)
+        sample = {"date": "{}", "time": "{}", "date-time": "{}T00:00:00Z"}.get(kind)
         if sample is None or set(node) - _PLAIN:
             return None
         valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
         moments = self._offered.times if kind == "time" else self._offered.dates
         first = _either([_json(value) for value in moments if valid(sample.format(value))])
         if kind != "date-time":
-            return first and _quoted(first, *([_OFFSET] if kind == "time" else []))
+            return first and _quoted(first)
         times = _either(list(map(_json, self._offered.times)))
         if not first and not times:
             return None
-        return _quoted(first or _DATE, '"T"', times or _TIME, _OFFSET)
+        return _quoted(first or _DATE, '"T"', times or _TIME)
 
 
 def _kind(node: Any) -> str | None:

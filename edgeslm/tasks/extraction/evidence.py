@@ -19,14 +19,15 @@ from edgeslm.results import Field
 from edgeslm.tasks.extraction.leaves import byte_places, field_of, leaves
 from edgeslm.tasks.extraction.readings.dates import dates, is_date
 from edgeslm.tasks.extraction.readings.numbers import numbers
-from edgeslm.tasks.extraction.readings.times import times
+from edgeslm.tasks.extraction.readings.times import Moment, moments
 from edgeslm.tasks.extraction.readings.written import Written
 
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?\Z", re.ASCII)
 _DECIMAL = re.compile(r"-?\d+\.\d+\Z", re.ASCII)
 #: a date, a time with its offset, or both
 _MOMENT = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)?(?:(?:^|T)(?P<time>\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))?\Z",
+    r"(?P<day>\d{4}-\d\d-\d\d)?(?:(?:^|T)(?P<time>\d\d:\d\d:\d\d)(?:\.\d+)?"
+    r"(?P<offset>Z|[+-]\d\d:\d\d))?\Z",
     re.ASCII,
 )
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})\Z")
@@ -45,6 +46,7 @@ def fields(
     text: str,
     *,
     keeps_decimals: bool = True,
+    marks: bool = False,
 ) -> dict[str, Field]:
     """Confidence, span and disagreement of every leaf of an answer.
 
@@ -54,6 +56,7 @@ def fields(
         text: the caller's text.
         keeps_decimals: whether the value has every digit of the answer; else a number that no
             double holds counts as one that cannot be read.
+        marks: whether dates, times and numbers are to say if they are grounded.
     """
     places = byte_places(answer)
     result: dict[str, Field] = {}
@@ -62,8 +65,9 @@ def fields(
         # a number ends by what follows it, so that token counts, too
         start, end = places[leaf.start], places[leaf.end]
         reach = end if answer[leaf.end - 1] in '"]}' else end + 1
+        is_marked = marks and _is_copied(leaf.value)
         if cut is not None and reach > cut:
-            result[leaf.path] = Field(0.0, None)
+            result[leaf.path] = Field(0.0, None, grounded=False if is_marked else None)
             continue
         confidence = allowed = 1.0
         for choice in choices:
@@ -73,20 +77,14 @@ def fields(
         place = finder.place(leaf.value)
         sure = UNREAD if not keeps_decimals and _is_rounded(leaf.value) else 1.0
         reading = min(place.reading, sure)
-        result[leaf.path] = Field(confidence, place.span, 1.0 - allowed, reading=reading)
+        result[leaf.path] = Field(
+            confidence,
+            place.span,
+            1.0 - allowed,
+            reading=reading,
+            grounded=place.span is not None and place.whole if is_marked else None,
+        )
     return result
-
-
-def marked(measured: dict[str, Field], answer: str) -> dict[str, Field]:
-    """The fields of an answer whose dates, times and numbers are copied, with which of them stand
-    in the text; listed values are none."""
-    return {
-        leaf.path: replace(measured[leaf.path], grounded=measured[leaf.path].span is not None)
-        if _is_copied(leaf.value) and measured[leaf.path].probabilities is None
-        else measured[leaf.path]
-        for leaf in leaves(answer)
-        if leaf.path in measured
-    }
 
 
 def _is_rounded(value: Any) -> bool:
@@ -119,10 +117,12 @@ def calibrated(
 
 
 class Place(NamedTuple):
-    """Where a text has a value, if it does, and how likely what is written there means it."""
+    """Where a text has a value, if it does, and how likely what is written there means it;
+    ``whole`` is False where a time of day or an offset of it does not stand there."""
 
     span: tuple[int, int] | None
     reading: float
+    whole: bool = True
 
 
 class SpanFinder:
@@ -153,7 +153,7 @@ class SpanFinder:
             return self._spelled_number(value)
         moment = _MOMENT.match(value) if value else None
         if moment is not None:
-            return self._moment(value, moment["day"], moment["time"])
+            return self._moment(value, **moment.groupdict())
         return Place(self._exact(value) or self._find_folded(value), 1.0)
 
     @cached_property
@@ -164,19 +164,43 @@ class SpanFinder:
     def _dates(self) -> list[Written[date]]:
         return list(dates(self._text))
 
-    def _moment(self, value: str, day: str | None, clock: str | None) -> Place:
-        """A time, or the date of a date and a time."""
+    @cached_property
+    def _moments(self) -> list[Written[Moment]]:
+        return list(moments(self._text))
+
+    def _moment(self, value: str, day: str | None, time: str | None, offset: str | None) -> Place:
+        """A date, a time or both: the place of the date, if there is one.
+
+        What the text does not say of the time makes the value less sure: half where an offset
+        is missing, and INSIDE where the time of day is, or where it has another offset.
+        """
         exact = self._exact(value)
         if exact is not None:
             return Place(exact, 1.0)
-        if day is not None:
-            return self.place(day) if is_date(day) else Place(None, 1.0)
+        clock = self._clock(time, offset) if time is not None else Place(None, 1.0)
+        if day is None:
+            return clock
+        date_place = self.place(day) if is_date(day) else Place(None, 1.0)
+        if time is None:
+            return date_place
+        return Place(date_place.span, min(date_place.reading, clock.reading), clock.whole)
+
+    def _clock(self, time: str, offset: str | None) -> Place:
+        """A time of day with its offset; the one with that offset of several places."""
+        offset = "Z" if offset in ("+00:00", "-00:00") else offset
         spellings = [
-            spelled
-            for spelled in times(self._text)
-            if any(clock == str(reading) for reading in spelled.readings)
+            (moment.offset, spelled)
+            for spelled in self._moments
+            for moment in spelled.readings
+            if str(moment.clock) == time
         ]
-        return Place(spellings[0].span if spellings else None, 1.0)
+        for said, spelled in spellings:
+            if said == offset:
+                return Place(spelled.span, 1.0)
+        for said, spelled in spellings:
+            if said is None:
+                return Place(spelled.span, UNREAD if offset == "Z" else INSIDE, whole=False)
+        return Place(spellings[0][1].span if spellings else None, INSIDE, whole=False)
 
     def _number(self, value: Decimal) -> Place:
         return _surest(value, self._numbers)

@@ -81,9 +81,9 @@ def ground(
     Strings are runs of whole words of the text, where all white space is one space; a
     string with a pattern or format has at most `MAX_PATTERN_PARTS` words and marks, or is a
     number of the text in plain decimals. Numbers and dates are those that the text has in
-    any spelling. Listed values, booleans and null are not grounded. Where ``fields`` is not
-    None, top-level properties of other names are as the schema alone has them. ``check`` is
-    called while the text is searched, and may raise.
+    any spelling, times those of which it says the offset, too. Listed values, booleans and null
+    are not grounded. Where ``fields`` is not None, top-level properties of other names are as the
+    schema alone has them. ``check`` is called while the text is searched, and may raise.
 
     Raises:
         SchemaError: an object may hold names that the schema does not list.
@@ -257,8 +257,10 @@ class _Writer:
             return
         valid = jsonschema_rs.validator_for(node, validate_formats=True).is_valid
         if kind == "string":
-            is_date = node.get("format") == "date"
-            offered = self._text.dates if is_date else self._text.patterned
+            kind = node.get("format")
+            offered = self._text.formatted(kind)
+            if kind != "date":
+                offered = list(dict.fromkeys([*offered, *self._text.patterned]))
             yield from (_json(value) for value in offered if valid(value))
             return
         yield from self._text.numbers_for(node)

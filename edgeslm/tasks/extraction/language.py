@@ -27,7 +27,7 @@ from edgeslm.formats.card import FieldCalibration, Style
 from edgeslm.formats.text import Kept, bounded, check_text
 from edgeslm.results import Extraction, Field, Timing
 from edgeslm.schema.schema import Schema
-from edgeslm.tasks.extraction.evidence import calibrated, fields, marked
+from edgeslm.tasks.extraction.evidence import calibrated, fields
 from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.tasks.extraction.grounding import Names, ground, ground_copied, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
@@ -247,15 +247,15 @@ class ExtractionJob(Generic[T]):
         measured: dict[str, Field] = {}
         if evidence:
             exact = self._task.schema.keeps_decimals
-            measured = fields(answer, decoded.choices, cut, self._kept.text, keeps_decimals=exact)
+            marks = self._call.grounded == "auto"
+            choices, text = decoded.choices, self._kept.text
+            measured = fields(answer, choices, cut, text, keeps_decimals=exact, marks=marks)
         if unread:
             names, listed = self._call.grounded, self._task.listed
             answer, made_up = without_inventions(answer, listed, names, self._read)
             value = self._read(answer) if made_up else value
             measured.update({path: Field(0.0, None) for path in made_up if evidence})
         measured = with_weights(measured, self._weighed if evidence else {})
-        if self._call.grounded == "auto":
-            measured = marked(measured, answer)
         measured = calibrated(_placed(measured, self._kept), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,

@@ -313,6 +313,7 @@ def with_weights(fields: dict[str, Field], weighed: Mapping[str, Weighed]) -> di
             result[path],
             confidence=weights.confidence,
             probabilities=weights.probabilities,
+            grounded=None,
         )
     return result
 

@@ -13,7 +13,7 @@ import jsonschema_rs
 from edgeslm.formats.words import one_line, parts
 from edgeslm.tasks.extraction.readings.dates import dates
 from edgeslm.tasks.extraction.readings.numbers import numbers
-from edgeslm.tasks.extraction.readings.times import times
+from edgeslm.tasks.extraction.readings.times import Moment, moments
 
 #: parts (words, numbers and marks) that a string with a pattern or format may have
 MAX_PATTERN_PARTS: Final = 16
@@ -65,10 +65,28 @@ class Offered:
         return [(value, spelled) for spelled, value in by_spelling.items()]
 
     @cached_property
+    def _moments(self) -> list[Moment]:
+        spelled = self._searched(moments(self._text))
+        return list(dict.fromkeys(moment for one in spelled for moment in one.readings))
+
+    @cached_property
     def times(self) -> list[str]:
-        moments = self._searched(times(self._text))
-        spellings = (moment.isoformat() for spelled in moments for moment in spelled.readings)
-        return list(dict.fromkeys(spellings))
+        """The times with their offsets; Z stands for one that the text does not say."""
+        return list(dict.fromkeys(f"{clock}{offset or 'Z'}" for clock, offset in self._moments))
+
+    @cached_property
+    def whole_times(self) -> list[str]:
+        """The times of which the text says the offset."""
+        return [f"{clock}{offset}" for clock, offset in self._moments if offset is not None]
+
+    def formatted(self, kind: str | None) -> list[str]:
+        """The strings of a format that stand in the text in any spelling, all of each."""
+        if kind == "date":
+            return self.dates
+        if kind == "time":
+            return self.whole_times
+        days = self.dates if kind == "date-time" else []
+        return [f"{day}T{time}" for day in days for time in self.whole_times]
 
     def numbers_for(self, node: dict[str, Any]) -> Iterator[str]:
         """The numbers that a schema of numbers allows."""

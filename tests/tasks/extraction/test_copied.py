@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslm.decoding.grammar import lark_matcher
-from edgeslm.errors import CardError
+from edgeslm.errors import CardError, InputError
 from edgeslm.formats.card import Card, Style
 from edgeslm.models.gguf import GgufModel
 from edgeslm.schema.schema import compile_schema
@@ -48,7 +48,7 @@ def accepts(schema, value, text: str = TEXT) -> bool:
         ({"type": "integer", "minimum": 4}, [5, 14], [3, 12]),
         ({"type": ["number", "null"]}, [12.5, None], [99]),
         (MONEY, ["12.50", "5.00"], ["12.51", "99.00"]),
-        ({"type": "string", "format": "time"}, ["10:20:00Z", "10:20:00+02:00"], ["10:21:00Z"]),
+        ({"type": "string", "format": "time"}, ["10:20:00Z"], ["10:21:00Z", "10:20:00+02:00"]),
         (
             {"type": "string", "format": "date-time"},
             ["2026-03-14T10:20:00Z"],
@@ -157,3 +157,59 @@ def test_a_card_can_say_no_other_word():
     task = {"kind": "extract", "json_schema": SHOP, "grounded": "always"}
     with pytest.raises(CardError):
         Card.from_dict({"name": "shop", "licence": "MIT", "task": task}, where="here")
+
+
+AT = one({"type": "string", "format": "time"})
+WHEN = one({"type": "string", "format": "date-time"})
+
+
+@pytest.mark.parametrize(
+    ("schema", "script", "text", "value", "grounded", "reading"),
+    [
+        (AT, "10:30:00-11:00", "Starts 10:30", "10:30:00Z", False, 0.5),
+        (AT, "22:30:00-23:00", "The meeting starts at 10:30 PM.", "22:30:00Z", False, 0.5),
+        (AT, "10:30:00Z", "Starts 10:30 UTC", "10:30:00Z", True, 1),
+        (AT, "10:30:00-11:00", "open 10:30-11:00", "10:30:00Z", False, 0.5),
+        (AT, "10:30:00Z", "Starts 10:30 (UTC)", "10:30:00Z", False, 0.5),
+        (AT, "10:30:00+02:00", "Starts 10:30+0200", "10:30:00+02:00", True, 1),
+        (AT, "10:30:00-05:00", "Starts 10:30 GMT-5", "10:30:00-05:00", True, 1),
+        (AT, "10:30:00Z", "at 10:30:00.250-05:30", "10:30:00-05:30", True, 1),
+        (AT, "10:30:00Z", "no time", "10:30:00Z", False, 0.1),
+        (WHEN, "2023-12-12T12:00:00Z", "Signed on 12 December 2023 in Rome",
+         "2023-12-12T12:00:00Z", False, 0.1),
+        (WHEN, "2023-12-12T10:30:00-01:00", "12 December 2023, 10:30",
+         "2023-12-12T10:30:00Z", False, 0.5),
+        (WHEN, "2023-12-12T10:30:00-01:00", "12 December 2023, 10:30 UTC+1",
+         "2023-12-12T10:30:00+01:00", True, 1),
+        (WHEN, "2023-12-12T10:30:00-01:00", "2023-12-12T10:30:00-01:00",
+         "2023-12-12T10:30:00-01:00", True, 1),
+    ],
+)  # fmt: skip
+def test_a_time_is_grounded_with_its_offset_and_none_is_made_up(
+    schema, script, text, value, grounded, reading
+):
+    read, _ = extractor_for(json.dumps({"x": script}, separators=(",", ":")), schema)
+    answer = read(text)
+    field = answer.fields["$.x"]
+    assert answer.value == {"x": value}
+    assert (field.grounded, field.reading) == (grounded, reading)
+    assert field.confidence <= reading
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        (AT, "Starts 10:30", None),
+        (AT, "Starts 10:30 UTC", "10:30:00Z"),
+        (WHEN, "12 December 2023, 10:30", None),
+        (WHEN, "Signed on 12 December 2023 in Rome", None),
+        (WHEN, "12 December 2023, 10:30 UTC+1", "2023-12-12T10:30:00+01:00"),
+    ],
+)
+def test_a_time_whose_offset_the_text_lacks_is_no_grounded_value(schema, text, value):
+    kind = {"type": ["string", "null"], "format": schema["properties"]["x"]["format"]}
+    script = json.dumps({"x": value or "10:30:00Z"}, separators=(",", ":"))
+    assert extractor_for(script, one(kind))[0](text, grounded=True).value == {"x": value}
+    if value is None:
+        with pytest.raises(InputError):
+            extractor_for(script, schema)[0](text, grounded=True)

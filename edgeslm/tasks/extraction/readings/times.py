@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from edgeslm.tasks.extraction.readings.written import TIED, Written, plain, shown
 
@@ -37,6 +37,45 @@ _AHEAD = re.compile(
 )
 #: characters that a half of the day before a time takes
 _REACH = 6
+#: what can stand behind a time; a bare minus is one only behind seconds: 10:30-11:00 is a range
+_OFFSET: Final = re.compile(
+    rf"(?:\.\d+)?{_GAP}(?P<zero>Z|UTC|GMT)(?![A-Za-z0-9]|{_GAP}[+-]\d)"
+    rf"|(?:(?:\.\d+)?{_GAP}(?:(?:UTC|GMT){_GAP}|(?=\+))|(?<=:\d\d:\d\d)(?:\.\d+)?(?=-))"
+    r"(?P<sign>[+-])(?P<hour>[01]?\d|2[0-3])(?::?(?P<minute>[0-5]\d))?(?![\d:])"
+)
+
+
+class Moment(NamedTuple):
+    """A time of day, and the offset from UTC that stands behind it, as ISO 8601 spells it."""
+
+    clock: time
+    offset: str | None
+
+
+def moments(text: str) -> Iterator[Written[Moment]]:
+    """The times of a text with their offsets; an offset is no time."""
+    visible = plain(text)
+    offsets: set[int] = set()
+    for spelled in times(text):
+        if spelled.start in offsets:
+            continue
+        offset = _OFFSET.match(visible, spelled.end)
+        end = spelled.end
+        if offset is not None:
+            end = offset.end()
+            offsets.update(range(offset.start(), end))
+        said = None if offset is None else _iso(**offset.groupdict())
+        yield Written(
+            spelled.start, end, {Moment(clock, said): p for clock, p in spelled.readings.items()}
+        )
+
+
+def _iso(zero: str | None, sign: str, hour: str, minute: str | None) -> str:
+    """An offset as ISO 8601 spells it."""
+    if zero is not None:
+        return "Z"
+    offset = f"{sign}{int(hour):02}:{minute or '00'}"
+    return "Z" if offset.endswith("00:00") else offset
 
 
 def times(text: str) -> Iterator[Written[time]]:
