@@ -10,7 +10,9 @@ from typing import Final, Literal, NamedTuple
 from edgeslm.tasks.extraction.readings.names import WEEKDAYS, folded_name, month_of
 from edgeslm.tasks.extraction.readings.written import TIED, Written, plain, shown
 
-Order = Literal["day", "month", "year"]  # what a date of three plain numbers begins with
+#: what a date of three plain numbers begins with; ``short``: ``DEC 12 23``, whose year can be
+#: another number
+Order = Literal["day", "month", "year", "short"]
 
 #: two-digit years are those of 1970 to 2069
 FIRST_SHORT_YEAR: Final = 1970
@@ -21,12 +23,16 @@ LAST_YEAR: Final = 2199
 _FIRST_YEAR_BEHIND: Final = 1700
 #: how likely each order is, where no other date of the document shows its own
 ORDERS: Final[dict[Order, float]] = {"day": 0.6, "month": 0.3, "year": 0.1}
+#: how likely ``DEC 12 23``, without a comma, is a day of 2023
+SHORT_YEAR_BEHIND: Final = 0.7
 #: how likely the order is that the document's other dates have
 DECIDED: Final = 0.95
 
 _GAP = rf"[ {TIED}]"
+#: marks of dates with all digits of the year and no spaces
+_RARE_MARKS = r"\\_·"
 #: the same mark between all numbers: in ``REG #19- 10/03/2018`` the 19 is none of the date's
-_BETWEEN = rf"(?:{_GAP}?(?P<mark>[-/.]){_GAP}?|{_GAP})"
+_BETWEEN = rf"(?:{_GAP}?(?P<mark>[-/.{_RARE_MARKS}]){_GAP}?|{_GAP})"
 _AGAIN = rf"(?(mark){_GAP}?(?P=mark){_GAP}?|{_GAP})"
 _CLOSE = rf"[-/. {TIED}]{{0,3}}"
 _LOOSE = rf"[-/., {TIED}]{{0,3}}"
@@ -42,34 +48,54 @@ _ERAS: Final = {"令和": 2018, "平成": 1988, "昭和": 1925, "大正": 1911, 
 
 #: what a date begins with: a number or word, or an era
 _START = re.compile(rf"(?<!\d)\d|(?<![^\W\d_])[^\W\d_]|{'|'.join(_ERAS)}|[{''.join(_CJK_DIGIT)}]")
-_SPELLINGS: Final = tuple(
-    re.compile(spelling, re.IGNORECASE)
-    for spelling in (
+
+
+def _compiled(*spellings: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(spelling, re.IGNORECASE) for spelling in spellings)
+
+
+_OF_ERA = (
+    rf"(?P<era>{'|'.join(_ERAS)})? ?(?P<years>元|{_CJK}{{1,4}}) ?年 ?"
+    rf"(?P<months>{_CJK}{{1,3}}) ?月 ?(?P<days>{_CJK}{{1,3}})(?: ?[日号號])?"
+)
+#: by whether a digit or a word begins them
+_SPELLINGS: Final = {
+    True: _compiled(
         rf"(?P<year>\d{{4}}){_BETWEEN}(?P<month>\d{{1,2}}){_AGAIN}(?P<day>\d{{1,2}})(?!\d)",
         rf"(?P<a>\d{{1,2}}){_BETWEEN}(?P<b>\d{{1,2}}){_AGAIN}(?P<c>\d{{4}}(?!\d)|{_SHORT})",
-        rf"{_DAY}{_CLOSE}{_NAME}{_LOOSE}(?:del?{_GAP})?{_YEAR}",
-        rf"(?P<year>\d{{4}}){_LOOSE}{_NAME}{_CLOSE}{_DAY}(?!\d)",
+        rf"{_DAY}{_CLOSE}(?:day{_GAP})?{_NAME}{_LOOSE}(?:del?{_GAP})?{_YEAR}",
+        rf"(?P<year>\d{{4}})\.?{_GAP}gada{_GAP}{_DAY}{_CLOSE}{_NAME}",
+        rf"(?P<year>\d{{4}})(?:{_GAP}m\.)?{_LOOSE}{_NAME}{_CLOSE}{_DAY}(?!\d)",
         r"(?P<year>(?:19|20)\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?!\d)",
         r"(?P<year>\d{4}|\d\d) ?[년年] ?(?P<month>\d{1,2}) ?[월月] ?(?P<day>\d{1,2})"
         r"(?: ?[일日号號])?",
-        rf"(?P<era>{'|'.join(_ERAS)})? ?(?P<years>元|{_CJK}{{1,4}}) ?年 ?"
-        rf"(?P<months>{_CJK}{{1,3}}) ?月 ?(?P<days>{_CJK}{{1,3}})(?: ?[日号號])?",
+        _OF_ERA,
+    ),
+    False: _compiled(
+        _OF_ERA,
         rf"{_NAME}{_CLOSE}{_DAY}"
-        rf"(?:[,. {TIED}]{{1,3}}(?P<year>\d{{4}})(?!\d)|, ?(?P<short>{_SHORT}))",
-    )
+        rf"(?:[,. {TIED}]{{1,3}}(?P<year>\d{{4}})(?!\d)|, ?(?P<short>{_SHORT})"
+        rf"|{_GAP}(?P<bare>\d\d)(?![\d:]|[.,/]\d|-\d{{4}}(?!\d)|{_GAP}\d{{4}}(?!\d)))",
+    ),
+}
+_OF_OTHERS: Final = (
+    rf"(?P<month>{_CJK}{{1,3}}) ?[월月] ?{_CJK}{{1,3}} ?[일日号號]",
+    rf"(?:{'|'.join(_ERAS)})? ?(?:元|{_CJK}{{1,4}}) ?[년年] ?{_CJK}{{1,3}} ?[월月]",
+    r"(?<![-/.\w])(?=[\d/.-]*[OlI])[\dOlI]{1,2}([-/.])[\dOlI]{1,2}\1(?:[\dOlI]{4}|[\dOlI]{2})(?!\w)",
 )
-#: a day and month without a year, a date with letters for digits, and one of another language
-_UNREAD: Final = tuple(
-    re.compile(spelling, re.IGNORECASE)
-    for spelling in (
+#: a date without its year or its day, one with letters for digits, one of another language, and
+#: one of numbers that no day has
+_UNREAD: Final = {
+    True: _compiled(
         rf"{_DAY}{_CLOSE}{_NAME}",
-        rf"{_NAME}{_CLOSE}{_DAY}(?![\d:]|[.,]\d)",
-        rf"(?P<month>{_CJK}{{1,3}}) ?[월月] ?{_CJK}{{1,3}} ?[일日号號]",
-        r"(?<![-/.\w])(?=[\d/.-]*[OlI])[\dOlI]{1,2}([-/.])[\dOlI]{1,2}\1(?:[\dOlI]{4}|[\dOlI]{2})(?!\w)",
+        *_OF_OTHERS,
         rf"\d{{1,2}}\.?{_GAP}(?:[^\W\d_]|[^\x00-\u02ff\s]){{3,14}}\.?{_GAP}(?=(?:19|2[05])\d\d(?!\d))",
-        r"\d{1,2}([-/.])\d{1,2}\1(?:19|2\d)\d\d(?!\d)",
-    )
-)
+        r"\d{1,2}([-/.|])\d{1,2}\1(?:19|2\d)\d\d(?!\d)",
+        r"(?<![-/.\w])(?:19|20)\d\d([-/.])[0-3]?\d\1[0-3]?\d(?!\w|[-/.]\d)",
+    ),
+    False: _compiled(rf"{_NAME}{_CLOSE}{_DAY}(?![\d:]|[.,]\d)", *_OF_OTHERS),
+}
+_RARE = re.compile(r"(?:\d{4}\D\d+\D\d+|\d+\D\d+\D\d{4})\Z")
 _ROMAN = re.compile(r"[ivx]+\Z", re.IGNORECASE)
 _SPACED = re.compile(rf"[^-/.,'\w]*\w+{_GAP}\w+{_GAP}\w+\Z")
 _ENGLISH: Final = frozenset("jan feb mar apr may jun jul aug sep oct nov dec".split())  # noqa: SIM905  a table
@@ -80,7 +106,7 @@ _TIME = re.compile(
 )
 #: characters of a text that can be one date as a whole
 _LONGEST: Final = 80
-_SMALL = "am den der il el le on the r roku г года р року"
+_SMALL = "am d den der il el le on the r roku г года р року"
 #: words that stand beside a date and say nothing
 _BESIDE: Final = WEEKDAYS.union(_SMALL.split())
 
@@ -128,7 +154,7 @@ def read_date(text: str, *, day_first: bool = True) -> date | None:
     if any(folded_name(word) not in _BESIDE for word in words):
         return None
     orders: tuple[Order | None, ...] = ("day", "month") if day_first else ("month", "day")
-    return next(by_order[order] for order in (None, *orders, "year") if order in by_order)
+    return next(by_order[order] for order in (None, *orders, "year", "short") if order in by_order)
 
 
 def is_date(value: str) -> bool:
@@ -157,7 +183,7 @@ def _next(marked: str, at: int) -> int:
 
 
 def _read_at(marked: str, at: int) -> _Spelled | None:
-    for spelling in _SPELLINGS:
+    for spelling in _SPELLINGS[marked[at].isdecimal()]:
         match = spelling.match(marked, at)
         by_order = _by_order(match) if match is not None else {}
         if match is not None and by_order:
@@ -166,7 +192,7 @@ def _read_at(marked: str, at: int) -> _Spelled | None:
 
 
 def _unread_at(marked: str, at: int) -> _Spelled | None:
-    for spelling in _UNREAD:
+    for spelling in _UNREAD[marked[at].isdecimal()]:
         match = spelling.match(marked, at)
         if match is not None:
             name = match.groupdict().get("name")
@@ -178,29 +204,37 @@ def _unread_at(marked: str, at: int) -> _Spelled | None:
 
 def _by_order(match: re.Match[str]) -> dict[Order | None, date]:
     parts = {name: value for name, value in match.groupdict().items() if value is not None}
+    if "mark" in parts and parts["mark"] not in "-/." and not _RARE.match(match[0]):
+        return {}
     if "a" in parts:
-        a, b, c = parts["a"], parts["b"], parts["c"]
-        if len(c) == 4 and int(c) < _FIRST_YEAR_BEHIND:
-            return {}
-        read = {"day": _date(c, b, a), "month": _date(c, a, b)}
-        if len(c) == 2:  # 18-10-19 can begin with the year
-            read["year"] = _date(a, b, c)
-        orders: tuple[Order, ...] = ("day", "month", "year")
-        return {order: day for order in orders if (day := read.get(order)) is not None}
+        return _of_numbers(match, parts["a"], parts["b"], parts["c"])
     if "years" in parts:
         year = _cjk_number(parts["years"])
         year_text = str(_ERAS[parts["era"]] + year) if "era" in parts else str(year)
         day = _date(year_text, str(_cjk_number(parts["months"])), str(_cjk_number(parts["days"])))
         return {} if day is None else {None: day}
     month = parts.get("month")
-    year_text = parts.get("year") or parts["short"]
+    year_text = parts.get("year") or parts.get("short") or parts["bare"]
     if "name" in parts:
         if not _names_a_month(parts["name"], match[0], year_text):
             return {}
         month = str(month_of(parts["name"]))
     assert month is not None
     day = _date(year_text, month, parts["day"])
-    return {} if day is None else {None: day}
+    return {} if day is None else {"short" if "bare" in parts else None: day}
+
+
+def _of_numbers(match: re.Match[str], a: str, b: str, c: str) -> dict[Order | None, date]:
+    """The dates of three plain numbers, by order."""
+    if len(c) == 4 and int(c) < _FIRST_YEAR_BEHIND:
+        return {}
+    read: dict[Order, date | None] = {"day": _date(c, b, a), "month": _date(c, a, b)}
+    if len(c) == 2:  # 18-10-19 can begin with the year
+        read["year"] = _date(a, b, c)
+        text, start, end = match.string, *match.span()
+        if text[start - 1 : start] == "'" != text[end : end + 1] and read["year"]:  # '23-12-12
+            read = {"year": read["year"]}
+    return {order: day for order, day in read.items() if day is not None}
 
 
 def _names_a_month(name: str, spelled: str, year: str) -> bool:
@@ -241,12 +275,14 @@ def _cjk_number(written: str) -> int:
 def _own_order(spellings: list[_Spelled]) -> Order | None:
     """The order of the dates that only one can mean, where they agree."""
     clear = {next(iter(spelled.by_order)) for spelled in spellings if len(spelled.by_order) == 1}
-    clear.discard(None)
+    clear -= {None, "short"}
     return clear.pop() if len(clear) == 1 else None
 
 
 def _likely(by_order: dict[Order | None, date], own: Order | None) -> dict[date, float]:
     """Each date that a spelling can mean, likeliest first."""
+    if "short" in by_order:
+        return {by_order["short"]: SHORT_YEAR_BEHIND}
     if len(set(by_order.values())) == 1:
         return {next(iter(by_order.values())): 1.0}
     if own in by_order:

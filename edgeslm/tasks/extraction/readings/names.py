@@ -8,43 +8,47 @@ from typing import Final
 
 # Full names and abbreviations of CLDR 47 for en, de, fr, es, it, pt, nl, pl, ru, uk, cs, sk, hu,
 # ro, bg, el, sv, da, nb, fi, tr, ms and id, as they stand in a date and by themselves; other
-# spellings of de, de-AT, ms and id; and I to XII.
+# spellings of de, de-AT, ms and id; full names of ca, lt and lv; and I to XII.
 _NAMES: Final = (
     "ene enero gen gennaio i ian ianuarie jan janeiro januar januara januari january janv janvier "
     "janner led leden ledna oca ocak sty styczen stycznia tammi tammikuu tammikuuta ιαν "
-    "ιανουαριοσ ιανουαριου січ січень січня янв январь января яну януари",
+    "ιανουαριοσ ιανουαριου січ січень січня янв январь января яну януари gener sausio sausis "
+    "janvaris janvari janvara",
     "feb febbraio feber febr febrero februar februara februari februarie february fev fevereiro "
     "fevr fevrier helmi helmikuu helmikuuta ii lut lutego luty sub subat uno unor unora φεβ "
-    "φεβρουαριοσ φεβρουαριου лют лютии лютого фев февр февраль февраля февруари",
+    "φεβρουαριοσ φεβρουαριου лют лютии лютого фев февр февраль февраля февруари febrer vasario "
+    "vasaris februaris",
     "bre brezen brezna iii maalis maaliskuu maaliskuuta maart mar marc marca march marcius marco "
     "marec mars mart martie marts marz marzec marzo mrt mrz mac maret μαρ μαρτιοσ μαρτιου бер "
-    "березень березня мар март марта",
+    "березень березня мар март марта kovo kovas marta",
     "abr abril apr april aprila aprile aprilie aprilis avr avril dub duben dubna huhti huhtikuu "
     "huhtikuuta iv kwi kwiecien kwietnia nis nisan απρ απριλιοσ απριλιου апр апрель апреля април "
-    "квіт квітень квітня",
+    "квіт квітень квітня balandzio balandis aprili",
     "kve kveten kvetna mag maggio mai maio maj maja majus may mayis mayo mei touko toukokuu "
-    "toukokuuta v μαι μαιοσ μαιου маи мая трав травень травня",
+    "toukokuuta v μαι μαιοσ μαιου маи мая трав травень травня maig geguzes geguze maijs maija",
     "cerven cervna cvn cze czerwca czerwiec giu giugno haz haziran iun iunie juin jun juna june "
     "junho juni junio junius kesa kesakuu kesakuuta vi ιουν ιουνιοσ ιουνιου июн июнь июня черв "
-    "червень червня юни",
+    "червень червня юни juny birzelio birzelis junijs junija",
     "cervence cervenec cvc heina heinakuu heinakuuta iul iulie juil juillet jul jula julho julai "
     "juli julio julius july lip lipca lipiec lug luglio tem temmuz vii ιουλ ιουλιοσ ιουλιου июл "
-    "июль июля лип липень липня юли",
+    "июль июля лип липень липня юли juliol liepos liepa julijs julija",
     "ago agosto agu agustos aout aug agt agustus august augusta augusti augustus augusztus ogo "
     "ogos elo elokuu elokuuta sie sierpien sierpnia srp srpen srpna viii αυγ αυγουστοσ αυγουστου "
-    "авг август августа серп серпень серпня",
+    "авг август августа серп серпень серпня agost rugpjucio rugpjutis augusts",
     "eyl eylul ix sep sept september septembra septembre septembrie septiembre set setembro "
     "settembre syys syyskuu syyskuuta szept szeptember wrz wrzesien wrzesnia zar zari σεπ "
-    "σεπτεμβριοσ σεπτεμβριου вер вересень вересня сент сентябрь сентября сеп септември",
+    "σεπτεμβριοσ σεπτεμβριου вер вересень вересня сент сентябрь сентября сеп септември rugsejo "
+    "rugsejis septembris septembri",
     "eki ekim loka lokakuu lokakuuta oct october octobre octombrie octubre okt oktober oktobra "
     "ott ottobre out outubro paz pazdziernik pazdziernika rij rijen rijna x οκτ οκτωβριοσ "
-    "οκτωβριου жовт жовтень жовтня окт октомври октябрь октября",
+    "οκτωβριου жовт жовтень жовтня окт октомври октябрь октября spalio spalis oktobris oktobri",
     "kas kasim lis listopad listopada listopadu marras marraskuu marraskuuta noiembrie nop "
     "nopember nov november novembra novembre novembro noviembre xi νοε νοεμβριοσ νοεμβριου лист "
-    "листопад листопада ное ноември нояб ноябрь ноября",
+    "листопад листопада ное ноември нояб ноябрь ноября lapkricio lapkritis novembris novembri",
     "ara aralik dec december decembra decembre decembrie des desember dis disember dez dezember "
     "dezembro dic dicembre diciembre gru grudnia grudzien joulu joulukuu joulukuuta pro prosince "
-    "prosinec xii δεκ δεκεμβριοσ δεκεμβριου груд грудень грудня дек декабрь декабря декември",
+    "prosinec xii δεκ δεκεμβριοσ δεκεμβριου груд грудень грудня дек декабрь декабря декември "
+    "desembre gruodzio gruodis decembris decembri",
 )
 #: an umlaut as two letters
 _TWO_LETTERS = re.compile(r"([aou])e")

@@ -80,6 +80,19 @@ from edgeslm.tasks.extraction.readings.times import times
         ("\ufeff12 December 2023", "2023-12-12"),
         ("12 Dec 69", "2069-12-12"),
         ("12 Dec 70", "1970-12-12"),
+        ("12·12·2023", "2023-12-12"),
+        ("12\\12\\2023", "2023-12-12"),
+        ("12_12_2023", "2023-12-12"),
+        ("2023_12_12", "2023-12-12"),
+        ("the 12th day of December 2023", "2023-12-12"),
+        ("12 de desembre de 2023", "2023-12-12"),
+        ("1 d'agost de 2023", "2023-08-01"),
+        ("2023 m. gruodžio 12 d.", "2023-12-12"),
+        ("2023. gada 12. decembris", "2023-12-12"),
+        ("12. decembrī 2023", "2023-12-12"),
+        ("DEC 12 23", "2023-12-12"),
+        ("'23-12-12", "2023-12-12"),
+        ("12-11-'23", "2023-11-12"),
     ],
 )
 def test_a_whole_text_is_a_date_and_so_is_its_place_in_another(text, iso):
@@ -168,6 +181,14 @@ def test_a_date_without_marks_is_one_by_itself_alone():
         "12 ธันวาคม 2566",
         "12 Desemba 2023",
         "12/12/2566",
+        "2024-02-30",
+        "2024-13-04",
+        "2024/30/02",
+        "12|12|2023",
+        "2024年3月",
+        "2024년 3월",
+        "二〇二四年三月",
+        "令和6年3月",
     ],
 )
 def test_what_looks_like_a_date_and_cannot_be_read_is_said(text):
@@ -309,3 +330,29 @@ def test_the_half_of_the_day_belongs_to_the_time_it_stands_at():
         ("12:15 AM", "00:15:00"),
         ("12:30 PM", "12:30:00"),
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["12 · 12 · 2023", "12_12_23", "2018-45-67", "2001-02-30-44", "2018-10-500", "Dec 12 10:30"],
+)
+def test_what_only_has_the_marks_of_a_date_is_none_and_makes_no_date_less_sure(text):
+    assert list(dates(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("paid DEC 12 23 by card", {"2023-12-12": 0.7}),
+        ("on '23-11-12 at", {"2023-11-12": 1.0}),
+        ("'12-11-23'", {"2023-11-12": 0.6, "2023-12-11": 0.3, "2012-11-23": 0.1}),
+    ],
+)
+def test_how_sure_a_short_year_is(text, readings):
+    (spelled,) = dates(text)
+    assert {str(day): share for day, share in spelled.readings.items()} == pytest.approx(readings)
+
+
+def test_a_year_that_can_be_another_number_decides_no_order():
+    spelled = {text.start: text.readings for text in dates("DEC 12 23, 03/04/2026")}
+    assert list(spelled[11].values()) == pytest.approx([2 / 3, 1 / 3])
