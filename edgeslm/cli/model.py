@@ -12,6 +12,7 @@ from edgeslm.cli.progress import bars
 from edgeslm.cli.several import for_each
 from edgeslm.cli.tree import Branch
 from edgeslm.formats.files import megabytes
+from edgeslm.store.announced import package_of
 from edgeslm.store.store import Store
 
 _PATH = click.Path(path_type=Path)
@@ -56,16 +57,20 @@ def remove(names: tuple[str, ...], as_json: bool) -> int:
     \b
     edgeslm model rm smollm2-135m
 
-    The current version goes, and the one before it. `edgeslm pull` brings a model back.
+    The current version goes, and the one before it. `edgeslm pull` brings a model back. One that a
+    Python package brings goes with its package: pip uninstall.
     """
     store = Store()
 
     def act(name: str) -> None:
         freed = store.remove(name)
-        if for_people(as_json):
-            say(f"{name} is removed, {megabytes(freed)} are free again")
-        else:
-            print_line({"name": name, "freed": freed})
+        package = package_of(name)
+        if not for_people(as_json):
+            print_line({"name": name, "freed": freed, "package": package})
+            return
+        say(f"{name} is removed, {megabytes(freed)} are free again")
+        if package is not None:
+            say(f"next: pip uninstall {package}, which still brings it")
 
     failures = for_each(names, act, as_json=as_json)
     return failures[0].exit_code if failures else 0

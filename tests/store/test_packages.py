@@ -382,6 +382,21 @@ def test_a_packaged_model_is_removed_with_its_package(site, sorter):
         Store().remove("acme-other")
 
 
+def test_what_was_assembled_is_removed_and_its_package_named(site, sealed, capsys, monkeypatch):
+    base, adapter, _ = sealed
+    packed(site, base, "acme-base", version="3", licence="MIT")
+    packed(site, adapter)
+    for people in (False, True):
+        monkeypatch.setattr("edgeslm.cli.model.for_people", lambda _, people=people: people)
+        edgeslm.load("acme-sorter").close()
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(["model", "rm", "acme-sorter"])
+        said = capsys.readouterr()
+        assert ("pip uninstall acme-sorter" in said.out + said.err) == people
+        assert people or json.loads(said.out)["package"] == "acme-sorter"
+
+
 def test_a_newer_adapter_is_assembled_anew_and_a_rollback_stays(site, sealed, tmp_path):
     base, adapter, _ = sealed
     packed(site, base, "acme-base", version="3", licence="MIT")
