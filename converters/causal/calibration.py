@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from converters.data.rows import Row, rows_sha256
 from converters.errors import DataError
 from edgeslm.errors import EdgeslmError, OutputInvalidError
-from edgeslm.evaluation.normalize import Kind, kind_of, normal
+from edgeslm.evaluation.normalize import Kind, compared, kind_of, normal
 from edgeslm.formats.card import Calibration
 from edgeslm.formats.text import Fold
 from edgeslm.results import Classification, Extraction
@@ -129,13 +129,15 @@ def _judged_fields(
     true = _true_values(row)
     for field, said in _values(answer.json).items():
         kind = kinds.get(field, "text")
-        expected = Counter(normal(value, kind, fold) for _, value in true[field])
-        del expected[None]
+        true_values = (compared(value, kind, fold) for _, value in true[field])
+        left = [value for value in true_values if value is not None]
         # null is right where nothing is left to say, so it is judged last
         for path, value in sorted(said, key=lambda item: normal(item[1], kind) is None):
-            normalized = normal(value, kind, fold)
-            right = expected[normalized] > 0 if normalized is not None else not +expected
-            expected[normalized] -= right
+            one = compared(value, kind, fold)
+            alike = [other for other in left if one is not None and one.is_like(other)]
+            right = bool(alike) if one is not None else not left
+            if alike:
+                left.remove(one if one in alike else alike[0])
             confidence = answer.fields[path].confidence
             if answer.complete or confidence > 0:  # 0: a budget cut or filled it
                 yield field, confidence, right

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslm.evaluation.intervals import Statistic
-from edgeslm.evaluation.normalize import Kind, kind_of, normal
+from edgeslm.evaluation.normalize import Kind, Value, compared, count_alike, kind_of
 from edgeslm.formats.text import Fold
 from edgeslm.tasks.extraction.leaves import field_values, segment
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-Leaf = tuple[str, str]
 Measure = Literal["f1", "precision", "recall"]
 
 
@@ -120,7 +118,7 @@ class Fields:
             predicted = None if p.error is not None else p.answer
             counts[i] = np.reshape(_count(answer, predicted, kinds, fold), (-1, 3))
             whole, said = (_canonical(record, kinds, fold) for record in (answer, predicted))
-            right[i] = answered[i] and whole == said
+            right[i] = answered[i] and _alike(whole, said)
         same = (counts[:, :, 0] == counts[:, :, 1]) & (counts[:, :, 0] == counts[:, :, 2])
         return cls(kinds, fold, counts, right, np.asarray(same & answered[:, None], np.bool_))
 
@@ -149,16 +147,31 @@ def statistic_of(counts: Ints, what: Measure) -> Statistic:
 def _count(
     gold: Any, predicted: Any, kinds: Mapping[str, Kind], fold: Fold
 ) -> list[tuple[int, int, int]]:
-    true, said = _bag(gold, kinds, fold), _bag(predicted, kinds, fold)
-    right = Counter(path for path, _ in (true & said).elements())
-    n_said = Counter(path for path, _ in said.elements())
-    n_true = Counter(path for path, _ in true.elements())
-    return [(right[path], n_said[path], n_true[path]) for path in kinds]
+    true, said = _bags(gold, kinds, fold), _bags(predicted, kinds, fold)
+    return [
+        (count_alike(true[path], said[path]), len(said[path]), len(true[path])) for path in kinds
+    ]
 
 
-def _bag(answer: Any, kinds: Mapping[str, Kind], fold: Fold) -> Counter[Leaf]:
-    normalised = ((path, normal(value, kinds[path], fold)) for path, value in field_values(answer))
-    return Counter((path, value) for path, value in normalised if value is not None)
+def _bags(answer: Any, kinds: Mapping[str, Kind], fold: Fold) -> dict[str, list[Value]]:
+    """The values of each field, in any order."""
+    bags: dict[str, list[Value]] = {path: [] for path in kinds}
+    for path, leaf in field_values(answer):
+        value = compared(leaf, kinds[path], fold)
+        if value is not None:
+            bags[path].append(value)
+    return bags
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two records are the same, as they are compared as a whole."""
+    if isinstance(one, Value) and isinstance(other, Value):
+        return one.is_like(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return one is None and other is None
 
 
 def _canonical(answer: Any, kinds: Mapping[str, Kind], fold: Fold, field: str = "$") -> Any:
@@ -171,7 +184,7 @@ def _canonical(answer: Any, kinds: Mapping[str, Kind], fold: Fold, field: str = 
         return {name: part for name, part in parts.items() if part is not None} or None
     if isinstance(answer, list | tuple):
         return [_canonical(value, kinds, fold, field + "[*]") for value in answer] or None
-    return normal(answer, kinds.get(field, "text"), fold)
+    return compared(answer, kinds.get(field, "text"), fold)
 
 
 def ratio(part: Ints, whole: Ints, empty: Floats | float = 0.0) -> Floats:

@@ -8,12 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from edgeslm.formats import text as texts
 from edgeslm.formats.text import Fold
+from edgeslm.tasks.extraction.readings.currencies import currencies
 from edgeslm.tasks.extraction.readings.dates import read_date
 from edgeslm.tasks.extraction.readings.numbers import read_number
+from edgeslm.tasks.extraction.readings.times import Moment, moments
 
 Kind = Literal["date", "amount", "number", "text"]
 
@@ -66,6 +68,54 @@ def normal(value: Any, kind: Kind, fold: Fold = "case") -> str | None:
     if isinstance(value, bool | int | float | Decimal):
         return spelled
     return json.dumps(_text(value), ensure_ascii=False)  # in quotes: "12" is not 12
+
+
+class Value(NamedTuple):
+    """A value as it is compared, with what it says beyond its normal spelling: a date its time of
+    day, an amount its currency. What only one of two values says tells them not apart."""
+
+    spelled: str
+    moment: Moment | None = None
+    currencies: frozenset[str] = frozenset()
+
+    def is_like(self, other: Value) -> bool:
+        """Whether both are the same, as far as both say something."""
+        if self.spelled != other.spelled:
+            return False
+        if self.currencies and other.currencies and self.currencies.isdisjoint(other.currencies):
+            return False
+        if self.moment is None or other.moment is None:
+            return True
+        offsets = {self.moment.offset, other.moment.offset} - {None}
+        return self.moment.clock == other.moment.clock and len(offsets) < 2
+
+
+def compared(value: Any, kind: Kind, fold: Fold = "case") -> Value | None:
+    """A leaf of an answer as it is compared with another; None if there is no value."""
+    spelled = normal(value, kind, fold)
+    if spelled is None:
+        return None
+    if kind == "date" and isinstance(value, str | dt.datetime):
+        moment = next((one for said in moments(_text(value)) for one in said.readings), None)
+        return Value(spelled, moment)
+    if kind in ("amount", "number") and isinstance(value, str):
+        return Value(spelled, currencies=currencies(value))
+    return Value(spelled)
+
+
+def count_alike(true: Iterable[Value], said: Iterable[Value]) -> int:
+    """How many pairs there are of a true value and one that was said, those that say the same
+    first; each value is in one pair."""
+    left, other = Counter(true), Counter(said)
+    same = left & other
+    rest, unpaired = [*(left - same).elements()], [*(other - same).elements()]
+    pairs = same.total()
+    for value in rest:
+        match = next((i for i, one in enumerate(unpaired) if value.is_like(one)), None)
+        if match is not None:
+            del unpaired[match]
+            pairs += 1
+    return pairs
 
 
 def _folded(value: Any, kind: Kind) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslm.evaluation.normalize import kind_of, normal
+from edgeslm.evaluation.normalize import compared, count_alike, kind_of, normal
 from edgeslm.formats.text import FOLDS
 
 STRICTEST_FIRST = ("none", "case", "punctuation")
@@ -152,3 +152,40 @@ def test_what_is_no_value_is_none_in_any_way(value, kind):
 def test_letters_and_digits_stay_so(text):
     once = normal(text, "text", "punctuation")
     assert normal(once, "text", "punctuation") == once
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind", "same"),
+    [
+        ("2023-12-12T10:00:00", "2023-12-12T22:00:00", "date", False),
+        ("2023-12-12T10:00:00", "2023-12-12T10:00:00Z", "date", True),
+        ("2023-12-12T10:00:00+01:00", "2023-12-12T10:00:00Z", "date", False),
+        ("2023-12-12T10:00:00", "12 Dec 2023 10:00", "date", True),
+        ("2023-12-12T10:00:00", "12 Dec 2023 10 pm", "date", False),
+        ("2023-12-12", "2023-12-12T22:00:00", "date", True),  # one says no time
+        (dt.datetime(2023, 12, 12, 10), "2023-12-12T10:00:00", "date", True),
+        (dt.datetime(2023, 12, 12, 10), "2023-12-12T11:00:00", "date", False),
+        ("2023-12-12T10:00:00", "2023-12-13T10:00:00", "date", False),
+        ("12.50 USD", "12.50 EUR", "amount", False),
+        ("12.50", "12.50 EUR", "amount", True),
+        (12.5, "EUR 12.50", "amount", True),
+        ("€ 12.50", "EUR 12.50", "amount", True),
+        ("€ 12.50", "$12.50", "amount", False),
+        ("$12.50", "12.50 USD", "amount", True),
+        ("US$12.50", "CAD 12.50", "amount", False),
+        ("12.50 kr", "SEK 12.50", "amount", True),
+        ("RM12.50", "12.50 MYR", "amount", True),
+        ("12 EUR", "12 GBP", "number", False),
+        ("12 EUR", "12 EUR", "text", True),
+    ],
+)
+def test_what_both_values_say_of_time_and_currency_must_be_the_same(one, other, kind, same):
+    values = [compared(one, kind), compared(other, kind)]
+    assert values[0].is_like(values[1]) == values[1].is_like(values[0]) == same
+    assert count_alike(values[:1], values[1:]) == same
+
+
+def test_values_that_say_the_same_are_paired_first():
+    true = [compared(text, "amount") for text in ("12.50", "12.50 USD")]
+    said = [compared(text, "amount") for text in ("12.50 USD", "EUR 12.50")]
+    assert count_alike(true, said) == count_alike(said, true) == 2

@@ -159,6 +159,10 @@ def test_null_absent_and_empty_are_the_same(nothing):
         ("2023-12-12", "12. Dezember 2023", True),
         ("2023-12-12", "2023年12月12日", True),
         ("2023-12-12", "12 décembre 2032", False),
+        ("2023-12-12T10:00:00", "2023-12-12T22:00:00", False),
+        ("2023-12-12T10:00:00Z", "12.12.2023 10:00", True),
+        ("12.50 USD", "12.50 EUR", False),
+        ("12.50", "12.50 EUR", True),
     ],
 )
 def test_amounts_and_dates_are_right_in_any_spelling_that_means_them(true, said, right):

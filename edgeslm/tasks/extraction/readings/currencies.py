@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 #: what a word behind a number multiplies it by; a billion as in English
@@ -55,3 +56,52 @@ NAMES: Final = frozenset(f"{_CODES} {_SHORT} {_NAMES}".split())
 DOLLARS: Final = frozenset(
     "a ar au b bz c ca can cl co d ec f g hk j l mx n nt nz r rd s sg t tt u us z".split()  # noqa: SIM905  a table
 )
+
+_DOLLAR: Final = (
+    "usd aud cad nzd hkd sgd twd mxn clp cop ars brl bnd bbd bmd bsd bzd fjd gyd jmd kyd lrd nad "
+    "sbd srd ttd uyu xcd dop cve nio mop top"
+)
+#: the codes that other names and signs of currencies can mean, folded
+_MEANT: Final = {
+    **dict.fromkeys(("€", "euro", "euros"), "eur"),
+    **dict.fromkeys(("£", "pound", "pounds"), "gbp egp lbp syp sdg ssp gip fkp shp"),
+    **dict.fromkeys(("$", "dollar", "dollars", "dólar", "dólares"), _DOLLAR),
+    **dict.fromkeys(("us$", "u$"), "usd"),
+    **dict.fromkeys(("a$", "au$"), "aud"),
+    **dict.fromkeys(("c$", "ca$", "can$"), "cad"),
+    **dict.fromkeys(("hk$",), "hkd"),
+    **dict.fromkeys(("nt$",), "twd"),
+    **dict.fromkeys(("nz$",), "nzd"),
+    **dict.fromkeys(("r$", "real", "reais"), "brl"),
+    **dict.fromkeys(("s$", "sg$"), "sgd"),
+    **dict.fromkeys(("¥", "円", "圓", "圆", "元"), "jpy cny twd hkd"),
+    **dict.fromkeys(("yen",), "jpy"),
+    **dict.fromkeys(("rmb", "yuan", "renminbi"), "cny"),
+    **dict.fromkeys(("₩", "won", "원"), "krw kpw"),
+    **dict.fromkeys(("rm", "ringgit"), "myr"),
+    **dict.fromkeys(("rp", "rupiah"), "idr"),
+    **dict.fromkeys(("₹",), "inr"),
+    **dict.fromkeys(("rs", "₨", "rupee", "rupees"), "inr pkr lkr npr mur scr"),
+    **dict.fromkeys(("฿", "baht", "บาท"), "thb"),
+    **dict.fromkeys(("₫",), "vnd"),
+    **dict.fromkeys(("₽", "руб", "рубль", "рубля", "рублей"), "rub"),
+    **dict.fromkeys(("₴", "грн", "гривна", "гривен", "hryvnia"), "uah"),
+    **dict.fromkeys(("₪", "shekel", "shekels"), "ils"),
+    **dict.fromkeys(("₺", "tl"), "try"),
+    **dict.fromkeys(("zł", "zloty", "złoty", "złote", "złotych"), "pln"),
+    **dict.fromkeys(("kč", "kčs", "koruna", "korun", "koruny"), "czk"),
+    **dict.fromkeys(("ft", "forint"), "huf"),
+    **dict.fromkeys(("kr", "krona", "kronor", "krone", "kroner"), "sek nok dkk isk"),
+    **dict.fromkeys(("fr", "sfr", "franken", "franc", "francs"), "chf frf xaf xof xpf"),
+}
+_TOKEN: Final = re.compile(r"[^\W\d_]+\$?|[$€£¥₩₹₨฿₫₽₴₪₺]")
+
+
+def currencies(text: str) -> frozenset[str]:
+    """The codes of the currency that an amount names, several where its sign can mean several;
+    none where it names none that is known."""
+    for token in _TOKEN.findall(text.casefold()):
+        codes = _MEANT.get(token) or (token if token in _CODES.split() else "")
+        if codes:
+            return frozenset(codes.split())
+    return frozenset()
