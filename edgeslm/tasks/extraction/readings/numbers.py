@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 from edgeslm.tasks.extraction.readings.currencies import DOLLARS, IN_TEXT, MAGNITUDES, NAMES
 from edgeslm.tasks.extraction.readings.dates import read_date
+from edgeslm.tasks.extraction.readings.local import local_amounts
+from edgeslm.tasks.extraction.readings.strange import unreadable
 from edgeslm.tasks.extraction.readings.written import TIED, Written, plain
 
 #: how likely ``1,234`` is 1234 rather than 1.234, and ``1.234`` is 1.234 rather than 1234,
@@ -37,6 +39,8 @@ MINUS_WORD_NEGATES: Final = 0.9
 SIDE_NEGATES: Final = 0.3
 #: how likely ``12 DM 50`` is 12.50 rather than 12 and 50; ``12€50`` is
 CURRENCY_IS_POINT: Final = 0.6
+#: how likely ``kr 12:50`` is 12.50 rather than two numbers, and numerals before 円 are an amount
+LOCAL_AMOUNT: Final = 0.9
 #: how likely ``1/2`` is a half rather than 1 of 2, and 1 and 2 are numbers by themselves
 FRACTION: Final = 0.5
 #: how likely ``1.5 million`` is 1500000 rather than 1.5 of something
@@ -94,21 +98,6 @@ _UNDERS: Final = frozenset({2, 4, 5, 8, 10, 16, 32, 64})
 #: decimals of hundredths, or a time of day that does not say so
 _BROKEN = re.compile(r"\d+\.\d\d\.\d\d\Z")
 _HALF_OF_DAY = re.compile(rf"{_SPACE}?[AP]\.?M\b", re.IGNORECASE)
-#: letters that a scanner takes for digits, among digits: it looks like money and is not to be read
-_SCANNED = re.compile(
-    r"(?<![\w.,])(?=[\d.,]*[OoIl])(?=[OoIl.,]*\d)[\dOoIl]{1,9}(?:[.,][\dOoIl]{3})*[.,][\dOoIl]{2}(?!\w)"
-)
-#: what else looks like a number and is not to be read by its first digits: marks and invisible
-#: characters that no number has between digits, powers of ten, fractions, thousands by a letter
-_STRANGE = re.compile(
-    r"(?<![\w.,])\d[\d.,']{0,80}(?:"  # so many: each apostrophe begins another search
-    r"(?:(?:[\u00ad\u200b-\u200f\u2060-\u2064\ufeff_·˙‧•]+|\.\.+|,,+|\$)\d[\d.,']*)+"
-    r"|[eE][+-]?\d+(?!\w)"
-    r"|[¼-¾⅐-⅞]"
-    r"|[kKM](?!\w)"
-    r"|[千万萬億亿]\d*"
-    r")"
-)
 
 #: what may stand around the digits of a text that is one number, where ``name`` is a currency
 _WORD = rf"(?:(?P<{{}}>[^\W\d_]{{{{1,12}}}})?(?P<{{}}>\$|\.)?{_SPACE}*)"
@@ -153,8 +142,7 @@ def numbers(text: str) -> Iterator[Written[Decimal]]:
     point = _decimal_mark(marked)
     money = list(_by_currency(marked))
     read = _places(one.span for one in money)
-    strange = {match.span() for kind in (_SCANNED, _STRANGE) for match in kind.finditer(marked)}
-    unread = sorted(span for span in strange if span[0] not in read)
+    unread = sorted(span for span in unreadable(marked) if span[0] not in read)
     yield from (Written(start, end, {}) for start, end in unread)
     misread = _places(unread)
     several = (*_parted(marked), *_multiplied(marked, point))
@@ -188,10 +176,12 @@ def read_number(text: str) -> Decimal | None:
     marked = plain(text).strip(f" {TIED}")
     joined = next(_by_currency(marked), None)
     run = _RUN.search(marked)
-    if run is None or (joined is None and (_SCANNED.search(marked) or _STRANGE.search(marked))):
+    if joined is not None:
+        (start, end), readings = joined.span, joined.readings
+    elif run is None or unreadable(marked):
         return None
-    start, end = run.span() if joined is None else joined.span
-    readings = _unsigned(run[0], None) if joined is None else joined.readings
+    else:
+        (start, end), readings = run.span(), _unsigned(run[0], None)
     before = _WHOLE_BEFORE.fullmatch(marked, 0, start)
     after = _WHOLE_AFTER.fullmatch(marked, end)
     if before is None or after is None or not readings:
@@ -234,6 +224,8 @@ def _by_currency(marked: str) -> Iterator[_Joined]:
         value = Decimal(re.sub(r"\D", "", match["whole"]) + "." + match["part"])
         likely = CURRENCY_IS_POINT if match["gap"] else 1.0
         yield _Joined(match.span(), {value: likely}, 1 - likely, is_money=True)
+    for span, value in local_amounts(marked):
+        yield _Joined(span, {value: LOCAL_AMOUNT}, 1 - LOCAL_AMOUNT, is_money=True)
 
 
 def _parted(marked: str) -> Iterator[_Joined]:

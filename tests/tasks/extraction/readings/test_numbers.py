@@ -233,7 +233,8 @@ def test_what_is_not_one_number_is_none(text):
 @pytest.mark.parametrize(
     "spelling",
     ["1\u200b298.00", "12\u00ad50", "12·50", "1_298.00", "1˙298.00", "12..50", "12€5", "1.2e3",
-     "1e3", "3½", "12.5k", "1.5M", "1万2000"],
+     "1e3", "3½", "12.5k", "1.5M", "1万2000", "½", "0x1F", "3×10^5", "3 x 10⁵", "10^5", "①②",
+     "12。50"],
 )  # fmt: skip
 def test_a_spelling_that_is_no_number_is_not_read_by_its_first_digits(spelling):
     spelled = list(numbers(f"TOTAL {spelling} CASH 20.00"))
@@ -376,3 +377,38 @@ def test_a_time_of_day_makes_no_number_less_sure():
 
 def test_a_letter_for_a_digit_is_no_amount():
     assert read_number("12.5O") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "spelling", "value"),
+    [
+        ("kr 1 234:50", "1 234:50", "1234.50"),
+        ("1\u00a0234:50 kr", "1\u00a0234:50", "1234.50"),
+        ("SEK 12:50", "12:50", "12.50"),
+        ("12:50 kronor", "12:50", "12.50"),
+        ("三万五千円", "三万五千", "35000"),
+        ("二百五十元", "二百五十", "250"),
+        ("三五〇円", "三五〇", "350"),
+        ("叁萬伍仟元", "叁萬伍仟", "35000"),
+        ("一億二千万円", "一億二千万", "120000000"),
+    ],
+)
+def test_an_amount_as_one_language_writes_it_is_read_beside_its_currency(text, spelling, value):
+    likeliest = max(numbers(f"paid {text}, no 7"), key=lambda written: written.end - written.start)
+    assert f"paid {text}, no 7"[slice(*likeliest.span)] == spelling
+    assert likeliest.readings == {Decimal(value): 0.9}
+    assert read_number(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["数千円", "千元", "万元", "一元", "三二十円", "百千円", "3千円"])
+def test_numerals_that_are_words_or_no_number_have_no_value(text):
+    assert not any(written.readings for written in numbers(text))
+
+
+@pytest.mark.parametrize("text", ["100 kr 12:50", "12:50 kr 100", "12:50", "12:50:30 kr"])
+def test_a_time_beside_an_amount_is_no_amount(text):
+    assert Decimal("12.50") not in {value for one in numbers(text) for value in one.readings}
+
+
+def test_a_digit_in_a_circle_is_a_bullet():
+    assert all(written.readings for written in numbers("① 12.00"))
