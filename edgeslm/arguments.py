@@ -58,9 +58,10 @@ def deadline(value: Any) -> float | None:
 
 
 def choice(name: str, value: Any, allowed: Collection[C]) -> C:
-    """One of a few values."""
+    """One of a few values; a text may be of a class of its own, such as an enum of texts."""
     for one in allowed:
-        if type(value) is type(one) and value == one:
+        same = isinstance(value, str) if isinstance(one, str) else type(value) is type(one)
+        if same and value == one:
             return one
     listed = " or ".join(repr(one) for one in allowed)
     raise ArgumentError(f"{name} must be {listed}, not {shown(value)}")

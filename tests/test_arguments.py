@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import pickle
 from collections.abc import Callable, Iterator
@@ -150,3 +151,18 @@ def test_numbers_that_no_float_holds_are_none():
     for value in (10**400, -(10**400)):
         with pytest.raises(ArgumentError, match="finite"):
             arguments.number("temperature", value, least=0)
+
+
+class Cut(enum.StrEnum):
+    MIDDLE = "middle"
+    END = "end"
+
+
+def test_a_text_of_a_class_of_its_own_is_the_text_that_it_equals():
+    assert type(arguments.choice("truncate", Cut.MIDDLE, (None, "middle"))) is str
+    assert arguments.choice("truncate", type("S", (str,), {})("middle"), (None, "middle"))
+    with pytest.raises(ArgumentError, match="truncate must be None or 'middle'"):
+        arguments.choice("truncate", Cut.END, (None, "middle"))
+    for wrong in (1, 0, "True"):
+        with pytest.raises(ArgumentError):
+            arguments.flag("evidence", wrong)

@@ -41,7 +41,8 @@ class Extractor(ABC, Generic[T]):
         then say in which boxes on its pages their values stand.
 
         Args:
-            deadline_ms: budget of the call, in milliseconds, time in the queue included.
+            deadline_ms: budget of the call, in milliseconds, time in the queue included; 0 is no
+                time at all, so that nothing is read.
             cancel: a token that stops this call, also while it waits for others.
             max_tokens: budget of the answer, in tokens of the model, from 1 on. None: the
                 card's, else 512.
