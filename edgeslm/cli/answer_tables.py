@@ -96,6 +96,7 @@ def _labels(probabilities: Mapping[str, float], said: Collection[str], count: in
     """Bars of those that are said, then of the likeliest others."""
     table = Table.grid(padding=(0, 1))
     ranked = sorted(probabilities.items(), key=lambda item: (item[0] not in said, -item[1]))
+    count = max(count, len(said))
     for label, probability in ranked[:count]:
         chosen = label in said
         table.add_row(

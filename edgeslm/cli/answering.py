@@ -111,14 +111,25 @@ def _show(item: Input, result: Result | EdgeslmError, shape: Shape, people: bool
 
 
 def _likeliest(answer: Any, top: int | None) -> Any:
-    """An answer with the first ``top`` of each set of probabilities, which are in their order."""
+    """An answer with ``top`` of each set of probabilities, which keep their order: of the labels
+    that are said, and of the likeliest others."""
     if top is None or not isinstance(answer, dict):
         return answer
+    several = answer.get("labels")
+    said = frozenset(several if isinstance(several, list) else [str(answer.get("label"))])
     return {
-        key: dict(list(value.items())[:top])
+        key: _shortened(value, said, top)
         if key == "probabilities" and isinstance(value, dict)
         else value
         if key == "value"  # what was read out of the text, whatever its names
         else _likeliest(value, top)
         for key, value in answer.items()
     }
+
+
+def _shortened(ranked: dict[str, float], said: frozenset[str], top: int) -> dict[str, float]:
+    """The labels that are said and the first others, ``top`` or as many as are said."""
+    chosen = [label for label in ranked if label in said]
+    others = [label for label in ranked if label not in said]
+    shown = {*chosen, *others[: max(0, top - len(chosen))]}
+    return {label: probability for label, probability in ranked.items() if label in shown}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslm.cli import inputs
+from edgeslm.cli.answering import _likeliest
 from edgeslm.cli.main import main
 from edgeslm.errors import EngineError, InputError
 from edgeslm.formats.card import Card
@@ -365,6 +366,22 @@ def test_only_the_likeliest_labels(sorter, reader, run, monkeypatch):
     use(monkeypatch, lambda: GgufModel(ScriptedEngine("refund")))
     code, (line,), _ = run("classify", "m", "--labels", LABELS, "--text", "refund", "--top", "1")
     assert (code, list(line["probabilities"])) == (0, [line["label"]])
+
+
+@pytest.mark.parametrize(
+    ("answer", "top", "shown"),
+    [
+        ({"label": "oos", "probabilities": {"a": 0.5, "b": 0.3, "oos": 0.2}}, 1, "oos"),
+        ({"label": "oos", "probabilities": {"a": 0.5, "b": 0.3, "oos": 0.2}}, 2, "a oos"),
+        ({"label": "a", "probabilities": {"a": 0.5, "b": 0.3, "oos": 0.2}}, 2, "a b"),
+        ({"labels": ["a", "b"], "probabilities": {"a": 0.9, "b": 0.8, "c": 0.1}}, 1, "a b"),
+        ({"labels": [], "probabilities": {"a": 0.4, "b": 0.3, "c": 0.1}}, 1, "a"),
+    ],
+)
+def test_what_is_said_is_always_among_the_labels_that_are_shown(answer, top, shown):
+    assert list(_likeliest(answer, top)["probabilities"]) == shown.split()
+    heads = _likeliest({"heads": {"h": answer}}, top)["heads"]
+    assert list(heads["h"]["probabilities"]) == shown.split()
 
 
 USES = [
