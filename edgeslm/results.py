@@ -79,7 +79,9 @@ class Field:
     those from the text where it has some (``grounded="auto"``): False is one that was written
     freely, since the text has none that could stand here. A time is grounded with its time of day
     and its offset: where the text says no offset, Z stands for it, which is not grounded and has a
-    ``reading`` of 0.5. None for other leaves and answers.
+    ``reading`` of 0.5. None for other leaves and answers. With ``grounded=True`` a time whose
+    offset the text does not say is no value: null then has that ``reading``, and where null is not
+    allowed the text is refused.
 
     ``boxes`` are where the value stands on the pages of a document (`edgeslm.read_document`), one
     for each line; empty for a text and for a document without pages.

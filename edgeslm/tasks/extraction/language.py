@@ -27,11 +27,11 @@ from edgeslm.formats.card import FieldCalibration, Style
 from edgeslm.formats.text import Kept, bounded, check_text
 from edgeslm.results import Extraction, Field, Timing
 from edgeslm.schema.schema import Schema
-from edgeslm.tasks.extraction.evidence import calibrated, fields
+from edgeslm.tasks.extraction.evidence import UNREAD, calibrated, fields
 from edgeslm.tasks.extraction.extractor import Extractor
 from edgeslm.tasks.extraction.grounding import Names, ground, ground_copied, grounded_fields
 from edgeslm.tasks.extraction.listed_values import ListedValues, Weighed, Work, decide, with_weights
-from edgeslm.tasks.extraction.nothing_read import nothing_stands, without_inventions
+from edgeslm.tasks.extraction.nothing_read import lacks_offsets, nothing_stands, without_inventions
 from edgeslm.tasks.extraction.options import ExtractOptions
 from edgeslm.tasks.extraction.plan import ExtractionPlan
 
@@ -256,6 +256,8 @@ class ExtractionJob(Generic[T]):
             value = self._read(answer) if made_up else value
             measured.update({path: Field(0.0, None) for path in made_up if evidence})
         measured = with_weights(measured, self._weighed if evidence else {})
+        for path in self._lacking_offsets(answer) if evidence else ():
+            measured[path] = replace(measured[path], reading=UNREAD)
         measured = calibrated(_placed(measured, self._kept), self._call.calibration)
         timing = Timing(
             prefill_ms=prefilled.ms,
@@ -267,6 +269,9 @@ class ExtractionJob(Generic[T]):
             decodes=decoded.decodes,
         )
         return Extraction(value, answer, decoded.stopped, measured, timing, unread)
+
+    def _lacking_offsets(self, answer: str) -> frozenset[str]:
+        return lacks_offsets(answer, self._task.listed, self._call.grounded, self._kept.text)
 
     def _whole(self) -> tuple[T, str, int | None]:
         """The value, the whole answer, and where a budget cut it, in bytes."""

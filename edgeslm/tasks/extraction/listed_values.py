@@ -54,7 +54,12 @@ class ListedValues:
             self._known[path] = self._look_up(path)
         return self._known[path]
 
-    def _look_up(self, path: str) -> tuple[Any, ...] | None:
+    def formats(self, path: str) -> frozenset[str]:
+        """The formats of the strings that may stand at a leaf."""
+        nodes = (node for node in self._nodes(path) if isinstance(node, dict))
+        return frozenset(node["format"] for node in nodes if "format" in node)
+
+    def _nodes(self, path: str) -> list[Any]:
         nodes = list(self._alternatives(self._closed))
         for segment in _SEGMENT.finditer(path):
             nodes = [
@@ -63,8 +68,11 @@ class ListedValues:
                 for child in _children(node, segment)
                 for alternative in self._alternatives(child)
             ]
+        return nodes
+
+    def _look_up(self, path: str) -> tuple[Any, ...] | None:
         values: list[Any] = []
-        for node in nodes:
+        for node in self._nodes(path):
             listed = _listed(node)
             if listed is None:
                 return None

@@ -10,11 +10,13 @@ from edgeslm.tasks.extraction.evidence import SpanFinder
 from edgeslm.tasks.extraction.grounding import Names
 from edgeslm.tasks.extraction.leaves import Leaf, leaves, segment
 from edgeslm.tasks.extraction.listed_values import ListedValues
+from edgeslm.tasks.extraction.readings.times import moments
 
 T = TypeVar("T")
 
 #: values that are tried one by one, where not all may be null together
 _MOST_TRIED: Final = 64
+_TIMES: Final = frozenset({"time", "date-time"})
 
 
 def nothing_stands(answer: str, listed: ListedValues, text: str) -> bool:
@@ -46,6 +48,23 @@ def without_inventions(
             if _reads(_nulled(answer, [*made_up, leaf]), read):
                 made_up.append(leaf)
     return _nulled(answer, made_up), frozenset(leaf.path for leaf in made_up)
+
+
+def lacks_offsets(answer: str, listed: ListedValues, names: Names, text: str) -> frozenset[str]:
+    """The paths of null where a time must stand in the text, which has some, all without the
+    offset from UTC that a time of JSON Schema has."""
+    if names is not None and (isinstance(names, str) or not names):
+        return frozenset()
+    offsets = {moment.offset for spelled in moments(text) for moment in spelled.readings}
+    if offsets != {None}:
+        return frozenset()
+    return frozenset(
+        leaf.path
+        for leaf in leaves(answer)
+        if leaf.value is None
+        and (names is None or any(_is_under(leaf.path, "$" + segment(name)) for name in names))
+        and not _TIMES.isdisjoint(listed.formats(leaf.path))
+    )
 
 
 def _is_free(leaf: Leaf, listed: ListedValues, names: frozenset[str]) -> bool:

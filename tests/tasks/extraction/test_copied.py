@@ -197,19 +197,23 @@ def test_a_time_is_grounded_with_its_offset_and_none_is_made_up(
 
 
 @pytest.mark.parametrize(
-    ("schema", "text", "value"),
+    ("schema", "text", "value", "confidence"),
     [
-        (AT, "Starts 10:30", None),
-        (AT, "Starts 10:30 UTC", "10:30:00Z"),
-        (WHEN, "12 December 2023, 10:30", None),
-        (WHEN, "Signed on 12 December 2023 in Rome", None),
-        (WHEN, "12 December 2023, 10:30 UTC+1", "2023-12-12T10:30:00+01:00"),
+        (AT, "Starts 10:30", None, 0.5),
+        (AT, "Starts 10:30 UTC", "10:30:00Z", 1),
+        (AT, "Starts late", None, 1),
+        (WHEN, "12 December 2023, 10:30", None, 0.5),
+        (WHEN, "Signed on 12 December 2023 in Rome", None, 1),  # no time of day at all
+        (WHEN, "12 December 2023, 10:30 UTC+1", "2023-12-12T10:30:00+01:00", 1),
     ],
 )
-def test_a_time_whose_offset_the_text_lacks_is_no_grounded_value(schema, text, value):
+def test_a_time_whose_offset_the_text_lacks_is_no_grounded_value(schema, text, value, confidence):
     kind = {"type": ["string", "null"], "format": schema["properties"]["x"]["format"]}
     script = json.dumps({"x": value or "10:30:00Z"}, separators=(",", ":"))
-    assert extractor_for(script, one(kind))[0](text, grounded=True).value == {"x": value}
+    for grounded in (True, ["x"]):
+        answer = extractor_for(script, one(kind))[0](text, grounded=grounded)
+        assert answer.value == {"x": value}
+        assert answer.fields["$.x"].confidence == pytest.approx(confidence, abs=0.01)
     if value is None:
         with pytest.raises(InputError):
             extractor_for(script, schema)[0](text, grounded=True)
