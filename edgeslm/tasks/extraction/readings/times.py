@@ -37,10 +37,12 @@ _AHEAD = re.compile(
 )
 #: characters that a half of the day before a time takes
 _REACH = 6
-#: what can stand behind a time; a bare minus is one only behind seconds: 10:30-11:00 is a range
+#: what can stand behind a time. A bare sign needs hours and minutes of two digits each (``+1 555``
+#: is a phone number), a bare minus also seconds before it: 10:30-11:00 is a range
 _OFFSET: Final = re.compile(
     rf"(?:\.\d+)?{_GAP}(?P<zero>Z|UTC|GMT)(?![A-Za-z0-9]|{_GAP}[+-]\d)"
-    rf"|(?:(?:\.\d+)?{_GAP}(?:(?:UTC|GMT){_GAP}|(?=\+))|(?<=:\d\d:\d\d)(?:\.\d+)?(?=-))"
+    rf"|(?:(?:\.\d+)?{_GAP}(?:(?:UTC|GMT){_GAP}|(?=\+\d\d:?\d\d))"
+    r"|(?<=:\d\d:\d\d)(?:\.\d+)?(?=-\d\d:?\d\d))"
     r"(?P<sign>[+-])(?P<hour>[01]?\d|2[0-3])(?::?(?P<minute>[0-5]\d))?(?![\d:])"
 )
 
