@@ -37,7 +37,7 @@ _AGAIN = rf"(?(mark){_GAP}?(?P=mark){_GAP}?|{_GAP})"
 _CLOSE = rf"[-/. {TIED}]{{0,3}}"
 _LOOSE = rf"[-/., {TIED}]{{0,3}}"
 _DAY = r"(?P<day>\d{1,2})(?:(?:st|nd|rd|th|er|ste|de|e|[oa])(?![^\W\d_])|[ºª°])?"
-_NAME = rf"(?:(?:of|de){_GAP}|d')?(?P<name>[^\W\d_](?:[^\W\d_]|[\u0300-\u036f])*)"
+_NAME = rf"(?:(?:of|de){_GAP}|d')?(?P<name>[^\W\d_](?:[^\W\d_]|[\u0300-\u036f]){{0,30}})"
 #: not 06 of ``#2- 24/06/2018``, which has its own year
 _SHORT = r"'?\d{2}(?![\d:]|[.,/]\d|-\d{4}(?!\d))"
 _YEAR = rf"(?P<year>\d{{4}}(?!\d)|{_SHORT})"

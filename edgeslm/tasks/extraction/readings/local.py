@@ -15,7 +15,7 @@ Amount = tuple[tuple[int, int], Decimal]
 _SPACE = f"[ {TIED}]"
 _KRONA = re.compile(r"(?<![^\W\d_])(?:kr|kronor|SEK)(?![^\W\d_])", re.IGNORECASE)
 #: hours of a day look the same without their currency
-_COLON = rf"(?:\d{{1,3}}(?:[ .{TIED}]\d{{3}})+|\d{{1,9}}):\d\d"
+_COLON = rf"(?:\d{{1,3}}(?:[ .{TIED}]\d{{3}}){{1,4}}|\d{{1,9}}):\d\d"
 #: the currency of another number is none of this one: 100 kr 12:50, 12:50 kr 100
 _KRONOR = re.compile(
     rf"(?<!\d)(?<!\d{_SPACE}){_KRONA.pattern}\.?{_SPACE}?(?P<behind>{_COLON})(?![\w:]|[.,]\d)"

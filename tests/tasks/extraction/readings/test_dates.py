@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import pytest
 from hypothesis import given
@@ -356,3 +357,12 @@ def test_how_sure_a_short_year_is(text, readings):
 def test_a_year_that_can_be_another_number_decides_no_order():
     spelled = {text.start: text.readings for text in dates("DEC 12 23, 03/04/2026")}
     assert list(spelled[11].values()) == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_a_long_run_of_numerals_is_searched_in_time_proportional_to_it():
+    def seconds(n):
+        begin = time.perf_counter()
+        assert not any(written.readings for written in dates("三" * n))
+        return time.perf_counter() - begin
+
+    assert min(seconds(8_000) for _ in range(2)) < 10 * max(0.02, min(map(seconds, [2_000] * 3)))
