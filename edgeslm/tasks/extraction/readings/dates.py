@@ -96,6 +96,7 @@ _UNREAD: Final = {
     False: _compiled(rf"{_NAME}{_CLOSE}{_DAY}(?![\d:]|[.,]\d)", *_OF_OTHERS),
 }
 _RARE = re.compile(r"(?:\d{4}\D\d+\D\d+|\d+\D\d+\D\d{4})\Z")
+_WORD = re.compile(r"\d+|[^\W\d_]+")
 _ROMAN = re.compile(r"[ivx]+\Z", re.IGNORECASE)
 _SPACED = re.compile(rf"[^-/.,'\w]*\w+{_GAP}\w+{_GAP}\w+\Z")
 _ENGLISH: Final = frozenset("jan feb mar apr may jun jul aug sep oct nov dec".split())  # noqa: SIM905  a table
@@ -178,8 +179,10 @@ def _spelled(marked: str) -> Iterator[_Spelled]:
 
 
 def _next(marked: str, at: int) -> int:
-    run = re.compile(r"\d+|[^\W\d_]+").match(marked, at)
-    return at + 1 if run is None or marked[at] in _CJK_DIGIT else run.end()
+    if marked[at] in _CJK_DIGIT:
+        return at + 1
+    run = _WORD.match(marked, at)
+    return at + 1 if run is None else run.end()
 
 
 def _read_at(marked: str, at: int) -> _Spelled | None:
