@@ -120,8 +120,10 @@ def test_what_a_card_writes_is_known_with_every_key(card: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("path", SPECIALISTS, ids=lambda path: path.stem)
 def test_shipped_encoders_are_known(path: Path) -> None:
-    text = read_onnx(path).card_json
-    assert read_facts(text) == told(text)
+    info = read_onnx(path)
+    # a reader's card holds a schema, which only `Card` judges
+    known = told(info.card_json) if info.reader is None else None
+    assert read_facts(info.card_json) == known
 
 
 @pytest.mark.parametrize(
