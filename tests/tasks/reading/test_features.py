@@ -21,6 +21,7 @@ from edgeslm.tasks.reading.tokens import unit_spans
 from tests.helpers.tiny_reader import receipts
 from tests.tasks.reading.test_layout import TEXTS
 
+ROOT = Path(__file__).resolve().parents[3]
 RECEIPTS = "receipts.jsonl.gz"
 
 
@@ -68,11 +69,11 @@ def test_features_are_those_that_readers_were_trained_with(words: bool) -> None:
 
 
 def test_features_of_real_texts_are_those_that_readers_were_trained_with() -> None:
-    folder = os.environ.get("EDGESLM_DATA")
-    if not folder or not (Path(folder) / RECEIPTS).exists():
+    path = Path(os.environ.get("EDGESLM_DATA", ROOT.parent / "shared" / "data")) / RECEIPTS
+    if not path.exists():
         pytest.skip("EDGESLM_DATA names no folder with receipts")
     whole = 0
-    with gzip.open(Path(folder) / RECEIPTS, "rt", encoding="utf-8") as rows:
+    with gzip.open(path, "rt", encoding="utf-8") as rows:
         for row in rows:
             text = json.loads(row)["text"]
             whole = crc32(repr([checksum(text), checksum(text, words=True)]).encode(), whole)
