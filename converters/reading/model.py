@@ -115,22 +115,21 @@ def _paths(scores: Tensor, transitions: Tensor, begin: Tensor, lengths: Tensor) 
 
 
 def _value_loss(spec: ReaderSpec, document: Document, scores: Tensor) -> Tensor:
-    rows, column = rows_of(document.layout), spec.tags
-    total = torch.zeros(())
-    for field, right in zip(spec.typed, document.targets.typed, strict=True):
-        own = scores[rows[field.read], column]
-        null = scores[0, column + 1 : column + 2]
-        column += 2
-        if right is None or not (len(own) or field.nullable):
+    rows, total = rows_of(document.layout), torch.zeros(())
+    targets = (*document.targets.typed, *document.targets.listed)
+    for (field, columns), right in zip(spec.values_at(), targets, strict=True):
+        if right is None:
             continue
-        options = torch.cat([own, null]) if field.nullable or not right else own
-        wanted = own[list(right)] if right else null
+        options = scores[0, columns]
+        if isinstance(right, int):  # the place of a listed value
+            wanted = options[right : right + 1]
+        else:
+            own, null = scores[rows[field.read], columns.start], options[1:]
+            if not (len(own) or field.nullable):
+                continue
+            options = torch.cat([own, null]) if field.nullable or not right else own
+            wanted = own[list(right)] if right else null
         total = total + torch.logsumexp(options, 0) - torch.logsumexp(wanted, 0)
-    for field, place in zip(spec.listed, document.targets.listed, strict=True):
-        shares = scores[0, column : column + len(field.values)]
-        column += len(field.values)
-        if place is not None:
-            total = total + torch.logsumexp(shares, 0) - shares[place]
     return total
 
 

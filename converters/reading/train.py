@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converters.data.augment import augmented
 from converters.data.rows import Row
-from converters.errors import BaseModelError, require
+from converters.errors import BaseModelError, DataError, require
 from converters.reading.align import letters, value_at, wanted_json
 from converters.reading.documents import Document, Documents
 from converters.reading.spec import reader_spec
 from converters.recipe.recipe import Recipe
 from converters.training.checkpoint import Checkpoint
 from converters.training.history import Evaluation, History
-from converters.training.loop import Report, TrainingRun, best_device, best_dtype
+from converters.training.loop import Report, TrainingRun, best_dtype
 from edgeslm.errors import CardError
 from edgeslm.formats.files import Progress, silent
 from edgeslm.formats.onnx.reader_spec import ReaderSpec
@@ -55,9 +55,13 @@ def train_reader(
     Raises:
         BaseModelError: the base cannot be loaded.
         RecipeError: the task is none for a reader, or the loss is no number any more.
+        DataError: there are no rows to train on, or none to score.
         MissingExtraError: torch, or for an encoder transformers, are not installed.
     """
     require("torch", "safetensors", *(("transformers", "tokenizers") if base else ()))
+    for part, given in (("training", rows), ("development", development)):
+        if not given:
+            raise DataError(f"no {part} rows for the reader; give more data, or change data.split")
     return _Run(recipe, base, rows, development, out=out, progress=progress).go(report)
 
 
@@ -94,7 +98,7 @@ class _Run(TrainingRun[Document]):
         checkpoint = Checkpoint(
             out, self._reader, optimizer, write=self._write, best=MODEL, weights=WEIGHTS
         )
-        self._dtype = best_dtype(best_device())
+        self._dtype = best_dtype("cpu")  # a reader is trained on the processor
         super().__init__(recipe.train, self._reader, optimizer, checkpoint, rows=len(rows))
 
     def _write(self, folder: Path) -> None:

@@ -288,6 +288,20 @@ class Recipe(Closed):
         return self
 
     @model_validator(mode="after")
+    def _reads_with_what_readers_have(self) -> Recipe:
+        if self.kind == "causal" or not isinstance(self.task, ExtractTask):
+            if self.reader != Reader():
+                raise ValueError("reader is for the extract task of an encoder or a linear model")
+            return self
+        plain = Encoder()
+        for key in ("method", "label_smoothing", "class_weights"):
+            if getattr(self.encoder, key) != getattr(plain, key):
+                raise ValueError(f"encoder.{key} is for labels; an extract task is read without it")
+        if self.train.quantization_aware:
+            raise ValueError("train.quantization_aware is not for an extract task that is read")
+        return self
+
+    @model_validator(mode="after")
     def _smooths_labels_alone(self) -> Recipe:
         if not self.train.label_smoothing:
             return self

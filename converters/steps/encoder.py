@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.gates.reports import Divergence, FloatParity
 from converters.recipe.recipe import Recipe
 from converters.steps.onnx import (
     BESIDE,
@@ -16,6 +15,7 @@ from converters.steps.onnx import (
     OnnxWork,
     answers,
     remembered,
+    verify_quantized,
     write_answers,
     write_specialist,
 )
@@ -25,7 +25,6 @@ from converters.steps.shared import (
     data,
     draft_card,
     forget_other_run,
-    judge,
     loses_too_much,
 )
 from converters.work import Run, Step
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from converters.encoder.model import EncoderModel
-    from converters.gates.verify import Verdict
     from converters.onnx.linear import LinearModel
     from converters.onnx.quantize import QuantizeReport
 
@@ -68,7 +66,7 @@ class EncoderWork(OnnxWork):
             "train": partial(train, self),
             "export": partial(export, self),
             "quantize": partial(quantize, self),
-            "verify": partial(verify, self),
+            "verify": partial(verify_quantized, self),
             "pack": partial(pack, self),
         }
 
@@ -201,18 +199,6 @@ def quantize(work: EncoderWork, progress: Progress) -> QuantizeReport:
     )
     write_answers(work, floats.predictions, tried[-1], asdict(report))
     return report
-
-
-def verify(work: EncoderWork, progress: Progress) -> Verdict:
-    """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    quantized = work.read_report("quantize")
-    chosen = next(c for c in quantized["candidates"] if c["scheme"] == quantized["chosen"])
-    return judge(
-        work,
-        progress,
-        float_parity=FloatParity(**work.read_report("export")["float_parity"]),
-        divergence=Divergence(**chosen["divergence"]),
-    )
 
 
 def pack(work: EncoderWork, progress: Progress) -> Written:

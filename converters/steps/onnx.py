@@ -8,14 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from converters.gates.reports import Divergence, FloatParity
 from converters.steps.results import Written
-from converters.steps.shared import draft_card, final_card, require_passed
+from converters.steps.shared import draft_card, final_card, judge, require_passed
 from converters.work import Step, Work, without
 from edgeslm.evaluation.matches import Prediction
 from edgeslm.formats.card import Calibration, ClassifyTask
 from edgeslm.formats.files import Progress, publish
 
 if TYPE_CHECKING:
+    from converters.gates.verify import Verdict
     from converters.onnx.logits import Logits
     from edgeslm.formats.onnx.known_inputs import KnownInputs
 
@@ -99,6 +101,18 @@ def write_answers(
             "calibration": calibration and calibration.model_dump(mode="json"),
             "quantized": [asdict(prediction) for prediction in quantized.predictions],
         },
+    )
+
+
+def verify_quantized(work: Work, progress: Progress) -> Verdict:
+    """Judge an encoder's candidate by the gates; the verdict is written, whatever it is."""
+    quantized = work.read_report("quantize")
+    chosen = next(c for c in quantized["candidates"] if c["scheme"] == quantized["chosen"])
+    return judge(
+        work,
+        progress,
+        float_parity=FloatParity(**work.read_report("export")["float_parity"]),
+        divergence=Divergence(**chosen["divergence"]),
     )
 
 

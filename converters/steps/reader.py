@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 from converters.gates.candidates import candidate_files, take_fastest
 from converters.gates.reports import Divergence, FloatParity
 from converters.recipe.recipe import Recipe
-from converters.steps.onnx import Answers, OnnxWork, write_answers, write_specialist
+from converters.steps.onnx import (
+    Answers,
+    OnnxWork,
+    verify_quantized,
+    write_answers,
+    write_specialist,
+)
 from converters.steps.results import Exported, Trained, Written
 from converters.steps.shared import (
     SHARED_LIBRARIES,
     data,
     draft_card,
     forget_other_run,
-    judge,
     loses_too_much,
 )
 from converters.work import Run, Step
@@ -29,7 +34,6 @@ from edgeslm.formats.card import ExtractTask
 from edgeslm.formats.files import Progress, file_sha256
 
 if TYPE_CHECKING:
-    from converters.gates.verify import Verdict
     from converters.onnx.quantize import Candidate, QuantizeReport, Scheme
     from edgeslm.evaluation.matches import Prediction
     from edgeslm.formats.card import Calibration
@@ -70,7 +74,7 @@ class ReaderWork(OnnxWork):
             "train": partial(train, self),
             "export": partial(export, self),
             "quantize": partial(quantize, self),
-            "verify": partial(verify, self),
+            "verify": partial(verify_quantized, self),
             "pack": partial(pack, self),
         }
 
@@ -187,18 +191,6 @@ def quantize(work: ReaderWork, progress: Progress) -> QuantizeReport:
     report = QuantizeReport(judged, chosen, float_ms)
     write_answers(work, floats.predictions, tried[-1], asdict(report))
     return report
-
-
-def verify(work: ReaderWork, progress: Progress) -> Verdict:
-    """Judge the candidate by the gates; the verdict is written, whatever it is."""
-    quantized = work.read_report("quantize")
-    chosen = next(c for c in quantized["candidates"] if c["scheme"] == quantized["chosen"])
-    return judge(
-        work,
-        progress,
-        float_parity=FloatParity(**work.read_report("export")["float_parity"]),
-        divergence=Divergence(**chosen["divergence"]),
-    )
 
 
 def pack(work: ReaderWork, progress: Progress) -> Written:

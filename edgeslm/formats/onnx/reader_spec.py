@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -90,7 +91,16 @@ class ReaderSpec:
 
     @property
     def columns(self) -> int:
-        return self.tags + 2 * len(self.typed) + sum(len(field.values) for field in self.listed)
+        return max((own.stop for _, own in self.values_at()), default=self.tags)
+
+    def values_at(self) -> Iterator[tuple[FieldSpec, slice]]:
+        """The typed fields, then the listed ones, each with its columns: the score of candidates
+        and that of null, or a score for each listed value."""
+        at = self.tags
+        for field in (*self.typed, *self.listed):
+            own = slice(at, at + (len(field.values) or 2))
+            yield field, own
+            at = own.stop
 
     def to_json(self) -> str:
         """As `from_json` reads it."""

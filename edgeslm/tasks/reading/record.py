@@ -71,15 +71,12 @@ def read_record(
     rows = rows_of(layout)
     said = {reading.field.path: reading for reading in _texts(layout, exact[rows["pieces"]], spec)}
     whole = exact[0]
-    column = spec.tags
-    for field in spec.typed:
-        own = exact[rows[field.read]]
-        said[field.path] = _typed(layout, field, own[:, column], float(whole[column + 1]))
-        column += 2
-    for field in spec.listed:
-        shares = _softmax(whole[column : column + len(field.values)])
-        column += len(field.values)
-        said[field.path] = _listed(field, shares)
+    for field, columns in spec.values_at():
+        if field.read == "listed":
+            said[field.path] = _listed(field, _softmax(whole[columns]))
+            continue
+        own, null = exact[rows[field.read], columns.start], float(whole[columns.start + 1])
+        said[field.path] = _typed(layout, field, own, null)
     return [said[field.path] for field in spec.fields]
 
 

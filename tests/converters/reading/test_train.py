@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from converters.data.rows import Row
-from converters.errors import BaseModelError
+from converters.errors import BaseModelError, DataError
 from converters.onnx.reader import export_reader, round_features
 from converters.reading.documents import Documents
 from converters.reading.model import ReaderModel, finished_spec, reader_loss
@@ -239,3 +239,10 @@ def test_documents_are_laid_out_as_the_runtime_does() -> None:
     [document] = Documents(own)(ROWS[:1])
     assert len(document.layout.pieces) == len(ROWS[0].input.split())
     assert len(document.tokens) == document.layout.units == len(document.features.ids)
+
+
+@pytest.mark.parametrize(("rows", "held_out", "part"), [([], ROWS, "training"), (ROWS, [], "dev")])
+def test_no_rows_to_train_on_or_to_score_is_said(tmp_path, rows, held_out, part) -> None:
+    with pytest.raises(DataError, match=f"no {part}.*data.split"):
+        train_reader(recipe(), None, rows, held_out, out=tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,10 @@ def test_there_are_shipped_recipes():
             ("[data]", '[data]\nremember = "training"'),
             "data.remember is for the classify task of an",
         ),
+        (
+            ("[[examples]]", "[reader]\nwords = true\n[[examples]]"),
+            "reader is for the extract task of an encoder or a linear model",
+        ),
         (("[[examples]]", "[encoder]\nembedding_bits = 6\n[[examples]]"), "embedding_bits: "),
         (
             ("[[examples]]", "[encoder]\nlinear_features = 9\n[[examples]]"),
@@ -212,6 +217,25 @@ def test_what_a_recipe_cannot_be_names_its_place(tmp_path, change, words):
         read_recipe(path)
     assert str(raised.value).startswith(str(tmp_path))
     assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("[encoder]\nmethod = 'lora'", "encoder.method is for labels"),
+        ("[encoder]\nclass_weights = true", "encoder.class_weights is for labels"),
+        ("[encoder]\nlabel_smoothing = 0.1", "encoder.label_smoothing is for labels"),
+        ("[train]\nquantization_aware = true", "quantization_aware is not for an extract task"),
+    ],
+)
+def test_a_reader_refuses_options_that_it_would_not_heed(tmp_path, table, words):
+    recipes = Path(__file__).resolve().parents[3] / "converters" / "recipes"
+    shutil.copy(recipes / "receipt-fields.schema.json", tmp_path)
+    text = (recipes / "receipt-fields-mini.toml").read_text("utf-8")
+    path = tmp_path / "recipe.toml"
+    path.write_text(text.replace(table.partition("\n")[0], table, 1), encoding="utf-8")
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(path)
 
 
 def test_files_that_are_no_recipes(tmp_path):

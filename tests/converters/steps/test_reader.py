@@ -11,6 +11,7 @@ import torch  # noqa: F401  loaded before the fixture that holds it to one threa
 
 import edgeslm
 from converters import build
+from converters.plan import plan
 from converters.steps.reader import ReaderWork, compared
 from converters.work import Work
 from edgeslm.formats.onnx.info import read_onnx
@@ -145,6 +146,13 @@ def test_nothing_runs_again_unless_it_changed(built: Work) -> None:
     built.model.unlink()
     assert build.build(built, lambda *_: None) == ["pack"]
     assert built.model.read_bytes() == before
+
+
+def test_a_dry_run_counts_the_tokens_that_an_encoder_reads(built: Work) -> None:
+    made = plan(built)
+    assert made.rows is not None and made.rows["train"] > 0
+    assert (made.tokens is None) == (built.recipe.kind == "linear")
+    assert made.tokens is None or made.tokens > made.rows["train"]
 
 
 def test_how_far_readings_moved() -> None:
