@@ -61,7 +61,8 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
         cancel: CancelToken | None,
         options: ExtractOptions,
     ) -> Extraction[T]:
-        return self._run(text, _options(options, deadline_ms, cancel))
+        answer = self._run(text, _options(options, deadline_ms, cancel))
+        return answer if options.evidence else replace(answer, fields={})
 
     def _extract_many(
         self,
@@ -71,7 +72,13 @@ class ReadingExtractor(Answerer[Extraction[T]], Extractor[T]):
         cancel: CancelToken | None,
         options: ExtractOptions,
     ) -> Generator[Extraction[T] | EdgeslmError, None, None]:
-        return self._many(texts, width, _options(options, deadline_ms, cancel))
+        answers = self._many(texts, width, _options(options, deadline_ms, cancel))
+        if options.evidence:
+            return answers
+        return (
+            replace(answer, fields={}) if isinstance(answer, Extraction) else answer
+            for answer in answers
+        )
 
     def _run(self, text: str, options: CallOptions) -> Extraction[T]:
         job = EncoderJob(text, options.deadline_ms)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 import edgeslm
-from edgeslm import CancelToken
+from edgeslm import CancelToken, Extraction
 from edgeslm.errors import (
     ArgumentError,
     CancelledError,
@@ -371,3 +371,13 @@ def test_calibration_bends_confidence_of_fields_and_of_whole_records(tmp_path: P
         assert answer.confidence in (0.25, 0.5)
         part = model.extractor(subset("shop"))(TEXTS[0])
         assert part.confidence == pytest.approx(part.fields["$.shop"].confidence)
+
+
+def test_without_evidence_there_are_no_fields(model: ReadingModel) -> None:
+    extract = model.extractor()
+    with_fields, without = extract(TEXTS[0]), extract(TEXTS[0], evidence=False)
+    assert with_fields.fields and not without.fields
+    assert (without.json, without.confidence) == (with_fields.json, with_fields.confidence)
+    [one, error] = extract.map([TEXTS[0], ""], evidence=False)
+    assert isinstance(one, Extraction) and not one.fields
+    assert isinstance(error, InputError)
